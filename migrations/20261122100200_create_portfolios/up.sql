@@ -20,11 +20,11 @@ CREATE INDEX idx_portfolios_active ON portfolios(is_active);
 
 COMMENT ON TABLE portfolios IS 'Portfolios of a user; deleted with their owner';
 COMMENT ON COLUMN portfolios.id IS 'Key of the portfolio';
+COMMENT ON COLUMN portfolios.user_id IS 'The owner';
 COMMENT ON COLUMN portfolios.name IS 'Name given by the owner; need not be unique';
 COMMENT ON COLUMN portfolios.description IS 'Free text';
-COMMENT ON COLUMN portfolios.created_at IS 'When the portfolio was made';
-COMMENT ON COLUMN portfolios.updated_at IS 'Time of the latest change';
-COMMENT ON COLUMN portfolios.user_id IS 'The owner';
 COMMENT ON COLUMN portfolios.risk_tolerance IS 'conservative, moderate or aggressive';
 COMMENT ON COLUMN portfolios.is_active IS 'FALSE: soft-deleted, kept with its positions and analyses';
 COMMENT ON COLUMN portfolios.target_cash_percentage IS 'Share of the portfolio to be held in cash, percent, 0 to 100';
+COMMENT ON COLUMN portfolios.created_at IS 'When the portfolio was made';
+COMMENT ON COLUMN portfolios.updated_at IS 'Time of the latest change';

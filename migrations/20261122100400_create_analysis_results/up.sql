@@ -32,9 +32,6 @@ CREATE INDEX idx_analysis_ticker ON analysis_results(ticker);
 
 COMMENT ON TABLE analysis_results IS 'Results of analyses, kept as history and served as a cache until they expire';
 COMMENT ON COLUMN analysis_results.id IS 'Key of the result';
-COMMENT ON COLUMN analysis_results.summary IS 'The result in words';
-COMMENT ON COLUMN analysis_results.created_at IS 'When the row was stored';
-COMMENT ON COLUMN analysis_results.updated_at IS 'Time of the latest change';
 COMMENT ON COLUMN analysis_results.portfolio_id IS 'The portfolio whose private analysis this is; NULL: public, about the ticker alone';
 COMMENT ON COLUMN analysis_results.ticker IS 'Market symbol, trimmed and upper case';
 COMMENT ON COLUMN analysis_results.analysis_type IS 'One of value, growth, health, risk, options or ecosystem, each followed by _analysis';
@@ -43,7 +40,10 @@ COMMENT ON COLUMN analysis_results.score IS 'Overall score, 0 to 999.99, higher 
 COMMENT ON COLUMN analysis_results.metadata IS 'The complete result as a document';
 COMMENT ON COLUMN analysis_results.recommendation IS 'Short verdict, such as buy or hold';
 COMMENT ON COLUMN analysis_results.confidence_level IS 'Confidence in the result, 0 to 1';
+COMMENT ON COLUMN analysis_results.summary IS 'The result in words';
 COMMENT ON COLUMN analysis_results.calculated_at IS 'When the result was computed';
 COMMENT ON COLUMN analysis_results.expires_at IS 'From when the result is stale; NULL: fresh for ever';
 COMMENT ON COLUMN analysis_results.parameters IS 'Parameters of the analysis, enough to run it again; part of the lookup of a cached result';
 COMMENT ON COLUMN analysis_results.data_quality_score IS 'Quality of the data that went in, 0 to 1';
+COMMENT ON COLUMN analysis_results.created_at IS 'When the row was stored';
+COMMENT ON COLUMN analysis_results.updated_at IS 'Time of the latest change';

@@ -20,7 +20,6 @@ CREATE INDEX idx_price_ticker_date_desc ON price_history(ticker, date DESC);
 
 COMMENT ON TABLE price_history IS 'Price bars as delivered, one row per ticker and bar start';
 COMMENT ON COLUMN price_history.id IS 'Key of the row';
-COMMENT ON COLUMN price_history.created_at IS 'When the bar was first stored';
 COMMENT ON COLUMN price_history.ticker IS 'Market symbol, trimmed and upper case';
 COMMENT ON COLUMN price_history.date IS 'Start of the bar; a daily bar carries the day of its exchange, at midnight UTC';
 COMMENT ON COLUMN price_history.open_price IS 'First price of the bar, in the currency of the quote';
@@ -30,3 +29,4 @@ COMMENT ON COLUMN price_history.close_price IS 'Last price of the bar, in the cu
 COMMENT ON COLUMN price_history.volume IS 'Units traded during the bar; NULL: not delivered';
 COMMENT ON COLUMN price_history.adjusted_close IS 'The provider''s close adjusted for splits and dividends as of delivery; not kept up to date';
 COMMENT ON COLUMN price_history.data_source IS 'Name of the provider';
+COMMENT ON COLUMN price_history.created_at IS 'When the bar was first stored';
