@@ -1,0 +1,28 @@
+ALTER TABLE options_data
+    DROP CONSTRAINT options_data_implied_volatility_not_nan,
+    DROP CONSTRAINT options_data_vega_not_nan,
+    DROP CONSTRAINT options_data_theta_not_nan,
+    DROP CONSTRAINT options_data_gamma_not_nan,
+    DROP CONSTRAINT options_data_delta_not_nan,
+    DROP CONSTRAINT options_data_ask_not_nan,
+    DROP CONSTRAINT options_data_bid_not_nan,
+    DROP CONSTRAINT options_data_last_price_not_nan,
+    DROP CONSTRAINT options_data_strike_price_not_nan;
+ALTER TABLE price_history
+    DROP CONSTRAINT price_history_adjusted_close_not_nan,
+    DROP CONSTRAINT price_history_close_price_not_nan,
+    DROP CONSTRAINT price_history_low_price_not_nan,
+    DROP CONSTRAINT price_history_high_price_not_nan,
+    DROP CONSTRAINT price_history_open_price_not_nan;
+ALTER TABLE market_data_cache
+    DROP CONSTRAINT market_data_cache_data_quality_score_not_nan;
+ALTER TABLE analysis_results
+    DROP CONSTRAINT analysis_results_data_quality_score_not_nan,
+    DROP CONSTRAINT analysis_results_confidence_level_not_nan,
+    DROP CONSTRAINT analysis_results_score_not_nan;
+ALTER TABLE positions
+    DROP CONSTRAINT positions_allocation_percentage_not_nan,
+    DROP CONSTRAINT positions_average_cost_not_nan,
+    DROP CONSTRAINT positions_shares_not_nan;
+ALTER TABLE portfolios
+    DROP CONSTRAINT portfolios_target_cash_percentage_not_nan;

@@ -1,0 +1,1 @@
+ALTER TABLE options_data DROP CONSTRAINT options_data_contract_snapshot_key;

@@ -1,0 +1,2 @@
+DROP INDEX analysis_results_portfolio_latest_idx;
+DROP INDEX analysis_results_public_latest_idx;

@@ -1,0 +1,1 @@
+DROP INDEX portfolios_user_active_newest_idx;

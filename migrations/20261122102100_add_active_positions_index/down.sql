@@ -1,0 +1,1 @@
+DROP INDEX positions_portfolio_active_idx;

@@ -1,0 +1,1 @@
+CREATE INDEX idx_positions_portfolio_id ON positions(portfolio_id);
