@@ -4,6 +4,7 @@ pub(crate) mod config;
 mod connection;
 mod database;
 mod error;
+mod migrate;
 mod models;
 mod repositories;
 #[allow(missing_docs)]
@@ -18,6 +19,7 @@ pub use connection::{
 };
 pub use database::Database;
 pub use error::{Error, Result};
+pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;
 pub use repositories::*;
 pub use types::*;
