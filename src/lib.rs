@@ -1,1 +1,3 @@
-pub fn x(){}
+//! Data layer.
+#[cfg(feature = "embedded")]
+pub mod embedded;
