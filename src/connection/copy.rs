@@ -116,9 +116,12 @@ impl PgConnection {
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
         match self.wire().client.copy_out(sql).await {
-            Ok(stream) => {
-                Ok(CopyOut { stream: Box::pin(stream), guard: Some(guard), pieces: 0, _connection: self })
-            }
+            Ok(stream) => Ok(CopyOut {
+                stream: Box::pin(stream),
+                guard: Some(guard),
+                pieces: 0,
+                _connection: self,
+            }),
             Err(e) => Err(guard.fail(e).into()),
         }
     }

@@ -108,7 +108,8 @@ impl bb8::ManageConnection for Manager {
                 Ok(connection)
             }
             Ok(Err(e)) => {
-                let permanent = e.code().is_some_and(|c| c.code().starts_with("28") || c.code() == "3D000");
+                let permanent =
+                    e.code().is_some_and(|c| c.code().starts_with("28") || c.code() == "3D000");
                 Err(self.fail(sqlstate::without_secrets(&e), permanent))
             }
             Err(_) => Err(self.fail(self.timed_out(), false)),

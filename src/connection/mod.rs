@@ -28,8 +28,8 @@ mod unit_of_work;
 mod wire;
 
 pub use copy::{CopyIn, CopyOut};
-pub use pg_connection::PgConnection;
 pub(crate) use pg_connection::Options;
+pub use pg_connection::PgConnection;
 pub use pool::{Pool, PoolState, Pooled};
 pub use row::{PgField, PgRow};
 pub use rows::Rows;

@@ -10,7 +10,9 @@ use diesel::pg::Pg;
 use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
 use diesel::query_dsl::CompatibleType;
 use diesel::{ConnectionError, ConnectionResult, QueryResult};
-use diesel_async::{AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection};
+use diesel_async::{
+    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection,
+};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
@@ -21,7 +23,7 @@ use super::statement::Built;
 use super::tls::Tls;
 use super::wire::{QueryObserver, StatementMode, Wire};
 use super::{Certificates, SslMode};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How a connection behaves; see [`Config`](crate::Config) for the meaning and the defaults.
 #[derive(Clone)]
@@ -35,7 +37,12 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { mode: StatementMode::Prepared, statement_cache: 256, slow_query: None, observer: None }
+        Options {
+            mode: StatementMode::Prepared,
+            statement_cache: 256,
+            slow_query: None,
+            observer: None,
+        }
     }
 }
 
@@ -106,7 +113,9 @@ impl PgConnection {
         let mut rows = rows::load(self.wire.clone(), built).await?;
         let mut decoded = Vec::new();
         while let Some(row) = rows.try_next().await? {
-            decoded.push(U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?);
+            decoded.push(
+                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
+            );
         }
         Ok(decoded)
     }
@@ -125,9 +134,9 @@ impl PgConnection {
         let built = Built::new(&query.as_query());
         let mut rows = rows::load(self.wire.clone(), built).await?;
         match rows.try_next().await? {
-            Some(row) => {
-                Ok(Some(U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?))
-            }
+            Some(row) => Ok(Some(
+                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
+            )),
             None => Ok(None),
         }
     }
@@ -180,7 +189,9 @@ impl PgConnection {
 
 impl std::fmt::Debug for PgConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgConnection").field("discarded", &self.is_discarded()).finish_non_exhaustive()
+        f.debug_struct("PgConnection")
+            .field("discarded", &self.is_discarded())
+            .finish_non_exhaustive()
     }
 }
 
@@ -222,7 +233,10 @@ impl AsyncConnectionCore for PgConnection {
         async move { Ok(rows::load(wire, built).await?.boxed()) }.boxed()
     }
 
-    fn execute_returning_count<'conn, 'query, T>(&'conn mut self, source: T) -> Self::ExecuteFuture<'conn, 'query>
+    fn execute_returning_count<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> Self::ExecuteFuture<'conn, 'query>
     where
         T: QueryFragment<Pg> + QueryId + 'query,
     {
@@ -245,7 +259,10 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
         rows::load(self.wire.clone(), Built::new(&source.as_query())).boxed()
     }
 
-    fn execute_returning_count<'conn, 'query, T>(&'conn mut self, source: T) -> Self::ExecuteFuture<'conn, 'query>
+    fn execute_returning_count<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> Self::ExecuteFuture<'conn, 'query>
     where
         T: QueryFragment<Pg> + QueryId + 'query,
     {

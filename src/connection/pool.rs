@@ -133,7 +133,11 @@ impl Pool {
                 Err(Error::Busy {
                     resource: "pooled connection",
                     waited: started.elapsed(),
-                    cause: Some(format!("all {} in use{}", self.inner.max, last.unwrap_or_default())),
+                    cause: Some(format!(
+                        "all {} in use{}",
+                        self.inner.max,
+                        last.unwrap_or_default()
+                    )),
                 })
             }
         }
@@ -174,7 +178,9 @@ impl Inner {
 }
 
 /// The next failure to connect after the ones already seen.
-async fn next_failure(failures: &mut watch::Receiver<Option<ConnectFailure>>) -> Option<ConnectFailure> {
+async fn next_failure(
+    failures: &mut watch::Receiver<Option<ConnectFailure>>,
+) -> Option<ConnectFailure> {
     loop {
         if failures.changed().await.is_err() {
             // The manager is gone with its pool: nobody waits here then.

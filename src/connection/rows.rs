@@ -162,8 +162,12 @@ impl Started {
 
 async fn read_ahead(wire: &Wire, built: &Built) -> Result<Started, tokio_postgres::Error> {
     let mut rows = Box::pin(wire.query(built).await?);
-    let Some(first) = rows.try_next().await? else { return Ok(Started::Empty) };
-    let Some(second) = rows.try_next().await? else { return Ok(Started::One(PgRow(first))) };
+    let Some(first) = rows.try_next().await? else {
+        return Ok(Started::Empty);
+    };
+    let Some(second) = rows.try_next().await? else {
+        return Ok(Started::One(PgRow(first)));
+    };
     Ok(Started::Many(PgRow(first), PgRow(second), rows))
 }
 

@@ -8,7 +8,9 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 
 use super::tls::{Certificates, SslMode};
 use crate::error::{Error, Result};
@@ -46,7 +48,9 @@ pub(super) fn client_config(mode: SslMode, certificates: &Certificates) -> Resul
                 .map_err(|e| config_error("DB_SSL_CERT", e.to_string()))
         }
         (Some(_), None) => Err(config_error("DB_SSL_KEY", "DB_SSL_CERT needs its key".into())),
-        (None, Some(_)) => Err(config_error("DB_SSL_CERT", "DB_SSL_KEY needs its certificate".into())),
+        (None, Some(_)) => {
+            Err(config_error("DB_SSL_CERT", "DB_SSL_KEY needs its certificate".into()))
+        }
     }
 }
 
@@ -89,10 +93,11 @@ impl ServerCertVerifier for AnyName {
     ) -> Result<ServerCertVerified, rustls::Error> {
         use CertificateError::{NotValidForName, NotValidForNameContext};
         // The name is checked last: an error of the name means that the chain is good.
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
-                Ok(ServerCertVerified::assertion())
-            }
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        {
+            Err(rustls::Error::InvalidCertificate(
+                NotValidForName | NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
             other => other,
         }
     }

@@ -16,7 +16,9 @@ const STALE_PLAN: &str = " stale plan";
 
 /// The SQLSTATE of a Diesel error that came through a [`PgConnection`](super::PgConnection).
 pub fn sqlstate(error: &DieselError) -> Option<&str> {
-    let DieselError::DatabaseError(_, info) = error else { return None };
+    let DieselError::DatabaseError(_, info) = error else {
+        return None;
+    };
     info.details()?.strip_prefix(TAG)?.get(..5)
 }
 
@@ -63,11 +65,8 @@ pub(crate) fn diesel_error(error: tokio_postgres::Error) -> DieselError {
             DieselError::DatabaseError(kind, Box::new(Info::new(db, stale)))
         }
         None => {
-            let kind = if error.is_closed() {
-                Kind::ClosedConnection
-            } else {
-                Kind::UnableToSendCommand
-            };
+            let kind =
+                if error.is_closed() { Kind::ClosedConnection } else { Kind::UnableToSendCommand };
             DieselError::DatabaseError(kind, Box::new(without_secrets(&error)))
         }
     }
@@ -87,7 +86,9 @@ pub(crate) fn without_secrets(error: &tokio_postgres::Error) -> String {
 /// errors that user code raised.
 fn message(db: &DbError) -> &str {
     match db.code().code() {
-        code if code.starts_with("22") || code.starts_with("P0") => "message withheld: it may quote data",
+        code if code.starts_with("22") || code.starts_with("P0") => {
+            "message withheld: it may quote data"
+        }
         _ => db.message(),
     }
 }

@@ -79,7 +79,10 @@ impl Tls {
     }
 
     /// Connects and drives the connection on the current runtime.
-    pub async fn connect(&self, config: &tokio_postgres::Config) -> Result<Client, tokio_postgres::Error> {
+    pub async fn connect(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> Result<Client, tokio_postgres::Error> {
         match self {
             Tls::Plain => {
                 let (client, connection) = config.connect(NoTls).await?;

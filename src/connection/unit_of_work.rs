@@ -29,7 +29,8 @@ impl Transaction {
 
     /// For statements that nothing may run between.
     pub async fn exclusive(&self) -> Result<RwLockMappedWriteGuard<'_, PgConnection>> {
-        RwLockWriteGuard::try_map(self.connection.write().await, |c| c.as_deref_mut()).map_err(|_| ENDED)
+        RwLockWriteGuard::try_map(self.connection.write().await, |c| c.as_deref_mut())
+            .map_err(|_| ENDED)
     }
 
     /// Rolls back without waiting. A statement still in flight elsewhere (a repository kept by
@@ -43,7 +44,9 @@ impl Transaction {
                 }
             }
             Err(_) => {
-                if let Ok(Some(connection)) = self.connection.try_read().as_deref().map(Option::as_ref) {
+                if let Ok(Some(connection)) =
+                    self.connection.try_read().as_deref().map(Option::as_ref)
+                {
                     connection.discard();
                 }
             }
@@ -155,9 +158,10 @@ impl UnitOfWork {
     /// That of `work`, or of the savepoint's own statements.
     pub async fn savepoint<R, E, F>(&self, work: F) -> Result<R, E>
     where
-        for<'u> F: AsyncFnOnce(&'u UnitOfWork) -> Result<R, E>
-            + diesel_async::AsyncFunc<&'u UnitOfWork, Result<R, E>, Fut: Send>
-            + Send,
+        for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+            + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+            + Send
+            + Sync,
         E: From<Error> + Send,
         R: Send,
     {
@@ -217,7 +221,9 @@ impl Drop for SavepointGuard<'_> {
         if !self.open {
             return;
         }
-        if let Ok(Some(connection)) = self.transaction.connection.try_read().as_deref().map(Option::as_ref) {
+        if let Ok(Some(connection)) =
+            self.transaction.connection.try_read().as_deref().map(Option::as_ref)
+        {
             connection.send_now(&self.undo);
         }
     }
@@ -261,7 +267,9 @@ impl TransactionError for Box<dyn std::error::Error + Send + Sync> {
 
 /// Names the future of an async closure that may run more than once, so that it can be bound by
 /// `Send`; every matching `async |uow| { ... }` has it.
-pub trait TransactionFn<T, R>: AsyncFn(T) -> R + Fn(T) -> <Self as TransactionFn<T, R>>::Fut {
+pub trait TransactionFn<T, R>:
+    AsyncFn(T) -> R + Fn(T) -> <Self as TransactionFn<T, R>>::Fut
+{
     /// The closure's future.
     type Fut: Future<Output = R>;
 }
@@ -281,7 +289,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs `work` in a transaction and commits it, again from the start while the server says that
 /// this may help.
-pub(crate) async fn transaction<R, E, F>(pool: &Pool, options: TransactionOptions, work: F) -> Result<R, E>
+pub(crate) async fn transaction<R, E, F>(
+    pool: &Pool,
+    options: TransactionOptions,
+    work: F,
+) -> Result<R, E>
 where
     for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
         + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>

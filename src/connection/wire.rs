@@ -162,7 +162,10 @@ impl Wire {
 }
 
 /// Of a stale plan's error and that of its repetition: the one that tells the caller more.
-pub(super) fn first_cause(first: tokio_postgres::Error, again: tokio_postgres::Error) -> tokio_postgres::Error {
+pub(super) fn first_cause(
+    first: tokio_postgres::Error,
+    again: tokio_postgres::Error,
+) -> tokio_postgres::Error {
     match again.code().map(|c| c.code()) {
         Some("25P02") => first,
         _ => again,

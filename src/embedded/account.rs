@@ -31,22 +31,18 @@ impl Account {
         let mut id = Command::new("id");
         id.arg("-u").env("PATH", path_with_system());
         let output = id.output().map_err(io("run", Path::new("id")))?;
-        let uid = String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .parse()
-            .map_err(|_| EmbeddedError::Account {
+        let uid = String::from_utf8_lossy(&output.stdout).trim().parse().map_err(|_| {
+            EmbeddedError::Account {
                 account: "current".into(),
                 reason: "`id -u` did not print a number".into(),
-            })?;
+            }
+        })?;
         if uid != 0 {
             return Ok(Account { uid, demoted: None });
         }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let (name, uid, gid) = unprivileged(&passwd);
-        let account = Account {
-            uid,
-            demoted: Some(Demoted { name, gid }),
-        };
+        let account = Account { uid, demoted: Some(Demoted { name, gid }) };
         account.check()?;
         Ok(account)
     }
@@ -58,9 +54,7 @@ impl Account {
 
     /// Name for messages.
     pub(super) fn name(&self) -> &str {
-        self.demoted
-            .as_ref()
-            .map_or("the current user", |demoted| demoted.name.as_str())
+        self.demoted.as_ref().map_or("the current user", |demoted| demoted.name.as_str())
     }
 
     /// A command that runs as this account, in its own process group (so that Ctrl-C in a terminal ends
@@ -118,14 +112,9 @@ impl Account {
     }
 
     fn check(&self) -> Result<()> {
-        self.command("/bin/sh")
-            .args(["-c", ":"])
-            .status()
-            .map(drop)
-            .map_err(|error| EmbeddedError::Account {
-                account: self.name().to_owned(),
-                reason: error.to_string(),
-            })
+        self.command("/bin/sh").args(["-c", ":"]).status().map(drop).map_err(|error| {
+            EmbeddedError::Account { account: self.name().to_owned(), reason: error.to_string() }
+        })
     }
 }
 
@@ -158,10 +147,7 @@ fn unprivileged(passwd: &str) -> (String, u32, u32) {
 
 /// macOS writes nobody's ids as -2.
 fn number(field: &str) -> Option<u32> {
-    field
-        .parse::<u32>()
-        .ok()
-        .or_else(|| field.parse::<i32>().ok().map(i32::cast_unsigned))
+    field.parse::<u32>().ok().or_else(|| field.parse::<i32>().ok().map(i32::cast_unsigned))
 }
 
 #[cfg(test)]
@@ -174,18 +160,12 @@ mod tests {
         assert_eq!(unprivileged(passwd), ("postgres".to_owned(), 101, 104));
         let without = passwd.replace("postgres", "pg");
         let minus_two = u32::MAX - 1;
-        assert_eq!(
-            unprivileged(&without),
-            ("nobody".to_owned(), minus_two, minus_two)
-        );
+        assert_eq!(unprivileged(&without), ("nobody".to_owned(), minus_two, minus_two));
         assert_eq!(unprivileged(""), ("nobody".to_owned(), 65_534, 65_534));
     }
 
     #[test]
     fn never_answers_root() {
-        assert_eq!(
-            unprivileged("postgres:x:0:0::/:/bin/sh\n").0,
-            "nobody".to_owned()
-        );
+        assert_eq!(unprivileged("postgres:x:0:0::/:/bin/sh\n").0, "nobody".to_owned());
     }
 }

@@ -122,9 +122,5 @@ pub(super) fn io(
     path: &Path,
 ) -> impl FnOnce(std::io::Error) -> EmbeddedError + use<> {
     let path = path.to_path_buf();
-    move |source| EmbeddedError::Io {
-        action,
-        path,
-        source,
-    }
+    move |source| EmbeddedError::Io { action, path, source }
 }

@@ -34,11 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 type Result<T> = std::result::Result<T, String>;
 
 fn directory_name() -> String {
-    format!(
-        "postgresql-{RELEASE}-{}-{}",
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    )
+    format!("postgresql-{RELEASE}-{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 /// Program directories of builds fetched earlier.
@@ -120,10 +116,8 @@ fn requirement() -> String {
 /// A Python 3 that has pip.
 fn python() -> Result<String> {
     for name in ["python3", "python"] {
-        let version = Command::new(name)
-            .args(["-m", "pip", "--version"])
-            .stdin(Stdio::null())
-            .output();
+        let version =
+            Command::new(name).args(["-m", "pip", "--version"]).stdin(Stdio::null()).output();
         if version.is_ok_and(|output| output.status.success()) {
             return Ok(name.to_owned());
         }

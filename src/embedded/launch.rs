@@ -57,9 +57,7 @@ pub(super) fn init(site: &Site, programs: &Programs) -> Result<()> {
             let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    let new = site
-        .dir
-        .join(format!("data.new-{}", place::random_suffix()));
+    let new = site.dir.join(format!("data.new-{}", place::random_suffix()));
     // Case and character class of all of Unicode, bytewise order. Systems without C.UTF-8 get ASCII.
     let mut refused = String::new();
     for ctype in ["C.UTF-8", "C"] {
@@ -70,11 +68,7 @@ pub(super) fn init(site: &Site, programs: &Programs) -> Result<()> {
         initdb.arg(format!("--lc-ctype={ctype}"));
         // Only the owner of the socket's 0700 directory (and root) reaches the socket, and TCP is
         // neither listened on nor let in: a password would protect from nobody.
-        initdb.args([
-            "--auth-local=trust",
-            "--auth-host=reject",
-            "--no-instructions",
-        ]);
+        initdb.args(["--auth-local=trust", "--auth-host=reject", "--no-instructions"]);
         if site.vanishes {
             initdb.arg("--no-sync");
         }
@@ -84,10 +78,7 @@ pub(super) fn init(site: &Site, programs: &Programs) -> Result<()> {
         }
         refused = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     }
-    Err(EmbeddedError::Initdb {
-        bin: programs.bin.clone(),
-        detail: refused,
-    })
+    Err(EmbeddedError::Initdb { bin: programs.bin.clone(), detail: refused })
 }
 
 /// The socket directory of the server that runs on `data`, starting it if none does. Called under the
@@ -127,12 +118,8 @@ fn start(site: &Site, programs: &Programs, settings: &[(String, String)]) -> Res
     }
     let log = log_file(site)?;
     let mut command = server_command(site, programs, settings, &socket_dir);
-    command
-        .stdout(log.try_clone().map_err(io("open", &site.dir))?)
-        .stderr(log);
-    let mut child = command
-        .spawn()
-        .map_err(io("run", &programs.bin.join("postgres")))?;
+    command.stdout(log.try_clone().map_err(io("open", &site.dir))?).stderr(log);
+    let mut child = command.spawn().map_err(io("run", &programs.bin.join("postgres")))?;
     let ready = wait_ready(site, Some(&mut child));
     reap(child);
     match ready? {
@@ -197,22 +184,16 @@ fn wait_ready(site: &Site, mut child: Option<&mut Child>) -> Result<Option<PathB
     let began = Instant::now();
     loop {
         let gone = match child.as_deref_mut() {
-            Some(child) => child
-                .try_wait()
-                .map_err(io("wait for", &site.data()))?
-                .is_some(),
+            Some(child) => child.try_wait().map_err(io("wait for", &site.data()))?.is_some(),
             None => !is_alive(&site.data()),
         };
         if gone {
             return Ok(None);
         }
         let pid_file = pid_file(&site.data());
-        let ours = child
-            .as_deref()
-            .is_none_or(|child| pid_file.first() == Some(&child.id().to_string()));
-        let ready = pid_file
-            .get(PID_LINE_STATE)
-            .is_some_and(|state| state.trim() == "ready");
+        let ours =
+            child.as_deref().is_none_or(|child| pid_file.first() == Some(&child.id().to_string()));
+        let ready = pid_file.get(PID_LINE_STATE).is_some_and(|state| state.trim() == "ready");
         if ours
             && ready
             && let Some(socket_dir) = pid_file.get(PID_LINE_SOCKET)
@@ -220,10 +201,7 @@ fn wait_ready(site: &Site, mut child: Option<&mut Child>) -> Result<Option<PathB
             return Ok(Some(PathBuf::from(socket_dir)));
         }
         if began.elapsed() > limit {
-            return Err(failed(
-                site,
-                &format!("not ready after {} s", limit.as_secs()),
-            ));
+            return Err(failed(site, &format!("not ready after {} s", limit.as_secs())));
         }
         std::thread::sleep(PAUSE);
     }

@@ -25,12 +25,7 @@ struct Search {
 }
 
 impl Search {
-    const EVERYWHERE: Search = Search {
-        path: true,
-        system: true,
-        cache: true,
-        fetch: true,
-    };
+    const EVERYWHERE: Search = Search { path: true, system: true, cache: true, fetch: true };
 
     fn from_env() -> Search {
         let mut search = match std::env::var("PG_EMBEDDED_SEARCH") {
@@ -62,13 +57,11 @@ pub(super) fn locate(
     given: Option<&Path>,
     required: Option<(u32, &Path)>,
 ) -> Result<Programs> {
-    let named = given
-        .map(|bin| ("EmbeddedOptions::bin_dir", bin.to_path_buf()))
-        .or_else(|| {
-            std::env::var_os("PG_EMBEDDED_BIN")
-                .filter(|value| !value.is_empty())
-                .map(|value| ("PG_EMBEDDED_BIN", PathBuf::from(value)))
-        });
+    let named = given.map(|bin| ("EmbeddedOptions::bin_dir", bin.to_path_buf())).or_else(|| {
+        std::env::var_os("PG_EMBEDDED_BIN")
+            .filter(|value| !value.is_empty())
+            .map(|value| ("PG_EMBEDDED_BIN", PathBuf::from(value)))
+    });
     if let Some((given_by, path)) = named {
         let programs = examine(account, &path).map_err(|reason| EmbeddedError::BadBinDir {
             given_by,
@@ -120,9 +113,7 @@ pub(super) fn locate(
     }
     match required {
         Some((major, dir)) => Err(mismatch(major, dir, &survey.others)),
-        None => Err(EmbeddedError::NotFound {
-            reason: survey.reason(),
-        }),
+        None => Err(EmbeddedError::NotFound { reason: survey.reason() }),
     }
 }
 
@@ -134,11 +125,7 @@ fn mismatch(data_major: u32, dir: &Path, found: &[Programs]) -> EmbeddedError {
     EmbeddedError::VersionMismatch {
         dir: dir.to_path_buf(),
         data_major,
-        found: if found.is_empty() {
-            "none".into()
-        } else {
-            found.join(", ")
-        },
+        found: if found.is_empty() { "none".into() } else { found.join(", ") },
     }
 }
 
@@ -233,15 +220,8 @@ fn examine(account: &Account, dir: &Path) -> std::result::Result<Programs, Strin
     }
     // PATH may hold links to `postgres` and `initdb` only; the other programs are beside the real ones.
     let real = dir.join("postgres").canonicalize().ok();
-    let real = real
-        .as_deref()
-        .and_then(Path::parent)
-        .filter(|real| holds_programs(real));
-    Ok(Programs {
-        bin: real.unwrap_or(dir).to_path_buf(),
-        version: version.to_owned(),
-        major,
-    })
+    let real = real.as_deref().and_then(Path::parent).filter(|real| holds_programs(real));
+    Ok(Programs { bin: real.unwrap_or(dir).to_path_buf(), version: version.to_owned(), major })
 }
 
 /// Major and minor version: `15.18` is (15, 18), `19beta1` is (19, 0).
@@ -284,12 +264,7 @@ fn usual_directories(root: &Path) -> Vec<PathBuf> {
         dirs.sort();
         found.extend(dirs);
     }
-    found.extend(
-        PLAIN
-            .iter()
-            .map(|dir| root.join(dir))
-            .filter(|dir| holds_programs(dir)),
-    );
+    found.extend(PLAIN.iter().map(|dir| root.join(dir)).filter(|dir| holds_programs(dir)));
     found
 }
 
@@ -324,10 +299,7 @@ mod tests {
             "Applications/Postgres.app/Contents/Versions/17/bin",
             "usr/bin",
         ];
-        for dir in expected
-            .iter()
-            .chain(&["usr/lib/postgresql/empty", "usr/other/bin"])
-        {
+        for dir in expected.iter().chain(&["usr/lib/postgresql/empty", "usr/other/bin"]) {
             std::fs::create_dir_all(root.join(dir)).unwrap();
         }
         for dir in expected.iter().chain(&["usr/other/bin"]) {

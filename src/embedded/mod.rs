@@ -98,11 +98,7 @@ impl EmbeddedOptions {
     }
 
     fn new(kind: Kind) -> Self {
-        EmbeddedOptions {
-            kind,
-            bin_dir: None,
-            settings: Vec::new(),
-        }
+        EmbeddedOptions { kind, bin_dir: None, settings: Vec::new() }
     }
 
     /// Uses the programs in this directory and looks nowhere else.
@@ -122,12 +118,7 @@ impl EmbeddedOptions {
 
     fn check_settings(&self) -> Result<()> {
         for (name, _) in &self.settings {
-            let refuse = |reason| {
-                Err(EmbeddedError::Setting {
-                    name: name.clone(),
-                    reason,
-                })
-            };
+            let refuse = |reason| Err(EmbeddedError::Setting { name: name.clone(), reason });
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
             if name.is_empty() || !name.chars().all(plain) {
                 return refuse("a setting's name has letters, digits, `_` and `.` only");
@@ -188,12 +179,7 @@ impl EmbeddedServer {
             Kind::Ephemeral => {
                 let programs = locate::locate(&account, options.bin_dir.as_deref(), None)?;
                 let dir = place::ephemeral(&account)?;
-                let site = Site {
-                    dir,
-                    account,
-                    vanishes: true,
-                    linger: 0,
-                };
+                let site = Site { dir, account, vanishes: true, linger: 0 };
                 let server = Self::run(&site, options, programs)?;
                 share::sweep_abandoned(&site);
                 Ok(server)
@@ -201,22 +187,12 @@ impl EmbeddedServer {
             Kind::Shared(key) => {
                 let programs = locate::locate(&account, options.bin_dir.as_deref(), None)?;
                 let dir = place::shared(&account, &identity(key, &programs, options))?;
-                let site = Site {
-                    dir,
-                    account,
-                    vanishes: true,
-                    linger: 2,
-                };
+                let site = Site { dir, account, vanishes: true, linger: 2 };
                 Self::run(&site, options, programs)
             }
             Kind::Kept(dir) => {
                 let dir = place::kept(&account, dir.as_deref())?;
-                let site = Site {
-                    dir,
-                    account,
-                    vanishes: false,
-                    linger: 0,
-                };
+                let site = Site { dir, account, vanishes: false, linger: 0 };
                 let data = site.data();
                 let required = launch::data_version(&data).map(|major| (major, data.as_path()));
                 let programs = locate::locate(&site.account, options.bin_dir.as_deref(), required)?;
@@ -306,9 +282,9 @@ impl EmbeddedServer {
         let membership = slot.take();
         drop(slot);
         match membership {
-            Some(membership) => membership
-                .leave()
-                .map_err(io("stop the server in", &self.inner.dir)),
+            Some(membership) => {
+                membership.leave().map_err(io("stop the server in", &self.inner.dir))
+            }
             None => Ok(()),
         }
     }
@@ -320,11 +296,8 @@ fn identity(key: &str, programs: &locate::Programs, options: &EmbeddedOptions) -
     // Stable for programs built by one toolchain, which is all that shares: others get their own server.
     let mut hasher = DefaultHasher::new();
     (&programs.bin, &programs.version, &options.settings).hash(&mut hasher);
-    let key: String = key
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-        .take(24)
-        .collect();
+    let key: String =
+        key.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(24).collect();
     format!("{key}-{:08x}", hasher.finish() as u32)
 }
 

@@ -37,11 +37,7 @@ pub(super) fn random_suffix() -> String {
 
 /// A new private directory for an ephemeral server, under the temporary directory.
 pub(super) fn ephemeral(account: &Account) -> Result<PathBuf> {
-    let name = format!(
-        "{EPHEMERAL_PREFIX}{}-{}",
-        std::process::id(),
-        random_suffix()
-    );
+    let name = format!("{EPHEMERAL_PREFIX}{}-{}", std::process::id(), random_suffix());
     let dir = temporary_base(account)?.join(name);
     create_private(account, &dir)?;
     Ok(dir)
@@ -93,10 +89,9 @@ fn first_usable(
             }
             Err(error) => {
                 let error = match error {
-                    EmbeddedError::Io { path, source, .. } => EmbeddedError::BadDirectory {
-                        path,
-                        reason: source.to_string(),
-                    },
+                    EmbeddedError::Io { path, source, .. } => {
+                        EmbeddedError::BadDirectory { path, reason: source.to_string() }
+                    }
                     other => other,
                 };
                 refused.get_or_insert(error);
@@ -111,11 +106,8 @@ fn first_usable(
 
 fn candidates(account: &Account, variable: &str, in_home: &str, for_root: &str) -> Vec<PathBuf> {
     const NAME: &str = "buffetbot-db";
-    let absolute = |name: &str| {
-        std::env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let mut found = Vec::new();
     found.extend(absolute(variable).map(|path| path.join(NAME)));
     found.extend(absolute("HOME").map(|path| path.join(in_home).join(NAME)));
@@ -145,10 +137,7 @@ fn temporary_base(account: &Account) -> Result<PathBuf> {
 
 /// Creates `dir`, which must not exist, with nobody else let in.
 pub(super) fn create_private(account: &Account, dir: &Path) -> Result<()> {
-    DirBuilder::new()
-        .mode(0o700)
-        .create(dir)
-        .map_err(io("create", dir))?;
+    DirBuilder::new().mode(0o700).create(dir).map_err(io("create", dir))?;
     account.own(dir)
 }
 
@@ -183,11 +172,7 @@ fn prepare(account: &Account, dir: &Path) -> Result<()> {
         }
         Err(error) => return Err(error),
     }
-    if account.can_write_in(dir) {
-        Ok(())
-    } else {
-        Err(unreachable())
-    }
+    if account.can_write_in(dir) { Ok(()) } else { Err(unreachable()) }
 }
 
 /// Checks that an existing directory is a private one of this account, so that nobody else can have
@@ -264,6 +249,5 @@ fn fits(dir: &Path) -> bool {
 
 /// Whether `dir` is a separate socket directory made by [`socket_dir`].
 pub(super) fn is_socket_dir(dir: &Path) -> bool {
-    dir.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with(SOCKET_PREFIX))
+    dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SOCKET_PREFIX))
 }

@@ -141,10 +141,7 @@ impl Site {
     }
 
     fn busy(&self) -> EmbeddedError {
-        EmbeddedError::Busy {
-            dir: self.dir.clone(),
-            seconds: PATIENCE.as_secs(),
-        }
+        EmbeddedError::Busy { dir: self.dir.clone(), seconds: PATIENCE.as_secs() }
     }
 
     fn open_users(&self) -> Result<()> {
@@ -161,9 +158,7 @@ impl Site {
         let entry = format!("{}-{}", std::process::id(), place::random_suffix());
         let path = self.users().join(&entry);
         let file = File::create_new(&path).map_err(io("create", &path))?;
-        file.try_lock()
-            .map_err(std::io::Error::from)
-            .map_err(io("lock", &path))?;
+        file.try_lock().map_err(std::io::Error::from).map_err(io("lock", &path))?;
         let watcher = match self.watch(&entry, Stdio::piped()) {
             Ok(watcher) => watcher,
             Err(error) => {
@@ -172,22 +167,13 @@ impl Site {
             }
         };
         self.sweep_entries();
-        Ok(Membership {
-            site: self.clone(),
-            entry,
-            _file: file,
-            watcher: Some(watcher),
-        })
+        Ok(Membership { site: self.clone(), entry, _file: file, watcher: Some(watcher) })
     }
 
     /// Removes entries whose program is dead. Called under the lock, so that no entry is between its
     /// creation and its locking.
     fn sweep_entries(&self) {
-        for entry in std::fs::read_dir(self.users())
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
+        for entry in std::fs::read_dir(self.users()).into_iter().flatten().flatten() {
             if File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -199,10 +185,7 @@ impl Site {
         self.open_users()?;
         self.sweep_entries();
         let mut child = self.watch("-", Stdio::null())?;
-        child
-            .wait()
-            .map(drop)
-            .map_err(io("wait for", Path::new("/bin/sh")))
+        child.wait().map(drop).map_err(io("wait for", Path::new("/bin/sh")))
     }
 }
 
@@ -229,11 +212,7 @@ impl Membership {
     fn release(&mut self) -> Option<Leaving> {
         let mut watcher = self.watcher.take()?;
         drop(watcher.stdin.take());
-        Some(Leaving {
-            site: self.site.clone(),
-            entry: self.entry.clone(),
-            watcher,
-        })
+        Some(Leaving { site: self.site.clone(), entry: self.entry.clone(), watcher })
     }
 }
 
@@ -264,10 +243,8 @@ impl Leaving {
         if let Some(status) = self.watcher.try_wait()?
             && !status.success()
         {
-            self.watcher = self
-                .site
-                .watch(&self.entry, Stdio::null())
-                .map_err(std::io::Error::other)?;
+            self.watcher =
+                self.site.watch(&self.entry, Stdio::null()).map_err(std::io::Error::other)?;
         }
         Ok(())
     }
@@ -314,11 +291,7 @@ pub(super) fn sweep_abandoned(site: &Site) {
         {
             continue;
         }
-        let abandoned = Site {
-            dir,
-            linger: 0,
-            ..site.clone()
-        };
+        let abandoned = Site { dir, linger: 0, ..site.clone() };
         abandoned.clear_if_unused();
     }
 }
@@ -332,10 +305,7 @@ fn newest_change(dir: &Path) -> Option<SystemTime> {
 
 impl Site {
     fn clear_if_unused(&self) {
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(self.dir.join(LOCK_FILE));
+        let lock = OpenOptions::new().read(true).write(true).open(self.dir.join(LOCK_FILE));
         let free = match &lock {
             Ok(file) => file.try_lock().is_ok(),
             Err(error) => error.kind() == ErrorKind::NotFound,

@@ -21,23 +21,15 @@ fn answers_on_a_private_socket_only() {
     let version = sql(&url, "SHOW server_version").unwrap().remove(0);
     assert!(version.starts_with(server.version()), "{version}");
     assert_eq!(sql(&url, "SELECT lower('ÄÖ')").unwrap(), ["äö"]);
-    let mode = std::fs::metadata(server.socket_dir())
-        .unwrap()
-        .permissions()
-        .mode();
+    let mode = std::fs::metadata(server.socket_dir()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     assert!(server.bin_dir().join("initdb").is_file());
 }
 
 #[tokio::test]
 async fn stop_waits_until_nothing_is_left() {
-    let server = EmbeddedServer::start(EmbeddedOptions::ephemeral())
-        .await
-        .unwrap();
-    let (dir, pid) = (
-        server.data_dir().to_path_buf(),
-        server_pid(server.data_dir()),
-    );
+    let server = EmbeddedServer::start(EmbeddedOptions::ephemeral()).await.unwrap();
+    let (dir, pid) = (server.data_dir().to_path_buf(), server_pid(server.data_dir()));
     let clone = server.clone();
     clone.stop().await.unwrap();
     assert!(!dir.exists());
@@ -48,10 +40,7 @@ async fn stop_waits_until_nothing_is_left() {
 #[test]
 fn vanishes_when_the_last_clone_is_dropped() {
     let server = start(&EmbeddedOptions::ephemeral());
-    let (dir, pid) = (
-        server.data_dir().to_path_buf(),
-        server_pid(server.data_dir()),
-    );
+    let (dir, pid) = (server.data_dir().to_path_buf(), server_pid(server.data_dir()));
     let clone = server.clone();
     drop(server);
     assert_eq!(sql(&clone.url("postgres"), "SELECT 1").unwrap(), ["1"]);
@@ -87,10 +76,7 @@ fn vanishes_when_killed_in_the_middle_of_a_start() {
     }
     eventually("nothing is left", || tmp.entries().is_empty());
     eventually("no server is left", || {
-        let output = std::process::Command::new("ps")
-            .args(["-eo", "args="])
-            .output()
-            .unwrap();
+        let output = std::process::Command::new("ps").args(["-eo", "args="]).output().unwrap();
         !String::from_utf8_lossy(&output.stdout).contains(tmp.0.to_str().unwrap())
     });
 }
@@ -101,10 +87,7 @@ fn vanishes_when_its_watcher_was_killed_too() {
     let mut program = Program::new("ephemeral", "drop", &tmp, |_| {});
     let ready = program.ready().unwrap();
     let pid = server_pid(&ready.dir);
-    let output = std::process::Command::new("ps")
-        .args(["-eo", "pid=,args="])
-        .output()
-        .unwrap();
+    let output = std::process::Command::new("ps").args(["-eo", "pid=,args="]).output().unwrap();
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
     let dir = ready.dir.to_str().unwrap();
     let watcher = listing
@@ -143,9 +126,7 @@ fn a_long_path_gets_a_short_socket() {
     let ready = program.ready().unwrap();
     assert!(ready.dir.starts_with(&long));
     assert_eq!(sql(&ready.url, "SELECT 1").unwrap(), ["1"]);
-    let socket_dir = sql(&ready.url, "SHOW unix_socket_directories")
-        .unwrap()
-        .remove(0);
+    let socket_dir = sql(&ready.url, "SHOW unix_socket_directories").unwrap().remove(0);
     let socket_dir = Path::new(&socket_dir);
     let mode = std::fs::metadata(socket_dir).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o700);

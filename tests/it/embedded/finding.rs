@@ -6,9 +6,7 @@ use super::{Program, Scratch, is_root, sql};
 
 /// A machine without PostgreSQL, as far as the search goes.
 fn nowhere(command: &mut std::process::Command) {
-    command
-        .env("PG_EMBEDDED_SEARCH", "none")
-        .env_remove("PG_EMBEDDED_BIN");
+    command.env("PG_EMBEDDED_SEARCH", "none").env_remove("PG_EMBEDDED_BIN");
 }
 
 #[test]
@@ -37,10 +35,7 @@ fn a_bad_pg_embedded_bin_is_not_passed_over() {
         command.env("PG_EMBEDDED_BIN", "/usr/share");
     });
     let error = program.ready().err().unwrap();
-    assert!(
-        error.starts_with("PG_EMBEDDED_BIN is /usr/share"),
-        "{error}"
-    );
+    assert!(error.starts_with("PG_EMBEDDED_BIN is /usr/share"), "{error}");
 }
 
 #[test]
@@ -52,25 +47,19 @@ fn a_data_home_that_can_be_used_is_used() {
     let ready = program.ready().unwrap();
     assert_eq!(ready.dir, tmp.0.join("share/buffetbot-db"));
     program.kill();
-    super::eventually("it is shut down", || {
-        !ready.dir.join("data/postmaster.pid").exists()
-    });
+    super::eventually("it is shut down", || !ready.dir.join("data/postmaster.pid").exists());
 }
 
 #[test]
 fn a_home_that_cannot_be_written_does_not_matter() {
     let tmp = Scratch::new();
     let mut program = Program::as_ordinary_user("kept:", "drop", &tmp, |command| {
-        command
-            .env("HOME", "/dev/null/home")
-            .env_remove("XDG_DATA_HOME");
+        command.env("HOME", "/dev/null/home").env_remove("XDG_DATA_HOME");
     });
     elsewhere(&mut program);
     if is_root() {
         let mut program = Program::new("kept:", "drop", &tmp, |command| {
-            command
-                .env("HOME", "/dev/null/home")
-                .env_remove("XDG_DATA_HOME");
+            command.env("HOME", "/dev/null/home").env_remove("XDG_DATA_HOME");
         });
         elsewhere(&mut program);
     }
@@ -81,11 +70,7 @@ fn elsewhere(program: &mut Program) {
     let places = ["/var/lib", "/var/tmp"].map(Path::new);
     let existing: Vec<PathBuf> = places.iter().flat_map(|place| ours(place)).collect();
     let ready = program.ready().unwrap();
-    assert!(
-        places.iter().any(|place| ready.dir.starts_with(place)),
-        "{:?}",
-        ready.dir
-    );
+    assert!(places.iter().any(|place| ready.dir.starts_with(place)), "{:?}", ready.dir);
     assert_eq!(sql(&ready.url, "SELECT 1").unwrap(), ["1"]);
     let pid = super::server_pid(&ready.dir);
     program.process.kill().unwrap();

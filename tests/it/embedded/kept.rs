@@ -19,9 +19,7 @@ fn control_state(server: &EmbeddedServer) -> String {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("Database cluster state"));
+    let line = text.lines().find(|line| line.starts_with("Database cluster state"));
     line.unwrap().split(':').nth(1).unwrap().trim().to_owned()
 }
 
@@ -38,10 +36,7 @@ fn data_is_there_next_time() {
     first.stop_blocking().unwrap();
     assert_eq!(control_state(&first), "shut down");
     let second = start(&kept(&scratch));
-    assert_eq!(
-        sql(&second.url("postgres"), "SELECT x FROM t").unwrap(),
-        ["42"]
-    );
+    assert_eq!(sql(&second.url("postgres"), "SELECT x FROM t").unwrap(), ["42"]);
     second.stop_blocking().unwrap();
 }
 
@@ -71,14 +66,8 @@ fn is_recovered_after_a_crash() {
     assert!(server.data_dir().join("data/postmaster.pid").exists());
     // The first handle is still held: its program does not know of the crash.
     let again = start(&kept(&scratch));
-    assert_eq!(
-        sql(&again.url("postgres"), "SELECT x FROM t").unwrap(),
-        ["42"]
-    );
-    assert_eq!(
-        sql(&server.url("postgres"), "SELECT x FROM t").unwrap(),
-        ["42"]
-    );
+    assert_eq!(sql(&again.url("postgres"), "SELECT x FROM t").unwrap(), ["42"]);
+    assert_eq!(sql(&server.url("postgres"), "SELECT x FROM t").unwrap(), ["42"]);
     server.stop_blocking().unwrap();
     again.stop_blocking().unwrap();
     assert_eq!(control_state(&again), "shut down");
@@ -97,9 +86,7 @@ fn two_programs_share_it_and_the_last_one_out_stops_it() {
     assert_eq!(server_pid(ours.data_dir()), pid);
     program.kill();
     let users = ours.data_dir().join("users");
-    eventually("the other one has left", || {
-        std::fs::read_dir(&users).unwrap().count() == 1
-    });
+    eventually("the other one has left", || std::fs::read_dir(&users).unwrap().count() == 1);
     assert_eq!(sql(&url, "SELECT 1").unwrap(), ["1"]);
     ours.stop_blocking().unwrap();
     assert!(!runs(pid));
@@ -109,9 +96,8 @@ fn two_programs_share_it_and_the_last_one_out_stops_it() {
 fn simultaneous_first_starts_make_one_server() {
     let scratch = Scratch::new();
     let what = format!("kept:{}", scratch.0.join("server").display());
-    let mut programs: Vec<Program> = (0..4)
-        .map(|_| Program::new(&what, "drop", &scratch, |_| {}))
-        .collect();
+    let mut programs: Vec<Program> =
+        (0..4).map(|_| Program::new(&what, "drop", &scratch, |_| {})).collect();
     let query = "SELECT system_identifier || ' ' || pg_postmaster_start_time() \
                  FROM pg_control_system()";
     let seen: Vec<_> = programs
@@ -143,14 +129,8 @@ fn refuses_data_of_another_major_version() {
     let version = scratch.0.join("server/data/PG_VERSION");
     std::fs::write(version, "14\n").unwrap();
     let error = EmbeddedServer::start_blocking(&kept(&scratch)).unwrap_err();
-    assert!(
-        matches!(error, EmbeddedError::VersionMismatch { data_major: 14, .. }),
-        "{error}"
-    );
-    assert!(
-        error.to_string().contains("install PostgreSQL 14"),
-        "{error}"
-    );
+    assert!(matches!(error, EmbeddedError::VersionMismatch { data_major: 14, .. }), "{error}");
+    assert!(error.to_string().contains("install PostgreSQL 14"), "{error}");
 }
 
 #[test]
@@ -161,14 +141,8 @@ fn leaves_foreign_directories_alone() {
     std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::write(dir.join("letter.txt"), "dear").unwrap();
     let error = EmbeddedServer::start_blocking(&kept(&scratch)).unwrap_err();
-    assert!(
-        matches!(error, EmbeddedError::BadDirectory { .. }),
-        "{error}"
-    );
-    assert_eq!(
-        std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
-        0o755
-    );
+    assert!(matches!(error, EmbeddedError::BadDirectory { .. }), "{error}");
+    assert_eq!(std::fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o755);
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
 
     std::fs::remove_file(dir.join("letter.txt")).unwrap();
@@ -201,19 +175,10 @@ fn root_never_owns_the_server() {
 
 #[test]
 fn settings_cannot_open_the_server_up() {
-    for name in [
-        "listen_addresses",
-        "HBA_FILE",
-        "unix_socket_directories",
-        "a b",
-        "",
-    ] {
+    for name in ["listen_addresses", "HBA_FILE", "unix_socket_directories", "a b", ""] {
         let options = EmbeddedOptions::ephemeral().setting(name, "x");
         let error = EmbeddedServer::start_blocking(&options).unwrap_err();
-        assert!(
-            matches!(error, EmbeddedError::Setting { .. }),
-            "{name}: {error}"
-        );
+        assert!(matches!(error, EmbeddedError::Setting { .. }), "{name}: {error}");
     }
 }
 

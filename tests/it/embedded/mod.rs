@@ -31,10 +31,7 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// Runs `query` on its own connection; the first column of each row.
 fn sql(url: &str, query: &str) -> Result<Vec<String>, tokio_postgres::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
         let driver = tokio::spawn(connection);
@@ -63,18 +60,13 @@ fn server_pid(dir: &Path) -> u32 {
 }
 
 fn signal(name: &str, pid: u32) {
-    let status = Command::new("kill")
-        .args([format!("-{name}"), pid.to_string()])
-        .status();
+    let status = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
     assert!(status.unwrap().success());
 }
 
 /// False once the process has ended, also as a zombie that nobody has collected.
 fn runs(pid: u32) -> bool {
-    let output = Command::new("ps")
-        .args(["-o", "stat=", "-p", &pid.to_string()])
-        .output()
-        .unwrap();
+    let output = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().unwrap();
     let state = String::from_utf8_lossy(&output.stdout);
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
@@ -98,9 +90,7 @@ impl Scratch {
 
     fn entries(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 }
 
@@ -127,13 +117,7 @@ impl Program {
     /// Starts a program that starts the server `what` and then, when told to [`end`](Self::end), ends
     /// in the way `how`.
     fn new(what: &str, how: &str, tmp: &Scratch, more: impl FnOnce(&mut Command)) -> Program {
-        Self::spawn(
-            Command::new(std::env::current_exe().unwrap()),
-            what,
-            how,
-            tmp,
-            more,
-        )
+        Self::spawn(Command::new(std::env::current_exe().unwrap()), what, how, tmp, more)
     }
 
     /// The same as a user who is not root, whoever runs the tests.
@@ -190,11 +174,7 @@ impl Program {
             if let Some((_, fields)) = line.split_once("READY\t") {
                 let mut fields = fields.trim_end().split('\t').map(str::to_owned);
                 let mut next = || fields.next().unwrap();
-                return Ok(Ready {
-                    dir: next().into(),
-                    url: next(),
-                    version: next(),
-                });
+                return Ok(Ready { dir: next().into(), url: next(), version: next() });
             }
         }
     }
@@ -238,11 +218,7 @@ fn child() {
         }
     };
     let dir = server.data_dir().display();
-    println!(
-        "READY\t{dir}\t{}\t{}",
-        server.url("postgres"),
-        server.version()
-    );
+    println!("READY\t{dir}\t{}\t{}", server.url("postgres"), server.version());
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     match how.as_str() {

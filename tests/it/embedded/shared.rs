@@ -5,13 +5,9 @@ use super::{Program, Scratch, eventually, runs, server_pid, sql};
 #[test]
 fn several_programs_use_one_server_until_the_last_has_gone() {
     let tmp = Scratch::new();
-    let mut programs: Vec<Program> = (0..4)
-        .map(|_| Program::new("shared:several", "drop", &tmp, |_| {}))
-        .collect();
-    let ready: Vec<_> = programs
-        .iter_mut()
-        .map(|program| program.ready().unwrap())
-        .collect();
+    let mut programs: Vec<Program> =
+        (0..4).map(|_| Program::new("shared:several", "drop", &tmp, |_| {})).collect();
+    let ready: Vec<_> = programs.iter_mut().map(|program| program.ready().unwrap()).collect();
     assert!(ready.iter().all(|one| one.url == ready[0].url));
     let pid = server_pid(&ready[0].dir);
     while let Some(program) = programs.pop() {
@@ -51,8 +47,6 @@ fn programs_that_come_and_go_always_find_one() {
             })
         })
         .collect();
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
     eventually("nothing is left", || tmp.entries().is_empty());
 }

@@ -1,0 +1,209 @@
+//! The handle that a program holds.
+
+use std::fmt;
+
+use crate::config::{Config, Environment};
+use crate::connection::session::Lease;
+use crate::connection::{self, Connection, Pool, Source};
+use crate::connection::{TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
+#[cfg(feature = "embedded")]
+use crate::embedded::{EmbeddedOptions, EmbeddedServer};
+#[cfg(feature = "embedded")]
+use crate::error::Error;
+use crate::error::Result;
+use crate::repositories::RepositorySet;
+
+/// A database: its pool and the repositories over it. Cloning is cheap; clones share the pool.
+///
+/// The repositories are reached through it (`db.users()`, `db.prices()`, ...); each call takes a
+/// connection for its one statement. Several statements that belong together go into a
+/// [unit of work](Database::begin).
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+    repositories: RepositorySet,
+    config: Config,
+    // Held for its life: the last clone of the handle leaves the server.
+    #[cfg(feature = "embedded")]
+    server: Option<EmbeddedServer>,
+}
+
+impl Database {
+    /// Connects: one connection is made at once, so that a wrong host, password or name is told
+    /// here. Must be called on a tokio runtime; the runtime must outlive the handle.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) with the cause,
+    /// [`Error::Config`](crate::Error::Config) where certificates cannot be read.
+    pub async fn connect(config: Config) -> Result<Self> {
+        let database = Self::connect_lazy(config)?;
+        // Made outside of the pool, so that the cause comes at once, whatever it is.
+        drop(database.pool.connect_unpooled().await?);
+        Ok(database)
+    }
+
+    /// A handle that connects when it is first used; for programs that start before their database.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) where certificates cannot be read.
+    pub fn connect_lazy(config: Config) -> Result<Self> {
+        let pool = Pool::new(&config)?;
+        let repositories = RepositorySet::new(&Source::Pool(pool.clone()));
+        Ok(Database {
+            pool,
+            repositories,
+            config,
+            #[cfg(feature = "embedded")]
+            server: None,
+        })
+    }
+
+    /// Begins a transaction, read committed and read-write.
+    ///
+    /// # Errors
+    /// Those of taking a connection.
+    pub async fn begin(&self) -> Result<UnitOfWork> {
+        self.begin_with(TransactionOptions::default()).await
+    }
+
+    /// Begins a transaction of another kind.
+    ///
+    /// # Errors
+    /// Those of taking a connection.
+    pub async fn begin_with(&self, options: TransactionOptions) -> Result<UnitOfWork> {
+        UnitOfWork::begin(&self.pool, options).await
+    }
+
+    /// Runs `work` in a transaction and commits what it did; an error rolls back. On deadlock and
+    /// serialization failure it runs again from the start, up to six times in all, with growing,
+    /// jittered pauses, so that it may have no effects besides the transaction's.
+    ///
+    /// ```no_run
+    /// # use buffetbot_db::{Database, Result, UserId, UserRepository};
+    /// # async fn example(db: &Database, id: UserId) -> Result<()> {
+    /// let name = db.transaction(async |uow| {
+    ///     let user = uow.users().record_login(id).await?;
+    ///     Ok::<_, buffetbot_db::Error>(user.display_name())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// That of `work`, or of the transaction; the last one where all attempts collided.
+    pub async fn transaction<R, E, F>(&self, work: F) -> Result<R, E>
+    where
+        for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+            + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+            + Send
+            + Sync,
+        R: Send,
+        E: TransactionError + Send,
+    {
+        self.transaction_with(TransactionOptions::default(), work).await
+    }
+
+    /// As [`transaction`](Self::transaction), with a transaction of another kind.
+    ///
+    /// # Errors
+    /// As [`transaction`](Self::transaction).
+    pub async fn transaction_with<R, E, F>(
+        &self,
+        options: TransactionOptions,
+        work: F,
+    ) -> Result<R, E>
+    where
+        for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+            + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+            + Send
+            + Sync,
+        R: Send,
+        E: TransactionError + Send,
+    {
+        connection::transaction(&self.pool, options, work).await
+    }
+
+    /// A pooled connection, for Diesel queries of one's own:
+    /// `query.load(&mut connection.as_diesel())`.
+    ///
+    /// # Errors
+    /// Those of taking a connection.
+    pub async fn connection(&self) -> Result<Connection<'static>> {
+        Ok(Connection(Lease::Pooled(self.pool.get().await?)))
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The kind of place that the configuration says the program runs in.
+    pub fn environment(&self) -> Environment {
+        self.config.environment
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+/// The database's name on an embedded server.
+#[cfg(feature = "embedded")]
+const EMBEDDED_NAME: &str = "buffetbot";
+
+#[cfg(feature = "embedded")]
+impl Database {
+    /// A database on a private PostgreSQL server that this program starts; its data is there next
+    /// time, and programs that run at once share it. See [`embedded`](crate::embedded) for which
+    /// PostgreSQL and where.
+    ///
+    /// # Errors
+    /// [`Error::Embedded`](crate::Error::Embedded), which names the way out.
+    pub async fn embedded() -> Result<Self> {
+        Self::on_embedded(EmbeddedOptions::kept(None)).await
+    }
+
+    /// As [`embedded`](Self::embedded), on a server that vanishes with the program, however it ends.
+    ///
+    /// # Errors
+    /// [`Error::Embedded`](crate::Error::Embedded).
+    pub async fn ephemeral() -> Result<Self> {
+        Self::on_embedded(EmbeddedOptions::ephemeral()).await
+    }
+
+    /// A database on an embedded server with these options.
+    ///
+    /// # Errors
+    /// [`Error::Embedded`](crate::Error::Embedded).
+    pub async fn on_embedded(options: EmbeddedOptions) -> Result<Self> {
+        let server = EmbeddedServer::start(options).await?;
+        let config = |name| Config::new(&server.url(name));
+        let postgres = Self::connect_lazy(config("postgres")?)?.pool.connect_unpooled().await?;
+        match postgres.batch(&format!("CREATE DATABASE {EMBEDDED_NAME}")).await {
+            // It is there, or another program is making it now: either way it exists then.
+            Ok(()) | Err(Error::Database { .. } | Error::Conflict { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        let mut database = Self::connect(config(EMBEDDED_NAME)?).await?;
+        database.server = Some(server);
+        Ok(database)
+    }
+
+    /// The embedded server that this handle runs on; `None` for one that was connected to.
+    pub fn server(&self) -> Option<&EmbeddedServer> {
+        self.server.as_ref()
+    }
+}
+
+impl std::ops::Deref for Database {
+    type Target = RepositorySet;
+    fn deref(&self) -> &RepositorySet {
+        &self.repositories
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("config", &self.config).field("pool", &self.pool).finish()
+    }
+}
