@@ -1,3 +1,4 @@
 //! Integration tests, all in one program.
 
 mod embedded;
+mod testing;

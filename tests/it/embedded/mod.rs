@@ -16,12 +16,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
+use buffetbot_db::testing::TestDatabase;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Polls until `condition` holds; fails naming `what` if it never does.
-fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < LIMIT, "never happened: {what}");
@@ -29,27 +30,28 @@ fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Runs `query` on its own connection; the first column of each row.
-fn sql(url: &str, query: &str) -> Result<Vec<String>, tokio_postgres::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        let driver = tokio::spawn(connection);
-        let messages = client.simple_query(query).await?;
-        drop(client);
-        // Waits for the goodbye, so that the server counts one connection less.
-        driver.await.unwrap()?;
-        Ok(messages
-            .into_iter()
-            .filter_map(|message| match message {
-                SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-                _ => None,
-            })
-            .collect())
-    })
+/// Runs `text` on a connection of its own; the first column of each row.
+pub(crate) async fn query(url: &str, text: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    let driver = tokio::spawn(connection);
+    let messages = client.simple_query(text).await?;
+    drop(client);
+    // Waits for the goodbye, so that the server counts one connection less.
+    driver.await.unwrap()?;
+    let column = |message| match message {
+        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
+        _ => None,
+    };
+    Ok(messages.into_iter().filter_map(column).collect())
 }
 
-fn start(options: &EmbeddedOptions) -> EmbeddedServer {
+/// [`query`] outside of a runtime.
+pub(crate) fn sql(url: &str, text: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(query(url, text))
+}
+
+pub(crate) fn start(options: &EmbeddedOptions) -> EmbeddedServer {
     EmbeddedServer::start_blocking(options).unwrap()
 }
 
@@ -77,10 +79,10 @@ fn is_root() -> bool {
 }
 
 /// A temporary directory that every user can write in, removed at the end.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new() -> Scratch {
+    pub(crate) fn new() -> Scratch {
         let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let path = std::env::temp_dir().join(format!("bdb-{:08x}", random as u32));
         std::fs::create_dir(&path).unwrap();
@@ -88,7 +90,7 @@ impl Scratch {
         Scratch(path)
     }
 
-    fn entries(&self) -> Vec<String> {
+    pub(crate) fn entries(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.0).unwrap();
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
@@ -101,22 +103,27 @@ impl Drop for Scratch {
 }
 
 /// Another program that uses an embedded server.
-struct Program {
+pub(crate) struct Program {
     process: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 /// What another program said about its server.
-struct Ready {
+pub(crate) struct Ready {
     dir: PathBuf,
-    url: String,
-    version: String,
+    pub(crate) url: String,
+    pub(crate) version: String,
 }
 
 impl Program {
     /// Starts a program that starts the server `what` and then, when told to [`end`](Self::end), ends
     /// in the way `how`.
-    fn new(what: &str, how: &str, tmp: &Scratch, more: impl FnOnce(&mut Command)) -> Program {
+    pub(crate) fn new(
+        what: &str,
+        how: &str,
+        tmp: &Scratch,
+        more: impl FnOnce(&mut Command),
+    ) -> Program {
         Self::spawn(Command::new(std::env::current_exe().unwrap()), what, how, tmp, more)
     }
 
@@ -163,7 +170,7 @@ impl Program {
     }
 
     /// Waits until its server runs; the error it met otherwise.
-    fn ready(&mut self) -> Result<Ready, String> {
+    pub(crate) fn ready(&mut self) -> Result<Ready, String> {
         let mut line = String::new();
         loop {
             line.clear();
@@ -179,12 +186,12 @@ impl Program {
         }
     }
 
-    fn end(mut self) -> ExitStatus {
+    pub(crate) fn end(mut self) -> ExitStatus {
         self.process.stdin.take().unwrap().write_all(b"\n").unwrap();
         self.process.wait().unwrap()
     }
 
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -204,6 +211,9 @@ impl Drop for Program {
 fn child() {
     let what = std::env::var("BUFFETBOT_TEST_START").expect("run by another test");
     let how = std::env::var("BUFFETBOT_TEST_END").expect("run by another test");
+    if what.ends_with("database") || what.ends_with("databases") {
+        return child_with_database(what == "abandoned-databases");
+    }
     let options = match what.split_once(':') {
         Some(("shared", key)) => EmbeddedOptions::shared(key),
         Some(("kept", "")) => EmbeddedOptions::kept(None),
@@ -227,6 +237,29 @@ fn child() {
         "abort" => std::process::abort(),
         _ => drop(server),
     }
+}
+
+/// A program that tests, rather than one that uses a server itself.
+fn child_with_database(abandon_some: bool) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let made = runtime.block_on(async {
+        for _ in 0..if abandon_some { 4 } else { 0 } {
+            // Polled once, so that the request is on its way, and dropped.
+            assert!(futures_util::poll!(std::pin::pin!(TestDatabase::new())).is_pending());
+        }
+        // Made after those before it.
+        TestDatabase::new().await
+    });
+    match made {
+        Ok(db) => {
+            println!("READY\t-\t{}\t{}", db.url(), db.name());
+            std::mem::forget(db);
+        }
+        Err(error) => println!("FAILED\t{}", error.to_string().replace('\n', " ")),
+    }
+    // Killed here, or let go: this one does not drop its database in either case.
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
 }
 
 /// Owner of a file.
