@@ -1,0 +1,4 @@
+//! Integration tests, all in one program.
+
+mod embedded;
+mod testing;
