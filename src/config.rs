@@ -1,0 +1,442 @@
+//! How to reach the database and how to behave towards it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::connection::tls::Tls;
+use crate::connection::{Certificates, Options, QueryObserver, SslMode, StatementMode};
+use crate::error::{Error, Result};
+
+/// The variable that names the [`Environment`].
+pub(crate) const ENVIRONMENT: &str = "ENVIRONMENT";
+
+/// The kind of place that the program runs in; some destructive calls refuse production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Environment {
+    /// A programmer's machine.
+    #[default]
+    Development,
+    /// Automated tests.
+    Testing,
+    /// A rehearsal of production.
+    Staging,
+    /// The real thing.
+    Production,
+}
+
+impl FromStr for Environment {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "development" => Environment::Development,
+            "testing" => Environment::Testing,
+            "staging" => Environment::Staging,
+            "production" => Environment::Production,
+            _ => {
+                return Err(invalid(
+                    ENVIRONMENT,
+                    "expected development, testing, staging or production",
+                ));
+            }
+        })
+    }
+}
+
+/// Configuration of a [`Database`](crate::Database): a server, a pool, limits. `Debug` shows no
+/// secrets.
+///
+/// ```
+/// use std::time::Duration;
+/// use buffetbot_db::Config;
+/// let config = Config::new("postgres://app:s%2Fcret@db.example.com/buffetbot")?
+///     .pool_size(10)
+///     .statement_timeout(Duration::from_secs(20));
+/// assert!(!format!("{config:?}").contains("cret"));
+/// # Ok::<(), buffetbot_db::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Config {
+    driver: tokio_postgres::Config,
+    pub(crate) replicas: Vec<tokio_postgres::Config>,
+    ssl_mode: SslMode,
+    certificates: Certificates,
+    pub(crate) environment: Environment,
+    pub(crate) pool_size: u32,
+    pub(crate) pool_max_overflow: u32,
+    pub(crate) pool_timeout: Duration,
+    pub(crate) pool_recycle: Option<Duration>,
+    pub(crate) ping_after: Duration,
+    pub(crate) connect_timeout: Duration,
+    statement_timeout: Option<Duration>,
+    lock_timeout: Option<Duration>,
+    idle_in_transaction_timeout: Option<Duration>,
+    statement_mode: StatementMode,
+    statement_cache: usize,
+    slow_query: Option<Duration>,
+    observer: Option<QueryObserver>,
+}
+
+/// Time limits and pool sizes that nobody asked to change.
+mod default {
+    use std::time::Duration;
+    pub const POOL_SIZE: u32 = 20;
+    pub const POOL_MAX_OVERFLOW: u32 = 30;
+    pub const POOL_TIMEOUT: Duration = Duration::from_secs(30);
+    pub const POOL_RECYCLE: Duration = Duration::from_secs(3600);
+    /// A ping on every checkout costs half a cached read; a connection used this lately is alive.
+    pub const PING_AFTER: Duration = Duration::from_secs(5);
+    pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+    pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+    pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+    /// A peer that vanished is noticed after about 30 s of idling...
+    pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+    pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+    pub const KEEPALIVE_RETRIES: u32 = 3;
+    /// ... or of not acknowledging what was sent.
+    pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+    pub const STATEMENT_CACHE: usize = 256;
+    pub const SLOW_QUERY: Duration = Duration::from_millis(500);
+}
+
+impl Config {
+    /// Configuration for the server of a `postgres://user:password@host:port/name` URL; a unix
+    /// socket's directory goes into the host, percent-encoded. libpq's `sslmode`, `sslrootcert`,
+    /// `sslcert` and `sslkey` are understood.
+    ///
+    /// # Errors
+    /// [`Error::Config`] of `DATABASE_URL`; the URL is not shown, it may hold a password.
+    pub fn new(url: &str) -> Result<Self> {
+        Self::from_url(url, "DATABASE_URL")
+    }
+
+    fn from_url(url: &str, variable: &'static str) -> Result<Self> {
+        let (driver, tls) = parse_url(url, variable)?;
+        Ok(Config {
+            driver,
+            replicas: Vec::new(),
+            ssl_mode: tls.mode.unwrap_or_default(),
+            certificates: tls.certificates,
+            environment: Environment::default(),
+            pool_size: default::POOL_SIZE,
+            pool_max_overflow: default::POOL_MAX_OVERFLOW,
+            pool_timeout: default::POOL_TIMEOUT,
+            pool_recycle: Some(default::POOL_RECYCLE),
+            ping_after: default::PING_AFTER,
+            connect_timeout: default::CONNECT_TIMEOUT,
+            statement_timeout: Some(default::STATEMENT_TIMEOUT),
+            lock_timeout: Some(default::LOCK_TIMEOUT),
+            idle_in_transaction_timeout: Some(default::IDLE_IN_TRANSACTION_TIMEOUT),
+            statement_mode: StatementMode::default(),
+            statement_cache: default::STATEMENT_CACHE,
+            slow_query: Some(default::SLOW_QUERY),
+            observer: None,
+        })
+    }
+
+    /// Configuration from the environment: `DATABASE_URL`, or `DB_HOST` (localhost), `DB_PORT`
+    /// (5432), `DB_USERNAME`, `DB_PASSWORD`, `DB_NAME`; and `DB_POOL_SIZE`, `DB_POOL_MAX_OVERFLOW`,
+    /// `DB_POOL_TIMEOUT` (s), `DB_POOL_RECYCLE` (s), `DB_SSL_MODE`, `DB_SSL_CA`, `DB_SSL_CERT`,
+    /// `DB_SSL_KEY`, `DB_REPLICA_URLS` (comma-separated), `ENVIRONMENT`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the variable.
+    pub fn from_env() -> Result<Self> {
+        Self::from_vars(|name| std::env::var(name).ok())
+    }
+
+    /// As [`from_env`](Self::from_env), of any source of variables. An empty variable counts as
+    /// absent.
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the variable.
+    pub fn from_vars(lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let var = |name: &str| lookup(name).filter(|value| !value.is_empty());
+        let mut config = match var("DATABASE_URL") {
+            Some(url) => Self::new(&url)?,
+            None => Self::from_parts(&var)?,
+        };
+        let seconds = |name| number(&var, name).map(|n| n.map(|n| Duration::from_secs(n.into())));
+        if let Some(n) = number(&var, "DB_POOL_SIZE")? {
+            config = config.pool_size(n);
+        }
+        if let Some(n) = number(&var, "DB_POOL_MAX_OVERFLOW")? {
+            config = config.pool_max_overflow(n);
+        }
+        if let Some(limit) = seconds("DB_POOL_TIMEOUT")? {
+            config = config.pool_timeout(limit);
+        }
+        if let Some(age) = seconds("DB_POOL_RECYCLE")? {
+            config = config.pool_recycle(Some(age));
+        }
+        if let Some(mode) = var("DB_SSL_MODE") {
+            config.ssl_mode = SslMode::parse(&mode, "DB_SSL_MODE")?;
+        }
+        let path = |name: &str| var(name).map(PathBuf::from);
+        let given = Certificates {
+            ca: path("DB_SSL_CA"),
+            cert: path("DB_SSL_CERT"),
+            key: path("DB_SSL_KEY"),
+        };
+        let from_url = std::mem::take(&mut config.certificates);
+        config.certificates = Certificates {
+            ca: given.ca.or(from_url.ca),
+            cert: given.cert.or(from_url.cert),
+            key: given.key.or(from_url.key),
+        };
+        for url in var("DB_REPLICA_URLS").iter().flat_map(|urls| urls.split(',')) {
+            config.replicas.push(parse_url(url.trim(), "DB_REPLICA_URLS")?.0);
+        }
+        if let Some(environment) = var(ENVIRONMENT) {
+            config.environment = environment.parse()?;
+        }
+        config.checked()
+    }
+
+    /// The parts go to the driver as they are: no character of a password needs escaping.
+    fn from_parts(var: &impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut config = Self::new("postgres://")?;
+        config.driver.host(var("DB_HOST").unwrap_or_else(|| "localhost".into()));
+        let port = number(var, "DB_PORT")?.unwrap_or(5432);
+        config.driver.port(u16::try_from(port).map_err(|_| invalid("DB_PORT", "no port number"))?);
+        let needed = |name: &'static str| {
+            var(name).ok_or_else(|| invalid(name, "not set, and neither is DATABASE_URL"))
+        };
+        config.driver.user(needed("DB_USERNAME")?).dbname(needed("DB_NAME")?);
+        if let Some(password) = var("DB_PASSWORD") {
+            config.driver.password(password);
+        }
+        Ok(config)
+    }
+
+    fn checked(self) -> Result<Self> {
+        if self.pool_size == 0 {
+            return Err(invalid("DB_POOL_SIZE", "must be at least 1"));
+        }
+        if self.pool_timeout.is_zero() {
+            return Err(invalid("DB_POOL_TIMEOUT", "must be at least 1 s"));
+        }
+        Ok(self)
+    }
+
+    /// Connections kept open (20).
+    pub fn pool_size(self, n: u32) -> Self {
+        Config { pool_size: n, ..self }
+    }
+
+    /// Connections opened beyond the kept ones under load (30).
+    pub fn pool_max_overflow(self, n: u32) -> Self {
+        Config { pool_max_overflow: n, ..self }
+    }
+
+    /// Longest wait for a pooled connection (30 s).
+    pub fn pool_timeout(self, limit: Duration) -> Self {
+        Config { pool_timeout: limit, ..self }
+    }
+
+    /// Age at which a connection is replaced, give or take a tenth (1 h); `None`: never.
+    pub fn pool_recycle(self, age: Option<Duration>) -> Self {
+        Config { pool_recycle: age, ..self }
+    }
+
+    /// Idle time after which a connection is tried before it is handed out (5 s).
+    pub fn ping_after(self, idle: Duration) -> Self {
+        Config { ping_after: idle, ..self }
+    }
+
+    /// Longest time for making one connection, name look-up, TLS and login included (10 s).
+    pub fn connect_timeout(self, limit: Duration) -> Self {
+        Config { connect_timeout: limit, ..self }
+    }
+
+    /// The server's `statement_timeout` (60 s); zero: none.
+    pub fn statement_timeout(self, limit: Duration) -> Self {
+        Config { statement_timeout: Some(limit), ..self }
+    }
+
+    /// The server's `lock_timeout` (10 s); zero: none.
+    pub fn lock_timeout(self, limit: Duration) -> Self {
+        Config { lock_timeout: Some(limit), ..self }
+    }
+
+    /// The server's `idle_in_transaction_session_timeout` (60 s); zero: none.
+    pub fn idle_in_transaction_timeout(self, limit: Duration) -> Self {
+        Config { idle_in_transaction_timeout: Some(limit), ..self }
+    }
+
+    /// How statements are sent; [`StatementMode::OneTrip`] for PgBouncer before 1.21. In that mode
+    /// the three limits above are not set at connect, because a pooler refuses startup options: set
+    /// them for the role (`ALTER ROLE ... SET statement_timeout = ...`).
+    pub fn statement_mode(self, mode: StatementMode) -> Self {
+        Config { statement_mode: mode, ..self }
+    }
+
+    /// Prepared statements kept per connection (256).
+    pub fn statement_cache(self, n: usize) -> Self {
+        Config { statement_cache: n, ..self }
+    }
+
+    /// Time from which a statement is logged as slow (500 ms); `None`: never.
+    pub fn slow_query(self, limit: Option<Duration>) -> Self {
+        Config { slow_query: limit, ..self }
+    }
+
+    /// Called after every statement.
+    pub fn observer(self, observer: QueryObserver) -> Self {
+        Config { observer: Some(observer), ..self }
+    }
+
+    /// How TLS is used (`prefer`).
+    pub fn ssl_mode(self, mode: SslMode) -> Self {
+        Config { ssl_mode: mode, ..self }
+    }
+
+    /// Certificates for TLS.
+    pub fn certificates(self, certificates: Certificates) -> Self {
+        Config { certificates, ..self }
+    }
+
+    /// The kind of place that the program runs in (development).
+    pub fn environment(self, environment: Environment) -> Self {
+        Config { environment, ..self }
+    }
+
+    /// The same configuration for another database of the server.
+    pub fn database(mut self, name: &str) -> Self {
+        self.driver.dbname(name);
+        self
+    }
+
+    pub(crate) fn pool_max(&self) -> u32 {
+        self.pool_size.max(1).saturating_add(self.pool_max_overflow)
+    }
+
+    pub(crate) fn tls(&self) -> Result<Tls> {
+        Tls::new(self.ssl_mode, &self.certificates)
+    }
+
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            mode: self.statement_mode,
+            statement_cache: self.statement_cache,
+            slow_query: self.slow_query,
+            observer: self.observer.clone(),
+        }
+    }
+
+    /// The driver's configuration, with everything that is set at connect.
+    pub(crate) fn driver(&self) -> tokio_postgres::Config {
+        let mut driver = self.driver.clone();
+        driver
+            .ssl_mode(match self.ssl_mode {
+                SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+                SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+                _ => tokio_postgres::config::SslMode::Require,
+            })
+            .connect_timeout(self.connect_timeout)
+            .keepalives(true)
+            .keepalives_idle(default::KEEPALIVE_IDLE)
+            .keepalives_interval(default::KEEPALIVE_INTERVAL)
+            .keepalives_retries(default::KEEPALIVE_RETRIES)
+            .tcp_user_timeout(default::TCP_USER_TIMEOUT);
+        if driver.get_application_name().is_none() {
+            driver.application_name("buffetbot-db");
+        }
+        if self.statement_mode == StatementMode::Prepared {
+            let mut options = driver.get_options().unwrap_or_default().to_owned();
+            for (name, limit) in [
+                ("statement_timeout", self.statement_timeout),
+                ("lock_timeout", self.lock_timeout),
+                ("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
+            ] {
+                // What the URL's own options say of it stands.
+                if let Some(limit) = limit.filter(|_| !options.contains(name)) {
+                    options.push_str(&format!(" -c {name}={}", limit.as_millis()));
+                }
+            }
+            driver.options(options.trim());
+        }
+        driver
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("hosts", &self.driver.get_hosts())
+            .field("ports", &self.driver.get_ports())
+            .field("user", &self.driver.get_user())
+            .field("database", &self.driver.get_dbname())
+            .field("replicas", &self.replicas.len())
+            .field("ssl_mode", &self.ssl_mode)
+            .field("environment", &self.environment)
+            .field("pool_size", &self.pool_size)
+            .field("pool_max_overflow", &self.pool_max_overflow)
+            .field("pool_timeout", &self.pool_timeout)
+            .field("pool_recycle", &self.pool_recycle)
+            .field("statement_mode", &self.statement_mode)
+            .finish_non_exhaustive()
+    }
+}
+
+fn invalid(variable: &'static str, reason: &str) -> Error {
+    Error::Config { variable: variable.into(), reason: reason.into() }
+}
+
+fn number(var: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<Option<u32>> {
+    let parse =
+        |text: String| text.trim().parse().map_err(|_| invalid(name, "expected a whole number"));
+    var(name).map(parse).transpose()
+}
+
+/// libpq's TLS settings, which the driver does not know.
+#[derive(Default)]
+struct TlsSettings {
+    mode: Option<SslMode>,
+    certificates: Certificates,
+}
+
+fn parse_url(url: &str, variable: &'static str) -> Result<(tokio_postgres::Config, TlsSettings)> {
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(invalid(variable, "expected postgres://user:password@host:port/name"));
+    }
+    let (base, query) = url.split_once('?').unwrap_or((url, ""));
+    let mut tls = TlsSettings::default();
+    let mut kept = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match name {
+            "sslmode" => tls.mode = Some(SslMode::parse(value, variable)?),
+            "sslrootcert" => tls.certificates.ca = Some(path(value, variable)?),
+            "sslcert" => tls.certificates.cert = Some(path(value, variable)?),
+            "sslkey" => tls.certificates.key = Some(path(value, variable)?),
+            _ => kept.push(pair),
+        }
+    }
+    let rest = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
+    // The driver's message may quote a part of the URL.
+    let driver = rest.parse().map_err(|_| invalid(variable, "not a valid PostgreSQL URL"))?;
+    Ok((driver, tls))
+}
+
+/// A percent-encoded path.
+fn path(value: &str, variable: &'static str) -> Result<PathBuf> {
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let hex = [rest.next(), rest.next()].map(|d| d.and_then(|d| char::from(d).to_digit(16)));
+        let [Some(high), Some(low)] = hex else {
+            return Err(invalid(variable, "bad percent-encoding"));
+        };
+        bytes.push((high * 16 + low) as u8);
+    }
+    String::from_utf8(bytes)
+        .map(PathBuf::from)
+        .map_err(|_| invalid(variable, "a path is not UTF-8"))
+}

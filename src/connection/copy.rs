@@ -1,0 +1,128 @@
+//! COPY in and out, guarded like every statement.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{SinkExt, Stream};
+use tokio_postgres::{CopyInSink, CopyOutStream};
+
+use super::pg_connection::PgConnection;
+use super::sqlstate::diesel_error;
+use super::wire::Guard;
+use crate::error::{Error, Result};
+
+/// A running `COPY ... FROM STDIN`. Nothing is stored until [`finish`](CopyIn::finish) returns;
+/// dropped before that, the copy is undone and the connection discarded (and with it the
+/// transaction that it was part of).
+pub struct CopyIn<'a> {
+    sink: Pin<Box<CopyInSink<Bytes>>>,
+    guard: Option<Guard>,
+    _connection: &'a PgConnection,
+}
+
+impl CopyIn<'_> {
+    /// Sends a piece of data; pieces need not end where rows do. Waits while the server is behind.
+    ///
+    /// # Errors
+    /// The server refused the data or the connection failed; the copy is over then.
+    pub async fn send(&mut self, data: Bytes) -> Result<()> {
+        match self.sink.send(data).await {
+            Ok(()) => Ok(()),
+            Err(e) => Err(self.fail(e)),
+        }
+    }
+
+    /// Ends the copy and returns the number of rows stored.
+    ///
+    /// # Errors
+    /// The server refused the data; nothing of it is stored.
+    pub async fn finish(mut self) -> Result<u64> {
+        match self.sink.as_mut().finish().await {
+            Ok(rows) => {
+                if let Some(guard) = self.guard.take() {
+                    guard.finish(rows);
+                }
+                Ok(rows)
+            }
+            Err(e) => Err(self.fail(e)),
+        }
+    }
+
+    fn fail(&mut self, error: tokio_postgres::Error) -> Error {
+        match self.guard.take() {
+            Some(guard) => guard.fail(error).into(),
+            None => diesel_error(error).into(),
+        }
+    }
+}
+
+/// The pieces of a running `COPY ... TO STDOUT`, each one row in text format; in binary format the
+/// first piece begins with the file header. Dropped before its end, the statement is cancelled and
+/// the connection discarded.
+pub struct CopyOut<'a> {
+    stream: Pin<Box<CopyOutStream>>,
+    guard: Option<Guard>,
+    pieces: u64,
+    _connection: &'a PgConnection,
+}
+
+impl Stream for CopyOut<'_> {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.stream.as_mut().poll_next(context) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok(piece))) => {
+                self.pieces += 1;
+                Poll::Ready(Some(Ok(piece)))
+            }
+            Poll::Ready(None) => {
+                let pieces = self.pieces;
+                if let Some(guard) = self.guard.take() {
+                    guard.finish(pieces);
+                }
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(e))) => {
+                let error = match self.guard.take() {
+                    Some(guard) => guard.fail(e),
+                    None => diesel_error(e),
+                };
+                Poll::Ready(Some(Err(error.into())))
+            }
+        }
+    }
+}
+
+impl PgConnection {
+    /// Starts `COPY table (columns) FROM STDIN ...`, the statement given by the caller.
+    ///
+    /// # Errors
+    /// The server refused the statement.
+    pub async fn copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
+        let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
+        match self.wire().client.copy_in(sql).await {
+            Ok(sink) => Ok(CopyIn { sink: Box::pin(sink), guard: Some(guard), _connection: self }),
+            Err(e) => Err(guard.fail(e).into()),
+        }
+    }
+
+    /// Starts `COPY ... TO STDOUT ...`, the statement given by the caller.
+    ///
+    /// # Errors
+    /// The server refused the statement.
+    pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
+        let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
+        match self.wire().client.copy_out(sql).await {
+            Ok(stream) => Ok(CopyOut {
+                stream: Box::pin(stream),
+                guard: Some(guard),
+                pieces: 0,
+                _connection: self,
+            }),
+            Err(e) => Err(guard.fail(e).into()),
+        }
+    }
+}

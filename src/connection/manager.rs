@@ -1,0 +1,137 @@
+//! How bb8 makes, checks and gives up connections.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::pg_connection::{Options, PgConnection};
+use super::sqlstate;
+use super::tls::Tls;
+use crate::error::{Error, Result};
+
+/// Why the last attempt to connect failed.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectFailure {
+    pub reason: String,
+    /// Trying again cannot help: wrong password, unknown database.
+    pub permanent: bool,
+    /// Counts failures, so that equal ones are told apart.
+    pub number: u64,
+}
+
+/// Connects for the pool. Connecting has a limit of its own (the driver's covers the socket only,
+/// and bb8 has none), and its failure is kept for whoever waits.
+pub(super) struct Manager {
+    config: tokio_postgres::Config,
+    tls: Tls,
+    options: Options,
+    connect_timeout: Duration,
+    recycle: Option<Duration>,
+    ping_after: Duration,
+    failure: watch::Sender<Option<ConnectFailure>>,
+    open: Arc<()>,
+}
+
+impl Manager {
+    pub fn new(config: &crate::Config) -> Result<Self> {
+        Ok(Manager {
+            config: config.driver(),
+            tls: config.tls()?,
+            options: config.options(),
+            connect_timeout: config.connect_timeout,
+            recycle: config.pool_recycle,
+            ping_after: config.ping_after,
+            failure: watch::Sender::new(None),
+            open: Arc::new(()),
+        })
+    }
+
+    pub fn failures(&self) -> watch::Receiver<Option<ConnectFailure>> {
+        self.failure.subscribe()
+    }
+
+    /// Connections open now, idle or in use.
+    pub fn open(&self) -> usize {
+        Arc::strong_count(&self.open) - 1
+    }
+
+    /// A connection beside the pool's.
+    pub async fn connect_unpooled(&self) -> Result<PgConnection> {
+        match tokio::time::timeout(self.connect_timeout, self.try_connect()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(e)) => Err(Error::Unavailable { reason: sqlstate::without_secrets(&e) }),
+            Err(_) => Err(Error::Unavailable { reason: self.timed_out() }),
+        }
+    }
+
+    async fn try_connect(&self) -> Result<PgConnection, tokio_postgres::Error> {
+        PgConnection::connect(&self.config, &self.tls, &self.options).await
+    }
+
+    fn timed_out(&self) -> String {
+        format!("no answer to connecting within {:?}", self.connect_timeout)
+    }
+
+    fn fail(&self, reason: String, permanent: bool) -> Error {
+        tracing::warn!(target: "buffetbot_db::connection", reason, "connecting failed");
+        self.failure.send_modify(|last| {
+            let number = last.as_ref().map_or(0, |f| f.number) + 1;
+            *last = Some(ConnectFailure { reason: reason.clone(), permanent, number });
+        });
+        Error::Unavailable { reason }
+    }
+
+    /// The age at which a connection retires: within a tenth of the configured one, so that
+    /// connections made together (at start, after a failover) are not all replaced together.
+    fn retire_at(&self) -> Option<Instant> {
+        let recycle = self.recycle?;
+        let share = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
+        Some(Instant::now() + recycle.mul_f64(0.9 + 0.2 * share))
+    }
+}
+
+impl bb8::ManageConnection for Manager {
+    type Connection = PgConnection;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<PgConnection> {
+        match tokio::time::timeout(self.connect_timeout, self.try_connect()).await {
+            Ok(Ok(mut connection)) => {
+                connection.retire_at = self.retire_at();
+                connection.open = Some(self.open.clone());
+                // Forgotten without waking anybody: waiters wait for failures only.
+                self.failure.send_if_modified(|last| {
+                    *last = None;
+                    false
+                });
+                Ok(connection)
+            }
+            Ok(Err(e)) => {
+                let permanent =
+                    e.code().is_some_and(|c| c.code().starts_with("28") || c.code() == "3D000");
+                Err(self.fail(sqlstate::without_secrets(&e), permanent))
+            }
+            Err(_) => Err(self.fail(self.timed_out(), false)),
+        }
+    }
+
+    async fn is_valid(&self, connection: &mut PgConnection) -> Result<()> {
+        if connection.retire_at.is_some_and(|at| Instant::now() >= at) {
+            return Err(Error::Unavailable { reason: "connection reached its age limit".into() });
+        }
+        if connection.last_used.elapsed() < self.ping_after {
+            return Ok(());
+        }
+        // An empty statement: a round trip and nothing else. Dropped at its limit, it discards the connection.
+        match tokio::time::timeout(self.connect_timeout, connection.batch("")).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::Unavailable { reason: "no answer to a ping".into() }),
+        }
+    }
+
+    fn has_broken(&self, connection: &mut PgConnection) -> bool {
+        connection.last_used = Instant::now();
+        !connection.is_reusable() || connection.retire_at.is_some_and(|at| Instant::now() >= at)
+    }
+}

@@ -1,0 +1,43 @@
+//! Connections: one that speaks Diesel, the pool, and the transaction over it. Only this folder
+//! names the driver and bb8.
+//!
+//! | file | what |
+//! |---|---|
+//! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
+//! | `wire`, `rows`, `copy` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+//! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
+//! | `sqlstate` | the server's error report through Diesel's error type |
+//! | `manager`, `pool` | bb8 behind a fair queue |
+//! | `session`, `unit_of_work` | where a repository's statements run |
+//! | `tls`, `rustls_config` | transport by `sslmode` |
+
+mod copy;
+mod manager;
+mod pg_connection;
+mod pool;
+mod row;
+mod rows;
+#[cfg(feature = "tls")]
+mod rustls_config;
+pub(crate) mod session;
+pub(crate) mod sqlstate;
+mod statement;
+mod statements;
+pub(crate) mod tls;
+mod unit_of_work;
+mod wire;
+
+pub use copy::{CopyIn, CopyOut};
+pub(crate) use pg_connection::Options;
+pub use pg_connection::PgConnection;
+pub use pool::{Pool, PoolState, Pooled};
+pub use row::{PgField, PgRow};
+pub use rows::Rows;
+pub(crate) use session::{Session, Source};
+pub use sqlstate::sqlstate;
+pub use tls::{Certificates, SslMode};
+pub(crate) use unit_of_work::transaction;
+pub use unit_of_work::{
+    Connection, Isolation, TransactionError, TransactionFn, TransactionOptions, UnitOfWork,
+};
+pub use wire::{QueryObserver, QueryReport, StatementMode};

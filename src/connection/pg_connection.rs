@@ -1,0 +1,305 @@
+//! One connection to PostgreSQL that speaks Diesel.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use diesel::connection::{CacheSize, Instrumentation};
+use diesel::deserialize::FromSqlRow;
+
+use diesel::pg::Pg;
+use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
+use diesel::query_dsl::CompatibleType;
+use diesel::{ConnectionError, ConnectionResult, QueryResult};
+use diesel_async::{
+    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection,
+};
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+
+use super::row::PgRow;
+use super::rows::{self, Rows};
+use super::statement::Built;
+use super::tls::Tls;
+use super::wire::{QueryObserver, StatementMode, Wire};
+use super::{Certificates, SslMode};
+use crate::error::Result;
+
+/// How a connection behaves; see [`Config`](crate::Config) for the meaning and the defaults.
+#[derive(Clone)]
+pub(crate) struct Options {
+    pub mode: StatementMode,
+    /// Prepared statements kept per connection.
+    pub statement_cache: usize,
+    pub slow_query: Option<Duration>,
+    pub observer: Option<QueryObserver>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            mode: StatementMode::Prepared,
+            statement_cache: 256,
+            slow_query: None,
+            observer: None,
+        }
+    }
+}
+
+/// A connection to PostgreSQL, for any Diesel query: `query.load(&mut &connection)` or, by
+/// [`diesel_async`]'s traits, `&mut connection`.
+///
+/// Queries run on a shared reference, so independent ones pipeline: `try_join!` of ten takes about
+/// one round trip. Statements are prepared once per connection and kept by text, UPDATEs and
+/// upserts included. A query whose future (or row stream) is dropped unfinished is cancelled on the
+/// server, and the connection is discarded rather than reused.
+pub struct PgConnection {
+    wire: Arc<Wire>,
+    transaction_state: AnsiTransactionManager,
+    // Diesel's trait wants it; it is not `Sync`, the connection is.
+    instrumentation: Mutex<Box<dyn Instrumentation>>,
+    pub(super) last_used: Instant,
+    /// When the connection is too old to be handed out again.
+    pub(super) retire_at: Option<Instant>,
+    // Counts the pool's open connections; dropped with the connection.
+    pub(super) open: Option<Arc<()>>,
+}
+
+impl PgConnection {
+    pub(crate) async fn connect(
+        config: &tokio_postgres::Config,
+        tls: &Tls,
+        options: &Options,
+    ) -> Result<Self, tokio_postgres::Error> {
+        let client = tls.connect(config).await?;
+        Ok(PgConnection {
+            wire: Arc::new(Wire::new(client, tls.clone(), options)),
+            transaction_state: AnsiTransactionManager::default(),
+            instrumentation: Mutex::new(Box::new(None::<Box<dyn Instrumentation>>)),
+            last_used: Instant::now(),
+            retire_at: None,
+            open: None,
+        })
+    }
+
+    /// Whether the connection was discarded (a statement on it was abandoned) or closed.
+    pub fn is_discarded(&self) -> bool {
+        self.wire.is_broken()
+    }
+
+    /// Statements that this connection holds prepared now.
+    pub fn cached_statements(&self) -> usize {
+        self.wire.cached_statements()
+    }
+
+    /// Statements prepared over the connection's life: it stays still while texts repeat.
+    pub fn prepared_statements(&self) -> u64 {
+        self.wire.prepared()
+    }
+
+    /// Every row of `query`, in the query's order.
+    ///
+    /// # Errors
+    /// Whatever the server reports, by [`Error`]; [`Error::Corrupt`] for a row that does not decode.
+    pub(crate) async fn fetch_all<Q, U, ST>(&self, query: Q) -> Result<Vec<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg>,
+    {
+        // Rendered before the first await, so that the future holds no part of the query.
+        let built = Built::new(&query.as_query());
+        let mut rows = rows::load(self.wire.clone(), built).await?;
+        let mut decoded = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            decoded.push(
+                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
+            );
+        }
+        Ok(decoded)
+    }
+
+    /// The first row of `query`, or `None`.
+    ///
+    /// # Errors
+    /// As [`fetch_all`](Self::fetch_all).
+    pub(crate) async fn fetch_optional<Q, U, ST>(&self, query: Q) -> Result<Option<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg>,
+    {
+        let built = Built::new(&query.as_query());
+        let mut rows = rows::load(self.wire.clone(), built).await?;
+        match rows.try_next().await? {
+            Some(row) => Ok(Some(
+                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
+            )),
+            None => Ok(None),
+        }
+    }
+
+    /// Runs `query` and returns how many rows it changed.
+    ///
+    /// # Errors
+    /// Whatever the server reports, by [`Error`].
+    pub(crate) async fn run<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
+        let built = Built::new(&query);
+        drop(query);
+        Ok(rows::execute(self.wire.clone(), built).await?)
+    }
+
+    /// Runs statements without binds.
+    ///
+    /// # Errors
+    /// Whatever the server reports, by [`Error`]; the statements before the failing one took effect
+    /// unless a transaction held them.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<()> {
+        Ok(rows::batch(self.wire.clone(), sql.into()).await?)
+    }
+
+    /// Sends `sql` without waiting for its answer; what is sent later runs after it. For ROLLBACK
+    /// in a destructor, where nobody can wait.
+    pub(super) fn send_now(&self, sql: &str) {
+        if self.wire.is_broken() {
+            return;
+        }
+        // One poll queues the message; a ready future means that it could not be queued.
+        if self.wire.client.batch_execute(sql).now_or_never().is_some() {
+            self.wire.mark_broken();
+        }
+    }
+
+    pub(super) fn discard(&self) {
+        self.wire.mark_broken();
+    }
+
+    pub(super) fn wire(&self) -> &Arc<Wire> {
+        &self.wire
+    }
+
+    /// Whether a pool may hand the connection out again.
+    pub(super) fn is_reusable(&mut self) -> bool {
+        use diesel_async::TransactionManager;
+        !self.wire.is_broken() && !AnsiTransactionManager::is_broken_transaction_manager(self)
+    }
+}
+
+impl std::fmt::Debug for PgConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgConnection")
+            .field("discarded", &self.is_discarded())
+            .finish_non_exhaustive()
+    }
+}
+
+/// COMMIT of a transaction that an error has aborted rolls back and reports success. A statement
+/// ahead of it, in the same message, makes the server say so (25P02) and skip the COMMIT.
+pub(super) const COMMIT: &str = "SELECT 1; COMMIT";
+
+fn checked(sql: &str) -> &str {
+    // The exact text that diesel-async's transaction manager sends.
+    if sql == "COMMIT" { COMMIT } else { sql }
+}
+
+impl SimpleAsyncConnection for PgConnection {
+    async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
+        rows::batch(self.wire.clone(), checked(sql).into()).await
+    }
+}
+
+impl SimpleAsyncConnection for &PgConnection {
+    async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
+        rows::batch(self.wire.clone(), checked(sql).into()).await
+    }
+}
+
+impl AsyncConnectionCore for PgConnection {
+    type LoadFuture<'conn, 'query> = BoxFuture<'conn, QueryResult<Self::Stream<'conn, 'query>>>;
+    type ExecuteFuture<'conn, 'query> = BoxFuture<'conn, QueryResult<usize>>;
+    type Stream<'conn, 'query> = BoxStream<'conn, QueryResult<PgRow>>;
+    type Row<'conn, 'query> = PgRow;
+    type Backend = Pg;
+
+    fn load<'conn, 'query, T>(&'conn mut self, source: T) -> Self::LoadFuture<'conn, 'query>
+    where
+        T: AsQuery + 'query,
+        T::Query: QueryFragment<Pg> + QueryId + 'query,
+    {
+        let built = Built::new(&source.as_query());
+        let wire = self.wire.clone();
+        async move { Ok(rows::load(wire, built).await?.boxed()) }.boxed()
+    }
+
+    fn execute_returning_count<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> Self::ExecuteFuture<'conn, 'query>
+    where
+        T: QueryFragment<Pg> + QueryId + 'query,
+    {
+        execute(self.wire.clone(), Built::new(&source)).boxed()
+    }
+}
+
+impl<'a> AsyncConnectionCore for &'a PgConnection {
+    type LoadFuture<'conn, 'query> = BoxFuture<'a, QueryResult<Rows<'a>>>;
+    type ExecuteFuture<'conn, 'query> = BoxFuture<'a, QueryResult<usize>>;
+    type Stream<'conn, 'query> = Rows<'a>;
+    type Row<'conn, 'query> = PgRow;
+    type Backend = Pg;
+
+    fn load<'conn, 'query, T>(&'conn mut self, source: T) -> Self::LoadFuture<'conn, 'query>
+    where
+        T: AsQuery + 'query,
+        T::Query: QueryFragment<Pg> + QueryId + 'query,
+    {
+        rows::load(self.wire.clone(), Built::new(&source.as_query())).boxed()
+    }
+
+    fn execute_returning_count<'conn, 'query, T>(
+        &'conn mut self,
+        source: T,
+    ) -> Self::ExecuteFuture<'conn, 'query>
+    where
+        T: QueryFragment<Pg> + QueryId + 'query,
+    {
+        execute(self.wire.clone(), Built::new(&source)).boxed()
+    }
+}
+
+async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<usize> {
+    Ok(usize::try_from(rows::execute(wire, built).await?).unwrap_or(usize::MAX))
+}
+
+impl AsyncConnection for PgConnection {
+    type TransactionManager = AnsiTransactionManager;
+
+    async fn establish(url: &str) -> ConnectionResult<Self> {
+        let config = url
+            .parse::<tokio_postgres::Config>()
+            .map_err(|e| ConnectionError::InvalidConnectionUrl(e.to_string()))?;
+        let tls = Tls::new(SslMode::default(), &Certificates::default())
+            .map_err(|e| ConnectionError::BadConnection(e.to_string()))?;
+        PgConnection::connect(&config, &tls, &Options::default())
+            .await
+            .map_err(|e| ConnectionError::BadConnection(super::sqlstate::without_secrets(&e)))
+    }
+
+    fn transaction_state(&mut self) -> &mut AnsiTransactionManager {
+        &mut self.transaction_state
+    }
+
+    fn instrumentation(&mut self) -> &mut dyn Instrumentation {
+        &mut **self.instrumentation.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_instrumentation(&mut self, instrumentation: impl Instrumentation) {
+        self.instrumentation = Mutex::new(Box::new(instrumentation));
+    }
+
+    // The cache is bounded when the connection is made, by `Config::statement_cache`.
+    fn set_prepared_statement_cache_size(&mut self, _: CacheSize) {}
+}

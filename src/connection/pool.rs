@@ -1,0 +1,232 @@
+//! The pool: bb8 behind a fair queue.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::manager::{ConnectFailure, Manager};
+use super::pg_connection::PgConnection;
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// Between attempts of one waiter to have a connection made, while connecting fails.
+const RETRY_PAUSE: Duration = Duration::from_millis(150);
+
+/// A pool of connections; clones share it.
+///
+/// Callers are served in the order of their asking, which bb8 alone does not promise; connections
+/// are reused last in, first out, so that the warm ones stay warm. Up to `pool_size` are kept;
+/// `pool_max_overflow` more are opened under load and closed when it is over.
+#[derive(Clone)]
+pub struct Pool {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    bb8: bb8::Pool<Shared>,
+    manager: Arc<Manager>,
+    queue: Arc<Semaphore>,
+    kept: usize,
+    max: usize,
+    timeout: Duration,
+}
+
+/// bb8 owns its manager; the pool asks it for its state too.
+struct Shared(Arc<Manager>);
+
+impl bb8::ManageConnection for Shared {
+    type Connection = PgConnection;
+    type Error = Error;
+
+    async fn connect(&self) -> Result<PgConnection> {
+        self.0.connect().await
+    }
+    async fn is_valid(&self, connection: &mut PgConnection) -> Result<()> {
+        self.0.is_valid(connection).await
+    }
+    fn has_broken(&self, connection: &mut PgConnection) -> bool {
+        self.0.has_broken(connection)
+    }
+}
+
+/// The pool at a glance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolState {
+    /// Connections open, idle or in use.
+    pub open: usize,
+    /// Connections handed out, and callers being given one.
+    pub in_use: usize,
+    /// The most that can be open: `pool_size + pool_max_overflow`.
+    pub max: usize,
+}
+
+impl Pool {
+    /// A pool that connects when first asked; nothing is opened here.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where certificates cannot be read.
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        let manager = Arc::new(Manager::new(config)?);
+        let (kept, max) = (config.pool_size as usize, config.pool_max() as usize);
+        let bb8 = bb8::Pool::builder()
+            .max_size(config.pool_max())
+            .queue_strategy(bb8::QueueStrategy::Lifo)
+            .connection_timeout(config.pool_timeout)
+            // The waiter repeats it, at a pace that notices soon when the server is back.
+            .retry_connection(false)
+            // Age has jitter here (see `Manager`), idle time does not matter: a ping finds the dead.
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .build_unchecked(Shared(manager.clone()));
+        let queue = Arc::new(Semaphore::new(max));
+        let timeout = config.pool_timeout;
+        Ok(Pool { inner: Arc::new(Inner { bb8, manager, queue, kept, max, timeout }) })
+    }
+
+    /// Waits for a connection, at most `pool_timeout`.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when all stayed in use; [`Error::Unavailable`] when none could be made: at
+    /// once where trying again cannot help (wrong password, unknown database), else after the
+    /// timeout, with the last cause.
+    pub async fn get(&self) -> Result<Pooled> {
+        let started = Instant::now();
+        let permit = match self.inner.queue.clone().try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => self.queued(started).await?,
+        };
+        loop {
+            let mut failures = self.inner.manager.failures();
+            let failure = tokio::select! {
+                biased;
+                got = self.inner.bb8.get_owned() => match got {
+                    Ok(connection) => {
+                        return Ok(Pooled { connection, _permit: permit, inner: self.inner.clone() });
+                    }
+                    Err(bb8::RunError::User(e)) => return Err(e),
+                    Err(bb8::RunError::TimedOut) => failures.borrow().clone(),
+                },
+                failure = next_failure(&mut failures) => failure,
+            };
+            match failure {
+                Some(f) if f.permanent => return Err(Error::Unavailable { reason: f.reason }),
+                failure if started.elapsed() + RETRY_PAUSE >= self.inner.timeout => {
+                    return Err(self.gave_up(started, failure));
+                }
+                _ => tokio::time::sleep(RETRY_PAUSE).await,
+            }
+        }
+    }
+
+    async fn queued(&self, started: Instant) -> Result<OwnedSemaphorePermit> {
+        let turn = self.inner.queue.clone().acquire_owned();
+        match tokio::time::timeout(self.inner.timeout, turn).await {
+            Ok(Ok(permit)) => Ok(permit),
+            // The semaphore is never closed.
+            Ok(Err(_)) => Err(Error::Ended { reason: "the pool is closed" }),
+            Err(_) => {
+                let last = self.inner.manager.failures().borrow().clone();
+                let last = last.map(|f| format!("; last connect error: {}", f.reason));
+                Err(Error::Busy {
+                    resource: "pooled connection",
+                    waited: started.elapsed(),
+                    cause: Some(format!(
+                        "all {} in use{}",
+                        self.inner.max,
+                        last.unwrap_or_default()
+                    )),
+                })
+            }
+        }
+    }
+
+    fn gave_up(&self, started: Instant, failure: Option<ConnectFailure>) -> Error {
+        match failure {
+            Some(f) => Error::Unavailable {
+                reason: format!("no connection within {:?}: {}", self.inner.timeout, f.reason),
+            },
+            None => Error::Busy {
+                resource: "pooled connection",
+                waited: started.elapsed(),
+                cause: Some("connecting is still under way".into()),
+            },
+        }
+    }
+
+    /// A connection that belongs to the caller and to no pool.
+    pub(crate) async fn connect_unpooled(&self) -> Result<PgConnection> {
+        self.inner.manager.connect_unpooled().await
+    }
+
+    /// How many connections are open and in use.
+    pub fn state(&self) -> PoolState {
+        self.inner.state()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> PoolState {
+        PoolState {
+            open: self.manager.open(),
+            in_use: self.max - self.queue.available_permits(),
+            max: self.max,
+        }
+    }
+}
+
+/// The next failure to connect after the ones already seen.
+async fn next_failure(
+    failures: &mut watch::Receiver<Option<ConnectFailure>>,
+) -> Option<ConnectFailure> {
+    loop {
+        if failures.changed().await.is_err() {
+            // The manager is gone with its pool: nobody waits here then.
+            return None;
+        }
+        let seen = failures.borrow_and_update().clone();
+        if seen.is_some() {
+            return seen;
+        }
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Pool").field(&self.state()).finish()
+    }
+}
+
+/// A connection on loan; it goes back when dropped, and its place in the queue with it.
+pub struct Pooled {
+    // Before the permit: the next in the queue finds the connection returned.
+    connection: bb8::PooledConnection<'static, Shared>,
+    _permit: OwnedSemaphorePermit,
+    inner: Arc<Inner>,
+}
+
+impl Deref for Pooled {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Pooled {
+    /// Under load overflow connections are reused like all others; when the callers left would fit
+    /// into the kept ones, the surplus is closed.
+    fn drop(&mut self) {
+        let state = self.inner.state();
+        if state.open > self.inner.kept && state.in_use <= self.inner.kept {
+            self.connection.discard();
+        }
+    }
+}

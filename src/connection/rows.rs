@@ -1,0 +1,197 @@
+//! The rows of a statement as a stream that knows when it was abandoned.
+
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use diesel::QueryResult;
+use futures_util::{Stream, TryStreamExt};
+use tokio_postgres::RowStream;
+
+use super::row::PgRow;
+use super::sqlstate;
+use super::statement::Built;
+use super::wire::{Guard, Wire, first_cause};
+
+/// Rows that a dropped stream still takes from what has already arrived, before it gives the rest
+/// up and the connection with it.
+const DRAIN_LIMIT: usize = 1_000;
+
+/// The rows of one statement. Two are read ahead, so that `first()` of a one-row result leaves the
+/// connection clean. `'a` ties the stream to the connection (and so to the pool's lease).
+pub struct Rows<'a> {
+    state: State,
+    connection: PhantomData<&'a ()>,
+}
+
+enum State {
+    Done,
+    One(PgRow),
+    Many { ahead: std::vec::IntoIter<PgRow>, rest: Rest },
+}
+
+struct Rest {
+    rows: Pin<Box<RowStream>>,
+    taken: u64,
+    guard: Option<Guard>,
+}
+
+impl Rest {
+    fn finish(&mut self) {
+        if let Some(guard) = self.guard.take() {
+            guard.finish(self.taken);
+        }
+    }
+
+    fn fail(&mut self, error: tokio_postgres::Error) -> diesel::result::Error {
+        match self.guard.take() {
+            Some(guard) => guard.fail(error),
+            None => sqlstate::diesel_error(error),
+        }
+    }
+}
+
+impl Drop for Rest {
+    /// Takes what has already arrived; only a result that is still coming is cancelled.
+    fn drop(&mut self) {
+        if self.guard.is_none() {
+            return;
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        for _ in 0..DRAIN_LIMIT {
+            match self.rows.as_mut().poll_next(&mut context) {
+                Poll::Ready(Some(Ok(_))) => self.taken += 1,
+                Poll::Ready(Some(Err(e))) => {
+                    self.fail(e);
+                    return;
+                }
+                Poll::Ready(None) => {
+                    self.finish();
+                    return;
+                }
+                Poll::Pending => return,
+            }
+        }
+    }
+}
+
+impl Rows<'_> {
+    fn new(state: State) -> Self {
+        Rows { state, connection: PhantomData }
+    }
+}
+
+impl Stream for Rows<'_> {
+    type Item = QueryResult<PgRow>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let me = &mut *self;
+        match &mut me.state {
+            State::Done => Poll::Ready(None),
+            State::One(_) => match std::mem::replace(&mut me.state, State::Done) {
+                State::One(row) => Poll::Ready(Some(Ok(row))),
+                _ => Poll::Ready(None),
+            },
+            State::Many { ahead, rest } => {
+                if let Some(row) = ahead.next() {
+                    return Poll::Ready(Some(Ok(row)));
+                }
+                let end = match rest.rows.as_mut().poll_next(context) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(row))) => {
+                        rest.taken += 1;
+                        return Poll::Ready(Some(Ok(PgRow(row))));
+                    }
+                    Poll::Ready(None) => {
+                        rest.finish();
+                        None
+                    }
+                    Poll::Ready(Some(Err(e))) => Some(Err(rest.fail(e))),
+                };
+                me.state = State::Done;
+                Poll::Ready(end)
+            }
+        }
+    }
+}
+
+/// Sends a statement and waits for its first two rows. A plan that a migration made stale is
+/// prepared anew, once: the server refuses it before the first row.
+pub(super) async fn load<'a>(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<Rows<'a>> {
+    let built = built?;
+    let guard = Guard::arm(&wire, &built.sql)?;
+    match read_ahead(&wire, &built).await {
+        Ok(started) => Ok(Rows::new(started.guarded(guard))),
+        Err(e) if sqlstate::is_stale_plan(&e) => {
+            wire.forget(&built.sql);
+            match read_ahead(&wire, &built).await {
+                Ok(started) => Ok(Rows::new(started.guarded(guard))),
+                Err(again) => Err(guard.fail(first_cause(e, again))),
+            }
+        }
+        Err(e) => Err(guard.fail(e)),
+    }
+}
+
+/// A statement whose first rows are here.
+enum Started {
+    Empty,
+    One(PgRow),
+    Many(PgRow, PgRow, Pin<Box<RowStream>>),
+}
+
+impl Started {
+    fn guarded(self, guard: Guard) -> State {
+        match self {
+            Started::Empty => {
+                guard.finish(0);
+                State::Done
+            }
+            Started::One(row) => {
+                guard.finish(1);
+                State::One(row)
+            }
+            Started::Many(a, b, rows) => State::Many {
+                ahead: vec![a, b].into_iter(),
+                rest: Rest { rows, taken: 2, guard: Some(guard) },
+            },
+        }
+    }
+}
+
+async fn read_ahead(wire: &Wire, built: &Built) -> Result<Started, tokio_postgres::Error> {
+    let mut rows = Box::pin(wire.query(built).await?);
+    let Some(first) = rows.try_next().await? else {
+        return Ok(Started::Empty);
+    };
+    let Some(second) = rows.try_next().await? else {
+        return Ok(Started::One(PgRow(first)));
+    };
+    Ok(Started::Many(PgRow(first), PgRow(second), rows))
+}
+
+/// Runs a statement without rows; returns how many it changed.
+pub(super) async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<u64> {
+    let built = built?;
+    let guard = Guard::arm(&wire, &built.sql)?;
+    match wire.execute(&built).await {
+        Ok(n) => {
+            guard.finish(n);
+            Ok(n)
+        }
+        Err(e) => Err(guard.fail(e)),
+    }
+}
+
+/// Runs statements without binds, by the simple protocol.
+pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
+    let guard = Guard::arm(&wire, &sql)?;
+    match wire.client.batch_execute(&sql).await {
+        Ok(()) => {
+            guard.finish(0);
+            Ok(())
+        }
+        Err(e) => Err(guard.fail(e)),
+    }
+}

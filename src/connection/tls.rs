@@ -1,0 +1,123 @@
+//! Transport: plain or TLS, by `sslmode`.
+
+use tokio_postgres::{CancelToken, Client, NoTls};
+
+use crate::error::{Error, Result};
+
+/// How the server is reached and how far its certificate is trusted; the names are libpq's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SslMode {
+    /// Never TLS.
+    Disable,
+    /// TLS where the server offers it; its certificate is not checked.
+    #[default]
+    Prefer,
+    /// TLS or no connection; the certificate is checked only where a CA is given.
+    Require,
+    /// TLS, and the certificate must come from the CA given, else from one the system trusts.
+    VerifyCa,
+    /// As `VerifyCa`, and the certificate must name the host.
+    VerifyFull,
+}
+
+impl SslMode {
+    /// The mode of this libpq name.
+    ///
+    /// # Errors
+    /// [`Error::Config`] of `variable` for any other text.
+    pub fn parse(text: &str, variable: &'static str) -> Result<Self> {
+        Ok(match text {
+            "disable" => SslMode::Disable,
+            "prefer" => SslMode::Prefer,
+            "require" => SslMode::Require,
+            "verify-ca" => SslMode::VerifyCa,
+            "verify-full" => SslMode::VerifyFull,
+            _ => {
+                return Err(Error::Config {
+                    variable: variable.into(),
+                    reason: "expected disable, prefer, require, verify-ca or verify-full".into(),
+                });
+            }
+        })
+    }
+}
+
+/// Certificates for TLS: paths of PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Certificates {
+    /// The authorities to trust instead of the system's.
+    pub ca: Option<std::path::PathBuf>,
+    /// The client's certificate chain.
+    pub cert: Option<std::path::PathBuf>,
+    /// The client's private key.
+    pub key: Option<std::path::PathBuf>,
+}
+
+/// A connector, made once per configuration and shared.
+#[derive(Clone)]
+pub(crate) enum Tls {
+    Plain,
+    #[cfg(feature = "tls")]
+    Rustls(tokio_postgres_rustls::MakeRustlsConnect),
+}
+
+impl Tls {
+    pub fn new(mode: SslMode, certificates: &Certificates) -> Result<Self> {
+        match mode {
+            SslMode::Disable => Ok(Tls::Plain),
+            #[cfg(feature = "tls")]
+            mode => super::rustls_config::client_config(mode, certificates)
+                .map(|config| Tls::Rustls(tokio_postgres_rustls::MakeRustlsConnect::new(config))),
+            #[cfg(not(feature = "tls"))]
+            SslMode::Prefer if *certificates == Certificates::default() => Ok(Tls::Plain),
+            #[cfg(not(feature = "tls"))]
+            _ => Err(Error::Config {
+                variable: "DB_SSL_MODE".into(),
+                reason: "TLS needs the crate's feature `tls`".into(),
+            }),
+        }
+    }
+
+    /// Connects and drives the connection on the current runtime.
+    pub async fn connect(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> Result<Client, tokio_postgres::Error> {
+        match self {
+            Tls::Plain => {
+                let (client, connection) = config.connect(NoTls).await?;
+                drive(connection);
+                Ok(client)
+            }
+            #[cfg(feature = "tls")]
+            Tls::Rustls(tls) => {
+                let (client, connection) = config.connect(tls.clone()).await?;
+                drive(connection);
+                Ok(client)
+            }
+        }
+    }
+
+    /// Asks the server to cancel what runs on the token's connection, over the same transport.
+    pub async fn cancel(self, token: CancelToken) -> Result<(), tokio_postgres::Error> {
+        match self {
+            Tls::Plain => token.cancel_query(NoTls).await,
+            #[cfg(feature = "tls")]
+            Tls::Rustls(tls) => token.cancel_query(tls).await,
+        }
+    }
+}
+
+/// Runs the driver's half of a connection until it ends; its end reaches every statement as an error.
+fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            let reason = super::sqlstate::without_secrets(&error);
+            tracing::debug!(target: "buffetbot_db::connection", reason, "connection ended");
+        }
+    });
+}

@@ -1,0 +1,322 @@
+//! One transaction behind the same repositories.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard};
+
+use super::pg_connection::{COMMIT, PgConnection};
+use super::pool::{Pool, Pooled};
+use super::session::{Lease, Source};
+use crate::error::{Error, Result};
+use crate::repositories::RepositorySet;
+
+const ENDED: Error = Error::Ended { reason: "it was committed, rolled back or dropped" };
+
+/// The connection of a unit of work, shared by its repositories; empty when it is over.
+pub(crate) struct Transaction {
+    connection: RwLock<Option<Pooled>>,
+}
+
+impl Transaction {
+    /// For one statement; several such pipeline.
+    pub async fn shared(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
+        RwLockReadGuard::try_map(self.connection.read().await, |c| c.as_deref()).map_err(|_| ENDED)
+    }
+
+    /// For statements that nothing may run between.
+    pub async fn exclusive(&self) -> Result<RwLockMappedWriteGuard<'_, PgConnection>> {
+        RwLockWriteGuard::try_map(self.connection.write().await, |c| c.as_deref_mut())
+            .map_err(|_| ENDED)
+    }
+
+    /// Rolls back without waiting. A statement still in flight elsewhere (a repository kept by
+    /// another task) makes it impossible to take the connection here: it is discarded, and closing
+    /// it rolls back.
+    fn abandon(&self) {
+        match self.connection.try_write() {
+            Ok(mut slot) => {
+                if let Some(connection) = slot.take() {
+                    connection.send_now("ROLLBACK");
+                }
+            }
+            Err(_) => {
+                if let Ok(Some(connection)) =
+                    self.connection.try_read().as_deref().map(Option::as_ref)
+                {
+                    connection.discard();
+                }
+            }
+        }
+    }
+}
+
+/// The kinds of transaction that PostgreSQL offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    #[default]
+    ReadCommitted,
+    /// All statements see one snapshot; writing what another changed since is
+    /// [`Error::Retryable`].
+    RepeatableRead,
+    /// As if transactions ran one after another; otherwise [`Error::Retryable`].
+    Serializable,
+}
+
+/// How a transaction begins. The default is read committed and read-write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransactionOptions {
+    /// What the transaction sees of others.
+    pub isolation: Isolation,
+    /// Refuse writes with [`Error::ReadOnly`].
+    pub read_only: bool,
+}
+
+impl TransactionOptions {
+    fn begin(self) -> String {
+        let isolation = match self.isolation {
+            Isolation::ReadCommitted => "READ COMMITTED",
+            Isolation::RepeatableRead => "REPEATABLE READ",
+            Isolation::Serializable => "SERIALIZABLE",
+        };
+        let access = if self.read_only { "READ ONLY" } else { "READ WRITE" };
+        format!("BEGIN ISOLATION LEVEL {isolation}, {access}")
+    }
+}
+
+/// One transaction with the repositories of [`Database`](crate::Database), all on its connection.
+///
+/// Independent statements pipeline: `try_join!(uow.users().find(a), uow.prices().latest(&b))`
+/// takes about one round trip. An error of the server aborts the transaction, as always in
+/// PostgreSQL; what may fail goes into a [`savepoint`](UnitOfWork::savepoint). Dropped without
+/// [`commit`](UnitOfWork::commit), everything is rolled back. A repository kept after the end
+/// answers [`Error::Ended`].
+pub struct UnitOfWork {
+    transaction: Arc<Transaction>,
+    repositories: RepositorySet,
+    savepoints: AtomicU32,
+}
+
+impl UnitOfWork {
+    pub(crate) async fn begin(pool: &Pool, options: TransactionOptions) -> Result<Self> {
+        let connection = pool.get().await?;
+        let transaction = Arc::new(Transaction { connection: RwLock::new(Some(connection)) });
+        // Made before BEGIN is sent, so that a drop in between rolls back.
+        let unit = UnitOfWork {
+            repositories: RepositorySet::new(&Source::Transaction(transaction.clone())),
+            transaction,
+            savepoints: AtomicU32::new(0),
+        };
+        unit.transaction.shared().await?.batch(&options.begin()).await?;
+        Ok(unit)
+    }
+
+    /// The transaction's connection, for queries of one's own: `query.load(&mut uow.connection().await?.as_diesel())`.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] after the end.
+    pub async fn connection(&self) -> Result<Connection<'_>> {
+        Ok(Connection(Lease::Shared(self.transaction.shared().await?)))
+    }
+
+    /// Makes everything permanent.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when an earlier error had aborted the transaction (nothing was written);
+    /// [`Error::Retryable`] on a serialization failure; [`Error::Unavailable`] when the connection
+    /// failed, and then whether it was committed is unknown.
+    pub async fn commit(self) -> Result<()> {
+        let connection = self.take().await?;
+        let result = connection.batch(COMMIT).await;
+        if result.is_err() {
+            connection.send_now("ROLLBACK");
+        }
+        result
+    }
+
+    /// Undoes everything.
+    ///
+    /// # Errors
+    /// The connection failed; everything is undone then, too.
+    pub async fn rollback(self) -> Result<()> {
+        self.take().await?.batch("ROLLBACK").await
+    }
+
+    async fn take(&self) -> Result<Pooled> {
+        self.transaction.connection.write().await.take().ok_or(ENDED)
+    }
+
+    /// Runs `work` in a savepoint: if it fails (or its future is dropped), what it wrote is undone
+    /// and the unit of work goes on. Statements that run beside it on the same unit of work are
+    /// part of the savepoint too.
+    ///
+    /// # Errors
+    /// That of `work`, or of the savepoint's own statements.
+    pub async fn savepoint<R, E, F>(&self, work: F) -> Result<R, E>
+    where
+        for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+            + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+            + Send
+            + Sync,
+        E: From<Error> + Send,
+        R: Send,
+    {
+        let name = format!("savepoint_{}", self.savepoints.fetch_add(1, Ordering::Relaxed));
+        let mut guard = SavepointGuard {
+            transaction: &self.transaction,
+            undo: format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}"),
+            open: true,
+        };
+        self.batch(&format!("SAVEPOINT {name}")).await?;
+        let result = work(self).await;
+        let end = match &result {
+            Ok(_) => self.batch(&format!("RELEASE SAVEPOINT {name}")).await,
+            Err(_) => self.batch(&guard.undo).await,
+        };
+        guard.open = false;
+        drop(guard);
+        match (result, end) {
+            (Ok(_), Err(e)) => Err(e.into()),
+            (result, _) => result,
+        }
+    }
+
+    async fn batch(&self, sql: &str) -> Result<()> {
+        self.transaction.shared().await?.batch(sql).await
+    }
+}
+
+impl std::ops::Deref for UnitOfWork {
+    type Target = RepositorySet;
+    fn deref(&self) -> &RepositorySet {
+        &self.repositories
+    }
+}
+
+impl Drop for UnitOfWork {
+    fn drop(&mut self) {
+        self.transaction.abandon();
+    }
+}
+
+impl fmt::Debug for UnitOfWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnitOfWork").finish_non_exhaustive()
+    }
+}
+
+/// Undoes a savepoint whose future was dropped.
+struct SavepointGuard<'a> {
+    transaction: &'a Transaction,
+    undo: String,
+    open: bool,
+}
+
+impl Drop for SavepointGuard<'_> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        if let Ok(Some(connection)) =
+            self.transaction.connection.try_read().as_deref().map(Option::as_ref)
+        {
+            connection.send_now(&self.undo);
+        }
+    }
+}
+
+/// A connection borrowed from the pool or from a unit of work, for Diesel queries of one's own.
+pub struct Connection<'a>(pub(crate) Lease<'a>);
+
+impl Connection<'_> {
+    /// What [`diesel_async::RunQueryDsl`] takes: `query.load(&mut connection.as_diesel())`.
+    pub fn as_diesel(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Connection<'_> {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+/// An error type that a retried transaction can return: it takes up this crate's error and says
+/// whether running the transaction again may help.
+pub trait TransactionError: From<Error> {
+    /// Whether the error is, or wraps, one that is [retryable](Error::is_retryable).
+    fn is_retryable(&self) -> bool;
+}
+
+impl TransactionError for Error {
+    fn is_retryable(&self) -> bool {
+        Error::is_retryable(self)
+    }
+}
+
+impl TransactionError for Box<dyn std::error::Error + Send + Sync> {
+    fn is_retryable(&self) -> bool {
+        self.downcast_ref::<Error>().is_some_and(Error::is_retryable)
+    }
+}
+
+/// Names the future of an async closure that may run more than once, so that it can be bound by
+/// `Send`; every matching `async |uow| { ... }` has it.
+pub trait TransactionFn<T, R>:
+    AsyncFn(T) -> R + Fn(T) -> <Self as TransactionFn<T, R>>::Fut
+{
+    /// The closure's future.
+    type Fut: Future<Output = R>;
+}
+
+impl<F, T, Fut, R> TransactionFn<T, R> for F
+where
+    F: AsyncFn(T) -> R + Fn(T) -> Fut,
+    Fut: Future<Output = R>,
+{
+    type Fut = Fut;
+}
+
+/// Attempts of a retried transaction in all.
+const ATTEMPTS: u32 = 6;
+/// The pause before the first repetition; it doubles, and a random half of it is left out.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// Runs `work` in a transaction and commits it, again from the start while the server says that
+/// this may help.
+pub(crate) async fn transaction<R, E, F>(
+    pool: &Pool,
+    options: TransactionOptions,
+    work: F,
+) -> Result<R, E>
+where
+    for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+        + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+        + Send
+        + Sync,
+    R: Send,
+    E: TransactionError + Send,
+{
+    for attempt in 1.. {
+        let unit = UnitOfWork::begin(pool, options).await?;
+        let error = match work(&unit).await {
+            Ok(value) => match unit.commit().await {
+                Ok(()) => return Ok(value),
+                Err(e) => e.into(),
+            },
+            // Dropping the unit rolls back.
+            Err(e) => e,
+        };
+        if attempt == ATTEMPTS || !error.is_retryable() {
+            return Err(error);
+        }
+        let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
+        tokio::time::sleep((FIRST_PAUSE * 2u32.pow(attempt - 1)).mul_f64(0.5 + 0.5 * random)).await;
+    }
+    unreachable!("the loop returns at the last attempt")
+}

@@ -1,0 +1,148 @@
+//! The handle that a program holds.
+
+use std::fmt;
+
+use crate::config::{Config, Environment};
+use crate::connection::session::Lease;
+use crate::connection::{self, Connection, Pool, Source};
+use crate::connection::{TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
+use crate::error::Result;
+use crate::repositories::RepositorySet;
+
+/// A database: its pool and the repositories over it. Cloning is cheap; clones share the pool.
+///
+/// The repositories are reached through it (`db.users()`, `db.prices()`, ...); each call takes a
+/// connection for its one statement. Several statements that belong together go into a
+/// [unit of work](Database::begin).
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+    repositories: RepositorySet,
+    config: Config,
+}
+
+impl Database {
+    /// Connects: one connection is made at once, so that a wrong host, password or name is told
+    /// here. Must be called on a tokio runtime; the runtime must outlive the handle.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](crate::Error::Unavailable) with the cause,
+    /// [`Error::Config`](crate::Error::Config) where certificates cannot be read.
+    pub async fn connect(config: Config) -> Result<Self> {
+        let database = Self::connect_lazy(config)?;
+        // Made outside of the pool, so that the cause comes at once, whatever it is.
+        drop(database.pool.connect_unpooled().await?);
+        Ok(database)
+    }
+
+    /// A handle that connects when it is first used; for programs that start before their database.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) where certificates cannot be read.
+    pub fn connect_lazy(config: Config) -> Result<Self> {
+        let pool = Pool::new(&config)?;
+        let repositories = RepositorySet::new(&Source::Pool(pool.clone()));
+        Ok(Database { pool, repositories, config })
+    }
+
+    /// Begins a transaction, read committed and read-write.
+    ///
+    /// # Errors
+    /// Those of taking a connection.
+    pub async fn begin(&self) -> Result<UnitOfWork> {
+        self.begin_with(TransactionOptions::default()).await
+    }
+
+    /// Begins a transaction of another kind.
+    ///
+    /// # Errors
+    /// Those of taking a connection.
+    pub async fn begin_with(&self, options: TransactionOptions) -> Result<UnitOfWork> {
+        UnitOfWork::begin(&self.pool, options).await
+    }
+
+    /// Runs `work` in a transaction and commits what it did; an error rolls back. On deadlock and
+    /// serialization failure it runs again from the start, up to six times in all, with growing,
+    /// jittered pauses, so that it may have no effects besides the transaction's.
+    ///
+    /// ```no_run
+    /// # use buffetbot_db::{Database, Result, UserId, UserRepository};
+    /// # async fn example(db: &Database, id: UserId) -> Result<()> {
+    /// let name = db.transaction(async |uow| {
+    ///     let user = uow.users().record_login(id).await?;
+    ///     Ok::<_, buffetbot_db::Error>(user.display_name())
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// That of `work`, or of the transaction; the last one where all attempts collided.
+    pub async fn transaction<R, E, F>(&self, work: F) -> Result<R, E>
+    where
+        for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+            + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+            + Send
+            + Sync,
+        R: Send,
+        E: TransactionError + Send,
+    {
+        self.transaction_with(TransactionOptions::default(), work).await
+    }
+
+    /// As [`transaction`](Self::transaction), with a transaction of another kind.
+    ///
+    /// # Errors
+    /// As [`transaction`](Self::transaction).
+    pub async fn transaction_with<R, E, F>(
+        &self,
+        options: TransactionOptions,
+        work: F,
+    ) -> Result<R, E>
+    where
+        for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
+            + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
+            + Send
+            + Sync,
+        R: Send,
+        E: TransactionError + Send,
+    {
+        connection::transaction(&self.pool, options, work).await
+    }
+
+    /// A pooled connection, for Diesel queries of one's own:
+    /// `query.load(&mut connection.as_diesel())`.
+    ///
+    /// # Errors
+    /// Those of taking a connection.
+    pub async fn connection(&self) -> Result<Connection<'static>> {
+        Ok(Connection(Lease::Pooled(self.pool.get().await?)))
+    }
+
+    /// The pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The kind of place that the configuration says the program runs in.
+    pub fn environment(&self) -> Environment {
+        self.config.environment
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+}
+
+impl std::ops::Deref for Database {
+    type Target = RepositorySet;
+    fn deref(&self) -> &RepositorySet {
+        &self.repositories
+    }
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("config", &self.config).field("pool", &self.pool).finish()
+    }
+}

@@ -1,0 +1,254 @@
+//! What can go wrong, told to the caller as what to do about it.
+//!
+//! Errors are matched on SQLSTATE and constraint names, never on message text. No `Display` or
+//! `Debug` here shows row data, bind values or a password: the server's DETAIL, which quotes rows,
+//! is dropped where the error is received, and so are messages of the data-exception class.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use diesel::result::{DatabaseErrorKind, DeserializeFieldError};
+
+use crate::connection::sqlstate;
+
+/// The result of every fallible call of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, named by what the caller can do about it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The row that was to be changed does not exist; nothing was written.
+    #[error("{entity} {key} not found")]
+    NotFound {
+        /// The kind of row, in the singular: `"user"`, `"portfolio"`.
+        entity: &'static str,
+        /// The id or key that was looked up.
+        key: String,
+    },
+    /// A row with this key exists already; choose another key or update that row.
+    #[error("{entity} conflicts with an existing row ({constraint})")]
+    Conflict {
+        /// The table that holds the other row.
+        entity: String,
+        /// The unique constraint or index that refused the row.
+        constraint: String,
+    },
+    /// The row refers to one that does not exist (or is referred to by one that does).
+    #[error("reference to a row that does not exist ({constraint})")]
+    InvalidReference {
+        /// The foreign key that refused the row.
+        constraint: String,
+    },
+    /// The input breaks a rule; nothing was written.
+    #[error("invalid {field}: {reason}")]
+    Invalid {
+        /// The field or argument, or the CHECK constraint that the database applied.
+        field: Cow<'static, str>,
+        /// Which rule was broken, and where it may be shown, by which value.
+        reason: String,
+    },
+    /// One item of a batch was refused, and with it the whole batch: nothing was written.
+    #[error("item {index}: {source}")]
+    Item {
+        /// Position in the caller's input, counted from 0.
+        index: usize,
+        /// Why it was refused.
+        source: Box<Error>,
+    },
+    /// The database role may not do this.
+    #[error("denied by the database (SQLSTATE {sqlstate})")]
+    Denied {
+        /// The server's code, such as `42501`.
+        sqlstate: String,
+    },
+    /// A resource stayed taken: try later, or with more patience.
+    #[error("busy: no {resource} within {waited:?}{}", .cause.as_deref().map(|c| format!(" ({c})")).unwrap_or_default())]
+    Busy {
+        /// What was waited for: `"pooled connection"`, `"lock"`.
+        resource: &'static str,
+        /// How long the caller waited.
+        waited: Duration,
+        /// The state of the resource and, for the pool, why the last connect failed.
+        cause: Option<String>,
+    },
+    /// The transaction collided with another and was rolled back: run it again.
+    #[error("transaction must be retried (SQLSTATE {sqlstate})")]
+    Retryable {
+        /// The server's code: `40001`, `40P01`.
+        sqlstate: String,
+    },
+    /// The server cancelled the statement on request.
+    #[error("statement cancelled")]
+    Cancelled,
+    /// The server stopped the statement at a time limit.
+    #[error("{limit} exceeded")]
+    Timeout {
+        /// The limit: `"statement_timeout"`, `"idle_in_transaction_session_timeout"`.
+        limit: &'static str,
+    },
+    /// The server cannot be reached or is going away; whether a write in flight took effect is unknown.
+    #[error("database unavailable: {reason}")]
+    Unavailable {
+        /// What was seen, without secrets.
+        reason: String,
+    },
+    /// The server (a standby, or one set so) accepts no writes.
+    #[error("database is read-only")]
+    ReadOnly,
+    /// The transaction was aborted by an earlier error, or is over: begin a new one.
+    #[error("unit of work has ended: {reason}")]
+    Ended {
+        /// Why nothing more can run in it.
+        reason: &'static str,
+    },
+    /// A stored value cannot be read as what its column promises.
+    #[error("corrupt value in {table}.{column}: {reason}")]
+    Corrupt {
+        /// The table, or `"?"` where the query joins several.
+        table: String,
+        /// The column.
+        column: String,
+        /// What is wrong, without the value.
+        reason: String,
+    },
+    /// The configuration cannot be used.
+    #[error("configuration: {variable}: {reason}")]
+    Config {
+        /// The environment variable or setting.
+        variable: Cow<'static, str>,
+        /// What is wrong with it, without its value where that may be a secret.
+        reason: String,
+    },
+    /// A migration failed; the database is as it was before.
+    #[error("migration: {0}")]
+    Migration(String),
+    /// Anything else that the server reported.
+    #[error("database error {sqlstate}: {message}")]
+    Database {
+        /// The server's code.
+        sqlstate: String,
+        /// The server's message; withheld for classes that quote data.
+        message: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Invalid`] of `field`.
+    pub(crate) fn invalid(field: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
+        Error::Invalid { field: field.into(), reason: reason.into() }
+    }
+
+    /// An [`Error::NotFound`] of the row `key`.
+    pub(crate) fn not_found(entity: &'static str, key: impl ToString) -> Self {
+        Error::NotFound { entity, key: key.to_string() }
+    }
+
+    /// This error as that of item `index` of a batch.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Error::Item { index, source: Box::new(self) }
+    }
+
+    /// Whether the same transaction, run again from its start, may succeed: deadlock,
+    /// serialization failure, or a cached plan that a migration made stale.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Retryable { .. } => true,
+            Error::Item { source, .. } => source.is_retryable(),
+            _ => false,
+        }
+    }
+}
+
+/// What the server said of an error, with everything left out that could quote data.
+#[derive(Debug, Clone)]
+pub(crate) struct Reported {
+    pub sqlstate: String,
+    pub message: String,
+    pub table: Option<String>,
+    pub column: Option<String>,
+    pub constraint: Option<String>,
+    pub stale_plan: bool,
+}
+
+impl From<Reported> for Error {
+    fn from(r: Reported) -> Self {
+        let constraint = r.constraint.unwrap_or_default();
+        match r.sqlstate.as_str() {
+            "23505" | "23P01" => {
+                Error::Conflict { entity: r.table.unwrap_or_else(|| "row".into()), constraint }
+            }
+            "23503" => Error::InvalidReference { constraint },
+            "23514" => Error::invalid(constraint, "refused by the check constraint"),
+            "23502" => Error::invalid(r.column.unwrap_or_default(), "must not be null"),
+            "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P03" | "22P05" => {
+                let field = r.column.unwrap_or_else(|| "value".into());
+                Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
+            }
+            "42501" => Error::Denied { sqlstate: r.sqlstate },
+            "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
+            "0A000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
+            "55P03" => Error::Busy { resource: "lock", waited: Duration::ZERO, cause: None },
+            // One code for both; the text is the only thing that tells them apart, and where it is
+            // translated the weaker word is used.
+            "57014" if r.message.contains("statement timeout") => {
+                Error::Timeout { limit: "statement_timeout" }
+            }
+            "57014" => Error::Cancelled,
+            "25P03" => Error::Timeout { limit: "idle_in_transaction_session_timeout" },
+            "25P04" => Error::Timeout { limit: "transaction_timeout" },
+            "25P02" => Error::Ended { reason: "an earlier error aborted the transaction" },
+            "25006" => Error::ReadOnly,
+            s if s.starts_with("08") || s.starts_with("57P") || s == "53300" => {
+                Error::Unavailable { reason: format!("{} (SQLSTATE {s})", r.message) }
+            }
+            // 28: authentication; the message names the role only.
+            s if s.starts_with("28") || s == "3D000" => {
+                Error::Unavailable { reason: format!("{} (SQLSTATE {s})", r.message) }
+            }
+            _ => Error::Database { sqlstate: r.sqlstate, message: r.message },
+        }
+    }
+}
+
+impl From<diesel::result::Error> for Error {
+    fn from(error: diesel::result::Error) -> Self {
+        use diesel::result::Error as D;
+        match error {
+            D::DatabaseError(kind, info) => match sqlstate::reported(&*info) {
+                Some(reported) => reported.into(),
+                None if matches!(kind, DatabaseErrorKind::ClosedConnection) => {
+                    Error::Unavailable { reason: info.message().into() }
+                }
+                None => Error::Unavailable { reason: info.message().into() },
+            },
+            D::DeserializationError(e) => corrupt(e),
+            D::NotFound => Error::not_found("row", "(by query)"),
+            D::SerializationError(e) => match e.downcast::<Error>() {
+                Ok(e) => *e,
+                Err(e) => Error::invalid("value", e.to_string()),
+            },
+            D::NotInTransaction | D::BrokenTransactionManager | D::AlreadyInTransaction => {
+                Error::Ended { reason: "the connection's transaction is over" }
+            }
+            e => Error::Database { sqlstate: "?".into(), message: e.to_string() },
+        }
+    }
+}
+
+/// A value that did not decode: its column, from Diesel's field error, and why, without the value.
+fn corrupt(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+    let (column, cause) = match error.downcast::<DeserializeFieldError>() {
+        Ok(field) => (field.field_name.unwrap_or_else(|| "?".into()), field.error),
+        Err(other) => ("?".into(), other),
+    };
+    let reason = match cause.downcast::<Error>() {
+        Ok(inner) => match *inner {
+            // A type's own parser speaks of the value; the rule alone is told here.
+            Error::Invalid { field, .. } => format!("does not hold a valid {field}"),
+            other => other.to_string(),
+        },
+        Err(_) => "cannot be decoded".into(),
+    };
+    Error::Corrupt { table: "?".into(), column, reason }
+}

@@ -1,0 +1,404 @@
+//! Accounts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::dsl::{exists, now};
+use diesel::prelude::{ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper};
+use diesel::sql_types::{BigInt, Double, Nullable, Text, Uuid as SqlUuid};
+use futures_util::FutureExt;
+
+use super::batch;
+use super::keyset::newest_first;
+use crate::connection::Session;
+use crate::error::{Error, Result};
+use crate::models::{Erasure, NewUser, User, UserFilter, UserPatch};
+use crate::schema::users;
+use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId};
+
+diesel::define_sql_function! {
+    /// PostgreSQL's `lower`.
+    fn lower(text: Text) -> Text;
+}
+
+/// Accounts: who may use the platform.
+#[async_trait]
+pub trait UserRepository: Send + Sync {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// `Conflict` when the e-mail address (without regard to case) or the username is taken,
+    /// `Invalid` of a field.
+    async fn create(&self, user: &NewUser) -> Result<User>;
+
+    /// Makes all of these accounts, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>>;
+
+    /// The account of this id.
+    async fn find(&self, id: UserId) -> Result<Option<User>>;
+
+    /// The account of this e-mail address, without regard to case.
+    async fn find_by_email(&self, email: &str) -> Result<Option<User>>;
+
+    /// The account of this username, exactly.
+    async fn find_by_username(&self, username: &str) -> Result<Option<User>>;
+
+    /// Accounts, newest first.
+    async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>>;
+
+    /// How many accounts there are.
+    async fn count(&self, filter: &UserFilter) -> Result<u64>;
+
+    /// Whether the account exists.
+    async fn exists(&self, id: UserId) -> Result<bool>;
+
+    /// Whether the e-mail address is taken, without regard to case.
+    async fn exists_email(&self, email: &str) -> Result<bool>;
+
+    /// Whether the username is taken.
+    async fn exists_username(&self, username: &str) -> Result<bool>;
+
+    /// Changes what the patch says and returns the account as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create).
+    async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User>;
+
+    /// Stores the hash of a new password.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()>;
+
+    /// Notes that she logged in now, by the database's clock.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn record_login(&self, id: UserId) -> Result<User>;
+
+    /// Marks the e-mail address as confirmed; again is no error.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn verify(&self, id: UserId) -> Result<User>;
+
+    /// Lets the account be used; again is no error.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn activate(&self, id: UserId) -> Result<User>;
+
+    /// Bars the account from use, keeping its data; again is no error.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn deactivate(&self, id: UserId) -> Result<User>;
+
+    /// The settings; `None` where none were ever set.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn preferences(&self, id: UserId) -> Result<Option<Document>>;
+
+    /// Replaces the settings; `None` clears them.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()>;
+
+    /// Merges an object into the settings, key by key at the top level, in one statement: two
+    /// merges at once lose nothing. Returns the settings as they are then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` where either is no object.
+    async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
+
+    /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
+    /// Market data stays.
+    async fn delete(&self, id: UserId) -> Result<bool>;
+
+    /// Everything that is stored on a user, but the password's hash, as of one moment: an object
+    /// with `user`, `portfolios`, `positions` and `analyses`. `None` for an unknown id.
+    async fn export(&self, id: UserId) -> Result<Option<Document>>;
+
+    /// As [`delete`](Self::delete), and tells what went with the account; `None` for an unknown id.
+    async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
+
+    /// Retention: erases up to `limit` accounts that are deactivated and were not changed for `age`,
+    /// oldest first. Returns how many; fewer than `limit` means that none is left.
+    async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64>;
+}
+
+/// [`UserRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgUsers {
+    session: Session,
+}
+
+impl PgUsers {
+    pub(crate) fn new(session: Session) -> Self {
+        PgUsers { session }
+    }
+}
+
+/// The rows of a filter, as a boxed query.
+macro_rules! filtered {
+    ($filter:expr) => {{
+        let mut query = users::table.into_boxed();
+        if let Some(is_active) = $filter.is_active {
+            query = query.filter(users::is_active.eq(is_active));
+        }
+        if let Some(is_verified) = $filter.is_verified {
+            query = query.filter(users::is_verified.eq(is_verified));
+        }
+        query
+    }};
+}
+
+#[async_trait]
+impl UserRepository for PgUsers {
+    #[tracing::instrument(level = "debug", name = "users.create", skip_all, err)]
+    async fn create(&self, user: &NewUser) -> Result<User> {
+        user.validate()?;
+        let insert = diesel::insert_into(users::table).values(user);
+        self.session.fetch_one(insert.returning(User::as_returning())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.create_many", skip_all, err)]
+    async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>> {
+        for (index, user) in users.iter().enumerate() {
+            user.validate().map_err(|e| e.at(index))?;
+        }
+        batch::insert_many(
+            &self.session,
+            users,
+            |user| user.email.to_lowercase(),
+            |connection, rows| {
+                let insert = diesel::insert_into(users::table).values(rows);
+                connection.fetch_all(insert.returning(User::as_returning())).boxed()
+            },
+        )
+        .await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.find", skip_all, err)]
+    async fn find(&self, id: UserId) -> Result<Option<User>> {
+        self.session.fetch_optional(users::table.find(id).select(User::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.find_by_email", skip_all, err)]
+    async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
+        let query = users::table.filter(lower(users::email).eq(lower(email)));
+        self.session.fetch_optional(query.select(User::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.find_by_username", skip_all, err)]
+    async fn find_by_username(&self, username: &str) -> Result<Option<User>> {
+        let query = users::table.filter(users::username.eq(username));
+        self.session.fetch_optional(query.select(User::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.list", skip_all, err)]
+    async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>> {
+        let query = newest_first!(filtered!(filter), page, users::created_at, users::id);
+        let rows = self.session.fetch_all(query.select(User::as_select())).await?;
+        Ok(Page::new(rows, page, |user: &User| Cursor::new(user.created_at, user.id)))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.count", skip_all, err)]
+    async fn count(&self, filter: &UserFilter) -> Result<u64> {
+        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.exists", skip_all, err)]
+    async fn exists(&self, id: UserId) -> Result<bool> {
+        self.session.fetch_one(diesel::select(exists(users::table.find(id)))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.exists_email", skip_all, err)]
+    async fn exists_email(&self, email: &str) -> Result<bool> {
+        let query = users::table.filter(lower(users::email).eq(lower(email)));
+        self.session.fetch_one(diesel::select(exists(query))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.exists_username", skip_all, err)]
+    async fn exists_username(&self, username: &str) -> Result<bool> {
+        let query = users::table.filter(users::username.eq(username));
+        self.session.fetch_one(diesel::select(exists(query))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.update", skip_all, err)]
+    async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User> {
+        patch.validate()?;
+        if *patch == UserPatch::default() {
+            return self.find(id).await?.ok_or_else(|| Error::not_found("user", id));
+        }
+        let update = diesel::update(users::table.find(id)).set(patch);
+        let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
+        changed.ok_or_else(|| Error::not_found("user", id))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.set_password", skip_all, err)]
+    async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()> {
+        let patch = UserPatch { hashed_password: Some(hash.clone()), ..UserPatch::default() };
+        self.update(id, &patch).await.map(|_| ())
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.record_login", skip_all, err)]
+    async fn record_login(&self, id: UserId) -> Result<User> {
+        let update = diesel::update(users::table.find(id)).set(users::last_login_at.eq(now));
+        let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
+        changed.ok_or_else(|| Error::not_found("user", id))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.verify", skip_all, err)]
+    async fn verify(&self, id: UserId) -> Result<User> {
+        self.update(id, &UserPatch { is_verified: Some(true), ..UserPatch::default() }).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.activate", skip_all, err)]
+    async fn activate(&self, id: UserId) -> Result<User> {
+        self.update(id, &UserPatch { is_active: Some(true), ..UserPatch::default() }).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.deactivate", skip_all, err)]
+    async fn deactivate(&self, id: UserId) -> Result<User> {
+        self.update(id, &UserPatch { is_active: Some(false), ..UserPatch::default() }).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.preferences", skip_all, err)]
+    async fn preferences(&self, id: UserId) -> Result<Option<Document>> {
+        let query = users::table.find(id).select(users::preferences);
+        let found: Option<Option<Document>> = self.session.fetch_optional(query).await?;
+        found.ok_or_else(|| Error::not_found("user", id))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all, err)]
+    async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()> {
+        let update = diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
+        match self.session.execute(update).await? {
+            0 => Err(Error::not_found("user", id)),
+            _ => Ok(()),
+        }
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.merge_preferences", skip_all, err)]
+    async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document> {
+        let not_an_object =
+            || Error::invalid("preferences", "only an object merges into an object");
+        if !changes.is_object() {
+            return Err(not_an_object());
+        }
+        // `||` would append to an array and wrap a scalar: the row is changed only where it holds an object.
+        let merged: Option<Merged> = self
+            .session
+            .fetch_optional(
+                diesel::sql_query(
+                    "WITH old AS (
+                         SELECT id, COALESCE(preferences, '{}')::jsonb AS preferences
+                         FROM users WHERE id = $1 FOR UPDATE
+                     ), changed AS (
+                         UPDATE users SET preferences = (old.preferences || $2::jsonb)::text
+                         FROM old
+                         WHERE users.id = old.id AND jsonb_typeof(old.preferences) = 'object'
+                         RETURNING users.id, users.preferences
+                     )
+                     SELECT changed.preferences FROM old LEFT JOIN changed USING (id)",
+                )
+                .bind::<SqlUuid, _>(id)
+                .bind::<diesel::sql_types::Jsonb, _>(changes),
+            )
+            .await?;
+        merged.ok_or_else(|| Error::not_found("user", id))?.preferences.ok_or_else(not_an_object)
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.delete", skip_all, err)]
+    async fn delete(&self, id: UserId) -> Result<bool> {
+        Ok(self.session.execute(diesel::delete(users::table.find(id))).await? > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.export", skip_all, err)]
+    async fn export(&self, id: UserId) -> Result<Option<Document>> {
+        let export: Option<Export> =
+            self.session.fetch_optional(diesel::sql_query(EXPORT).bind::<SqlUuid, _>(id)).await?;
+        Ok(export.map(|row| row.document))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.erase", skip_all, err)]
+    async fn erase(&self, id: UserId) -> Result<Option<Erasure>> {
+        let counts: Option<ErasureRow> =
+            self.session.fetch_optional(diesel::sql_query(ERASE).bind::<SqlUuid, _>(id)).await?;
+        Ok(counts.map(|row| Erasure {
+            portfolios: row.portfolios.unsigned_abs(),
+            positions: row.positions.unsigned_abs(),
+            analyses: row.analyses.unsigned_abs(),
+        }))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.erase_inactive", skip_all, err)]
+    async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
+        let statement = diesel::sql_query(
+            "WITH doomed AS MATERIALIZED (
+                 SELECT id FROM users
+                 WHERE NOT is_active AND updated_at <= now() - make_interval(secs => $1)
+                 ORDER BY updated_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
+             )
+             DELETE FROM users USING doomed WHERE users.id = doomed.id",
+        );
+        let statement =
+            statement.bind::<Double, _>(age.as_secs_f64()).bind::<BigInt, _>(i64::from(limit));
+        self.session.execute(statement).await
+    }
+}
+
+/// One statement, so that all parts are of one moment.
+const EXPORT: &str = "
+    SELECT jsonb_build_object(
+        'user', to_jsonb(u) - 'hashed_password',
+        'portfolios', COALESCE((
+            SELECT jsonb_agg(to_jsonb(p) ORDER BY p.created_at, p.id)
+            FROM portfolios p WHERE p.user_id = u.id), '[]'),
+        'positions', COALESCE((
+            SELECT jsonb_agg(to_jsonb(s) ORDER BY s.portfolio_id, s.ticker)
+            FROM positions s JOIN portfolios p ON p.id = s.portfolio_id WHERE p.user_id = u.id), '[]'),
+        'analyses', COALESCE((
+            SELECT jsonb_agg(to_jsonb(a) ORDER BY a.calculated_at, a.id)
+            FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id WHERE p.user_id = u.id), '[]')
+    ) AS document
+    FROM users u WHERE u.id = $1";
+
+/// RETURNING is evaluated on the statement's snapshot: it still sees what the cascade takes away.
+const ERASE: &str = "
+    DELETE FROM users u WHERE u.id = $1
+    RETURNING
+        (SELECT count(*) FROM portfolios p WHERE p.user_id = u.id) AS portfolios,
+        (SELECT count(*) FROM positions s JOIN portfolios p ON p.id = s.portfolio_id
+            WHERE p.user_id = u.id) AS positions,
+        (SELECT count(*) FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id
+            WHERE p.user_id = u.id) AS analyses";
+
+#[derive(QueryableByName)]
+struct Merged {
+    #[diesel(sql_type = Nullable<Text>)]
+    preferences: Option<Document>,
+}
+
+#[derive(QueryableByName)]
+struct Export {
+    #[diesel(sql_type = diesel::sql_types::Jsonb)]
+    document: Document,
+}
+
+#[derive(QueryableByName)]
+struct ErasureRow {
+    #[diesel(sql_type = BigInt)]
+    portfolios: i64,
+    #[diesel(sql_type = BigInt)]
+    positions: i64,
+    #[diesel(sql_type = BigInt)]
+    analyses: i64,
+}

@@ -1,0 +1,28 @@
+//! Values that are right once they exist: parsed at the edge, trusted from there on.
+//!
+//! Parsing gives [`Error::Invalid`](crate::Error::Invalid) with field, value and reason. What a type accepts,
+//! its column holds exactly.
+
+mod data_type;
+mod decimal;
+mod document;
+mod enums;
+mod finite;
+mod ids;
+pub(crate) mod numeric;
+mod page;
+mod password_hash;
+pub(crate) mod text;
+mod ticker;
+
+pub use data_type::DataType;
+pub use decimal::{
+    AdjustedPrice, Cost, Delta, Greek, ImpliedVolatility, Percentage, Premium, Price, Score,
+    Shares, UnitInterval,
+};
+pub use document::Document;
+pub use enums::{AnalysisType, OptionType, RiskTolerance};
+pub use ids::{AnalysisId, BarId, CacheEntryId, OptionQuoteId, PortfolioId, PositionId, UserId};
+pub use page::{Cursor, Page, PageRequest};
+pub use password_hash::PasswordHash;
+pub use ticker::Ticker;

@@ -1,0 +1,96 @@
+//! What every text column refuses, said before the round trip.
+
+use crate::error::{Error, Result};
+
+/// Longest piece of a refused value that an error shows.
+const SHOWN: usize = 64;
+
+/// `value`, shortened and escaped, for an error message.
+pub(crate) fn shown(value: &str) -> String {
+    let mut text: String = value.chars().take(SHOWN).collect();
+    if text.len() < value.len() {
+        text.push_str("...");
+    }
+    format!("{text:?}")
+}
+
+/// Checks a text against its column: at most `max` characters, no NUL (PostgreSQL stores none).
+///
+/// # Errors
+/// [`Error::Invalid`] of `field`; the text itself is not shown, it may be private.
+pub(crate) fn check(field: &'static str, value: &str, max: usize) -> Result<()> {
+    if value.contains('\0') {
+        return Err(Error::invalid(field, "must not contain NUL characters"));
+    }
+    let length = value.chars().count();
+    if length > max {
+        return Err(Error::invalid(field, format!("{length} characters, at most {max} fit")));
+    }
+    Ok(())
+}
+
+/// As [`check`], of a text that may be absent.
+pub(crate) fn check_optional(field: &'static str, value: Option<&str>, max: usize) -> Result<()> {
+    value.map_or(Ok(()), |value| check(field, value, max))
+}
+
+/// As [`check`], and there must be something besides white space.
+pub(crate) fn check_required(field: &'static str, value: &str, max: usize) -> Result<()> {
+    if value.trim().is_empty() {
+        return Err(Error::invalid(field, "must not be empty"));
+    }
+    check(field, value, max)
+}
+
+/// Length limit of columns of type TEXT: PostgreSQL's limit of one value, far above any sensible one.
+pub(crate) const UNLIMITED: usize = 1 << 28;
+
+/// Diesel and serde for a type that is a checked text: it goes out by `as_str` and comes in by
+/// `FromStr`, whose error of a stored value becomes [`Error::Corrupt`].
+macro_rules! text_type {
+    ($name:ident) => {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = crate::error::Error;
+            fn try_from(text: String) -> crate::error::Result<Self> {
+                text.parse()
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = crate::error::Error;
+            fn try_from(text: &str) -> crate::error::Result<Self> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> String {
+                value.as_str().to_owned()
+            }
+        }
+
+        impl diesel::serialize::ToSql<diesel::sql_types::Text, diesel::pg::Pg> for $name {
+            fn to_sql<'b>(
+                &'b self,
+                out: &mut diesel::serialize::Output<'b, '_, diesel::pg::Pg>,
+            ) -> diesel::serialize::Result {
+                use std::io::Write;
+                out.write_all(self.as_str().as_bytes())?;
+                Ok(diesel::serialize::IsNull::No)
+            }
+        }
+
+        impl diesel::deserialize::FromSql<diesel::sql_types::Text, diesel::pg::Pg> for $name {
+            fn from_sql(value: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
+                Ok(std::str::from_utf8(value.as_bytes())?.parse::<Self>()?)
+            }
+        }
+    };
+}
+pub(crate) use text_type;
