@@ -3,6 +3,8 @@
 pub(crate) mod config;
 mod connection;
 mod database;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod error;
 mod migrate;
 mod models;
