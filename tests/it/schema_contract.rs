@@ -20,26 +20,17 @@ const SPECIFICATION: &str = include_str!("schema_contract/specification.sql");
 async fn specified() -> BTreeSet<String> {
     let db = TestDatabase::empty().await.expect("an empty database");
     let client = connect(&db).await;
-    client
-        .batch_execute(SPECIFICATION)
-        .await
-        .expect("the specification's SQL");
+    client.batch_execute(SPECIFICATION).await.expect("the specification's SQL");
     facts(&client).await
 }
 
 fn apply(schema: &mut BTreeSet<String>, deviation: &deviations::Deviation) {
     let name = deviation.migration;
     for line in deviation.removes {
-        assert!(
-            schema.remove(*line),
-            "{name} is listed to remove what is not there: {line}"
-        );
+        assert!(schema.remove(*line), "{name} is listed to remove what is not there: {line}");
     }
     for line in deviation.adds {
-        assert!(
-            schema.insert((*line).to_owned()),
-            "{name} is listed to add what is there: {line}"
-        );
+        assert!(schema.insert((*line).to_owned()), "{name} is listed to add what is there: {line}");
     }
 }
 
@@ -57,18 +48,14 @@ async fn the_first_migrations_make_the_specification_and_each_later_one_its_list
     let last = stages.len() - 1;
     for (stage, expected) in stages.iter().enumerate().rev() {
         let wrong = difference(expected, &facts(&client).await);
-        let after = if stage == 0 {
-            "the first seven"
-        } else {
-            DEVIATIONS[stage - 1].migration
-        };
-        assert!(
-            wrong.is_empty(),
-            "after {after} ({stage} of {last}):\n{wrong}"
-        );
+        let after = if stage == 0 { "the first seven" } else { DEVIATIONS[stage - 1].migration };
+        assert!(wrong.is_empty(), "after {after} ({stage} of {last}):\n{wrong}");
         if stage > 0 {
             let undone = db.rollback(1).await.expect("rollback");
-            assert_eq!(undone.len(), 1, "one migration undone: {undone:?}");
+            assert!(
+                undone.len() == 1 && undone[0].ends_with(after),
+                "{undone:?} instead of {after}"
+            );
         }
     }
 }
@@ -99,15 +86,10 @@ async fn every_table_column_and_index_says_what_it_is_for() {
 async fn sample_rows_and_rows_at_the_edge_are_stored() {
     let db = TestDatabase::new().await.expect("a migrated database");
     let mut client = connect(&db).await;
-    client
-        .batch_execute(&rows::insert_all())
-        .await
-        .expect("the sample rows");
+    client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
     for (table, changes) in ALLOWED {
         let tx = client.transaction().await.expect("begin");
-        tx.batch_execute(&format!("DELETE FROM {table}"))
-            .await
-            .expect("room for the row");
+        tx.batch_execute(&format!("DELETE FROM {table}")).await.expect("room for the row");
         let stored = tx.execute(&rows::insert(table, changes), &[]).await;
         assert!(stored.is_ok(), "{table} {changes:?}: {stored:?}");
     }
@@ -154,26 +136,13 @@ async fn each_key_refuses_a_second_row() {
 #[tokio::test]
 async fn each_foreign_key_refuses_an_orphan_and_deletes_with_its_parent() {
     let (_db, mut client) = filled().await;
-    assert_complete(
-        "foreign keys",
-        FOREIGN_KEYS,
-        &names(&client, "contype = 'f'").await,
-    );
+    assert_complete("foreign keys", FOREIGN_KEYS, &names(&client, "contype = 'f'").await);
     for refused in FOREIGN_KEYS {
         let clear = format!("DELETE FROM {}", refused.1);
-        assert_refused(
-            &mut client,
-            &clear,
-            refused,
-            &SqlState::FOREIGN_KEY_VIOLATION,
-        )
-        .await;
+        assert_refused(&mut client, &clear, refused, &SqlState::FOREIGN_KEY_VIOLATION).await;
     }
 
-    client
-        .batch_execute("DELETE FROM users")
-        .await
-        .expect("delete");
+    client.batch_execute("DELETE FROM users").await.expect("delete");
     for (table, left) in [
         ("portfolios", 0),
         ("positions", 0),
@@ -195,11 +164,7 @@ async fn each_required_column_refuses_null() {
         let tx = client.transaction().await.expect("begin");
         let insert = rows::insert(&table, &[(&column, "NULL")]);
         let error = tx.execute(&insert, &[]).await.expect_err(&insert);
-        assert_eq!(
-            error.code(),
-            Some(&SqlState::NOT_NULL_VIOLATION),
-            "{insert}"
-        );
+        assert_eq!(error.code(), Some(&SqlState::NOT_NULL_VIOLATION), "{insert}");
     }
 }
 
@@ -226,15 +191,9 @@ async fn no_numeric_column_holds_nan_or_infinity() {
 async fn filled() -> (TestDatabase, Client) {
     let db = TestDatabase::new().await.expect("a migrated database");
     let client = connect(&db).await;
-    client
-        .batch_execute(&rows::insert_all())
-        .await
-        .expect("the sample rows");
-    let tables: BTreeSet<String> = columns(&client, "TRUE")
-        .await
-        .into_iter()
-        .map(|(table, _)| table)
-        .collect();
+    client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
+    let tables: BTreeSet<String> =
+        columns(&client, "TRUE").await.into_iter().map(|(table, _)| table).collect();
     let sampled = ROWS.iter().map(|(table, _)| (*table).to_owned()).collect();
     assert_eq!(tables, sampled, "each table has a sample row");
     (db, client)
@@ -248,19 +207,13 @@ async fn assert_refused(client: &mut Client, clear: &str, refused: &Refused, cod
     let insert = rows::insert(table, changes);
     let error = tx.execute(&insert, &[]).await.expect_err(&insert);
     let error = error.as_db_error().expect("an answer of the server");
-    assert_eq!(
-        (error.code(), error.constraint()),
-        (code, Some(*rule)),
-        "{insert}"
-    );
+    assert_eq!((error.code(), error.constraint()), (code, Some(*rule)), "{insert}");
 }
 
 /// Fails if a rule has no row that breaks it, or a row no rule.
 fn assert_complete(what: &str, tried: &[Refused], found: &BTreeSet<(String, String)>) {
-    let tried: BTreeSet<(String, String)> = tried
-        .iter()
-        .map(|(rule, table, _)| ((*rule).to_owned(), (*table).to_owned()))
-        .collect();
+    let tried: BTreeSet<(String, String)> =
+        tried.iter().map(|(rule, table, _)| ((*rule).to_owned(), (*table).to_owned())).collect();
     assert_eq!(&tried, found, "{what} tried and {what} found");
 }
 

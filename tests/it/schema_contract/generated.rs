@@ -27,13 +27,8 @@ struct Column {
 fn declared() -> Vec<Table> {
     let mut tables = Vec::new();
     for block in SCHEMA.split("diesel::table! {").skip(1) {
-        let mut lines = block
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with("///"));
-        let head = lines
-            .find(|line| line.ends_with('{'))
-            .expect("head of a table");
+        let mut lines = block.lines().map(str::trim).filter(|line| !line.starts_with("///"));
+        let head = lines.find(|line| line.ends_with('{')).expect("head of a table");
         let (name, key) = head
             .strip_suffix(") {")
             .and_then(|head| head.split_once(" ("))
@@ -44,13 +39,9 @@ fn declared() -> Vec<Table> {
                 max_length = length.strip_suffix(']');
                 continue;
             }
-            let (name, declared) = line
-                .strip_suffix(',')
-                .and_then(|l| l.split_once(" -> "))
-                .expect(line);
-            let inner = declared
-                .strip_prefix("Nullable<")
-                .and_then(|t| t.strip_suffix('>'));
+            let (name, declared) =
+                line.strip_suffix(',').and_then(|l| l.split_once(" -> ")).expect(line);
+            let inner = declared.strip_prefix("Nullable<").and_then(|t| t.strip_suffix('>'));
             columns.push(Column {
                 name,
                 sql_type: inner.unwrap_or(declared),
@@ -105,13 +96,7 @@ async fn schema_rs_is_what_the_migrated_catalog_says() {
             let (table, column): (&str, &str) = (row.get(0), row.get(1));
             let length: Option<i32> = row.get(4);
             let length = length.map(|length| length.to_string());
-            describe(
-                table,
-                column,
-                !row.get::<_, bool>(2),
-                length.as_deref(),
-                row.get(5),
-            )
+            describe(table, column, !row.get::<_, bool>(2), length.as_deref(), row.get(5))
         })
         .collect();
 
@@ -119,18 +104,11 @@ async fn schema_rs_is_what_the_migrated_catalog_says() {
     for table in declared() {
         let list: Vec<&str> = table.columns.iter().map(|column| column.name).collect();
         let select = format!("SELECT {} FROM {}", list.join(", "), table.name);
-        let statement = client
-            .prepare(&select)
-            .await
-            .unwrap_or_else(|e| panic!("{select}: {e:?}"));
+        let statement = client.prepare(&select).await.unwrap_or_else(|e| panic!("{select}: {e:?}"));
         for (declared, served) in table.columns.iter().zip(statement.columns()) {
             let place = format!("{}.{}", table.name, declared.name);
             assert_eq!(served.name(), declared.name, "{place}");
-            assert_eq!(
-                served.type_().oid(),
-                oid(declared.sql_type),
-                "type of {place}"
-            );
+            assert_eq!(served.type_().oid(), oid(declared.sql_type), "type of {place}");
             declared_columns.insert(describe(
                 table.name,
                 declared.name,
@@ -141,10 +119,7 @@ async fn schema_rs_is_what_the_migrated_catalog_says() {
         }
     }
     let wrong = difference(&found, &declared_columns);
-    assert!(
-        wrong.is_empty(),
-        "schema.rs is out of date; run `diesel print-schema`:\n{wrong}"
-    );
+    assert!(wrong.is_empty(), "schema.rs is out of date; run `diesel print-schema`:\n{wrong}");
 }
 
 fn describe(table: &str, column: &str, nullable: bool, length: Option<&str>, key: bool) -> String {
@@ -178,8 +153,5 @@ async fn schema_rs_joins_what_foreign_keys_join() {
         .map(str::to_owned)
         .collect();
     let wrong = difference(&found, &declared);
-    assert!(
-        wrong.is_empty(),
-        "schema.rs is out of date; run `diesel print-schema`:\n{wrong}"
-    );
+    assert!(wrong.is_empty(), "schema.rs is out of date; run `diesel print-schema`:\n{wrong}");
 }
