@@ -88,12 +88,8 @@ pub async fn dump(client: &Client) -> BTreeSet<String> {
 
 /// Says how two sets of lines differ; an empty text when they don't.
 pub fn difference(expected: &BTreeSet<String>, found: &BTreeSet<String>) -> String {
-    let missing = expected
-        .difference(found)
-        .map(|line| format!("missing    {line}\n"));
-    let unexpected = found
-        .difference(expected)
-        .map(|line| format!("unexpected {line}\n"));
+    let missing = expected.difference(found).map(|line| format!("missing    {line}\n"));
+    let unexpected = found.difference(expected).map(|line| format!("unexpected {line}\n"));
     missing.chain(unexpected).collect()
 }
 

@@ -14,10 +14,7 @@ pub const ROWS: &[Row] = &[
             ("id", "'00000000-0000-4000-8000-000000000001'"),
             ("email", "'Ada@example.com'"),
             ("username", "'ada'"),
-            (
-                "hashed_password",
-                "'$argon2id$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'",
-            ),
+            ("hashed_password", "'$argon2id$v=19$m=16,t=2,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA'"),
             ("is_active", "TRUE"),
             ("is_verified", "TRUE"),
             ("first_name", "'Ada'"),
@@ -66,10 +63,7 @@ pub const ROWS: &[Row] = &[
             ("analysis_type", "'value_analysis'"),
             ("strategy", "'graham'"),
             ("score", "999.99"),
-            (
-                "metadata",
-                r#"'{"pe": 31.25, "big": 9007199254740993, "ü": [null, true]}'"#,
-            ),
+            ("metadata", r#"'{"pe": 31.25, "big": 9007199254740993, "ü": [null, true]}'"#),
             ("recommendation", "'hold'"),
             ("confidence_level", "0.75"),
             ("summary", "'fair'"),
@@ -140,25 +134,14 @@ pub type Changes = [(&'static str, &'static str)];
 
 /// The statement that stores the sample row of `table` with `changes` made to it.
 pub fn insert(table: &str, changes: &[(&str, &str)]) -> String {
-    let sample = ROWS
-        .iter()
-        .find(|(name, _)| *name == table)
-        .expect("a table with a sample row")
-        .1;
-    let kept = sample
-        .iter()
-        .filter(|(column, _)| changes.iter().all(|(changed, _)| changed != column));
+    let sample = ROWS.iter().find(|(name, _)| *name == table).expect("a table with a sample row").1;
+    let kept =
+        sample.iter().filter(|(column, _)| changes.iter().all(|(changed, _)| changed != column));
     let (columns, values): (Vec<_>, Vec<_>) = kept.chain(changes).copied().unzip();
-    format!(
-        "INSERT INTO {table} ({}) VALUES ({})",
-        columns.join(", "),
-        values.join(", ")
-    )
+    format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), values.join(", "))
 }
 
 /// The statements that store the sample rows of all tables.
 pub fn insert_all() -> String {
-    ROWS.iter()
-        .map(|(table, _)| insert(table, &[]) + ";\n")
-        .collect()
+    ROWS.iter().map(|(table, _)| insert(table, &[]) + ";\n").collect()
 }

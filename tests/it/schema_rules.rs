@@ -10,10 +10,7 @@ use crate::rows;
 
 async fn client_of(db: &TestDatabase) -> Client {
     let client = connect(db).await;
-    client
-        .batch_execute(&rows::insert_all())
-        .await
-        .expect("the sample rows");
+    client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
     client
 }
 
@@ -52,9 +49,7 @@ async fn equal_parameters_have_one_key_and_different_ones_have_two() {
         r#"'{"a": "ü"}'"#,
         r#"'{"a": "u"}'"#,
     ];
-    let list = documents
-        .map(|document| format!("({document}::jsonb)"))
-        .join(", ");
+    let list = documents.map(|document| format!("({document}::jsonb)")).join(", ");
     let wrong = client
         .query(
             &format!(
@@ -69,10 +64,7 @@ async fn equal_parameters_have_one_key_and_different_ones_have_two() {
         .await
         .expect("keys");
     let wrong: Vec<String> = wrong.iter().map(|row| row.get(0)).collect();
-    assert!(
-        wrong.is_empty(),
-        "equal keys exactly for equal documents, but not: {wrong:?}"
-    );
+    assert!(wrong.is_empty(), "equal keys exactly for equal documents, but not: {wrong:?}");
 }
 
 #[tokio::test]
@@ -83,20 +75,12 @@ async fn parameters_of_any_size_are_a_key() {
     let large = "(SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 2000) i)";
     let id = "'00000000-0000-4000-8000-0000000000ff'";
     client
-        .execute(
-            &rows::insert("market_data_cache", &[("id", id), ("parameters", large)]),
-            &[],
-        )
+        .execute(&rows::insert("market_data_cache", &[("id", id), ("parameters", large)]), &[])
         .await
         .expect("large parameters");
-    let again = rows::insert(
-        "market_data_cache",
-        &[("id", "gen_random_uuid()"), ("parameters", large)],
-    );
-    let error = client
-        .execute(&again, &[])
-        .await
-        .expect_err("the same large parameters again");
+    let again =
+        rows::insert("market_data_cache", &[("id", "gen_random_uuid()"), ("parameters", large)]);
+    let error = client.execute(&again, &[]).await.expect_err("the same large parameters again");
     assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
 }
 
@@ -110,23 +94,12 @@ async fn absent_and_empty_parameters_are_an_entry_each_and_only_one() {
             &[("id", "gen_random_uuid()"), ("parameters", parameters)],
         );
         client.execute(&insert, &[]).await.expect(&insert);
-        let error = client
-            .execute(&insert, &[])
-            .await
-            .expect_err("a repeated key");
-        assert_eq!(
-            error.code(),
-            Some(&SqlState::UNIQUE_VIOLATION),
-            "{parameters}"
-        );
+        let error = client.execute(&insert, &[]).await.expect_err("a repeated key");
+        assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION), "{parameters}");
         let upsert = format!(
             "{insert} ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET data = excluded.data"
         );
-        assert_eq!(
-            client.execute(&upsert, &[]).await.expect("upsert"),
-            1,
-            "{parameters}"
-        );
+        assert_eq!(client.execute(&upsert, &[]).await.expect("upsert"), 1, "{parameters}");
     }
 }
 
@@ -140,11 +113,7 @@ const TOUCHED: [(&str, &str, &str); 4] = [
 
 async fn updated_at(client: &impl tokio_postgres::GenericClient, table: &str) -> SystemTime {
     let select = format!("SELECT updated_at FROM {table}");
-    client
-        .query_one(&select, &[])
-        .await
-        .expect("the sample row")
-        .get(0)
+    client.query_one(&select, &[]).await.expect("the sample row").get(0)
 }
 
 #[tokio::test]
@@ -180,10 +149,7 @@ async fn updated_at_moves_on_every_change_even_in_one_transaction() {
         tx.execute(&other, &[]).await.expect(&other);
         let second = updated_at(&tx, table).await;
         tx.commit().await.expect("commit");
-        assert!(
-            before < first && first < second,
-            "{table}: {before:?}, {first:?}, {second:?}"
-        );
+        assert!(before < first && first < second, "{table}: {before:?}, {first:?}, {second:?}");
     }
 }
 
@@ -210,9 +176,6 @@ async fn updated_at_moves_on_from_a_time_ahead_of_the_clock() {
     let ahead = rows::insert("users", &[("updated_at", "'2999-01-01Z'")]);
     client.execute(&ahead, &[]).await.expect("insert");
     let before = updated_at(&client, "users").await;
-    client
-        .execute("UPDATE users SET is_active = FALSE", &[])
-        .await
-        .expect("update");
+    client.execute("UPDATE users SET is_active = FALSE", &[]).await.expect("update");
     assert!(updated_at(&client, "users").await > before);
 }
