@@ -11,6 +11,8 @@ mod models;
 mod repositories;
 #[allow(missing_docs)]
 pub mod schema;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 
 pub use config::{Config, Environment};
