@@ -5,9 +5,11 @@ pub mod process;
 pub mod server;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
+use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{Config, Database, NewUser, PasswordHash, PgConnection, Result};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
@@ -17,36 +19,24 @@ use tokio::sync::OnceCell;
 /// More than any of these tests needs, on any machine.
 pub const GENEROUS: Duration = Duration::from_secs(60);
 
-static SERVER: OnceCell<EmbeddedServer> = OnceCell::const_new();
-
-/// The server that the tests share.
-pub async fn server() -> &'static EmbeddedServer {
-    let options = || EmbeddedOptions::shared("buffetbot-connection").setting("max_connections", "300");
-    SERVER.get_or_init(async || EmbeddedServer::start(options()).await.unwrap()).await
-}
-
-/// An empty database of the test's own on the shared server: its URL.
-pub async fn empty_database() -> String {
-    let name = format!("t{}", uuid::Uuid::new_v4().simple());
-    let client = raw(&server().await.url("postgres")).await;
-    client.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    server().await.url(&name)
-}
-
-/// A configuration for an empty database of the test's own.
-pub async fn config() -> Config {
-    Config::new(&empty_database().await).unwrap()
-}
-
 /// A database of the test's own with the tables, and a pool of `size` without overflow.
-pub async fn migrated(size: u32) -> Database {
-    let db = connect(config().await.pool_size(size).pool_max_overflow(0)).await;
-    db.migrate().await.unwrap();
-    db
+pub async fn database(size: u32) -> TestDatabase {
+    database_with(|config| config.pool_size(size)).await
 }
 
-pub async fn connect(config: Config) -> Database {
-    Database::connect(config).await.unwrap()
+/// A database of the test's own with the tables, and a pool without overflow.
+pub async fn database_with(configure: impl FnOnce(Config) -> Config) -> TestDatabase {
+    TestDatabase::with(|config| configure(config.pool_max_overflow(0))).await.unwrap()
+}
+
+/// The directory of PostgreSQL's programs.
+pub async fn programs() -> PathBuf {
+    static PROGRAMS: OnceCell<PathBuf> = OnceCell::const_new();
+    let locate = async || {
+        let server = EmbeddedServer::start(EmbeddedOptions::ephemeral()).await.unwrap();
+        server.bin_dir().to_owned()
+    };
+    PROGRAMS.get_or_init(locate).await.clone()
 }
 
 /// The plain driver, to look at the server from outside of what is tested.
