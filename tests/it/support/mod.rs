@@ -68,7 +68,12 @@ pub async fn pool_pid(db: &Database) -> i64 {
     pid(&db.connection().await.unwrap()).await
 }
 
-/// Statements without binds or rows.
+/// Runs one statement, prepared; how many rows it changed or returned.
+pub async fn execute(connection: &PgConnection, sql: &str) -> Result<usize> {
+    Ok(diesel::sql_query(sql).execute(&mut &*connection).await?)
+}
+
+/// Statements without binds or rows, by the simple protocol.
 pub async fn batch(connection: &PgConnection, sql: &str) -> Result<()> {
     Ok((&mut &*connection).batch_execute(sql).await?)
 }
