@@ -1,8 +1,37 @@
 //! Rows as Rust sees them: per table one struct that is read, one that is inserted, one that changes.
 //!
 //! In a patch, `None` leaves a column as it is; for a nullable column `Some(None)` clears it. An
-//! empty patch is no error.
+//! empty patch is no error. In JSON an absent field is `None` and `null` is `Some(None)`.
 
+mod aged;
+mod analysis;
+mod analysis_key;
+mod cache_entry;
+mod cache_key;
 mod user;
 
+pub use aged::{Aged, Swept};
+pub use analysis::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};
+pub use analysis_key::{
+    AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary,
+};
+pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
+pub use cache_key::{
+    CacheFilter, CacheKey, CacheSize, CacheStatistics, StaleEntry, TickerSize, TypeSize,
+};
 pub use user::{Erasure, NewUser, User, UserFilter, UserPatch};
+
+/// Serde of a patch's nullable columns.
+pub(crate) mod patch {
+    use serde::{Deserialize, Deserializer};
+
+    /// For `deserialize_with` on an `Option<Option<T>>` with a default: serde alone reads `null` as
+    /// the outer `None`, which would leave the column that is to be cleared.
+    pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: Deserialize<'de>,
+    {
+        Option::deserialize(deserializer).map(Some)
+    }
+}

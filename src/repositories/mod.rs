@@ -5,10 +5,14 @@
 //! [`Error::NotFound`](crate::Error::NotFound) where it is to be changed. Lists are keyset pages. The
 //! traits are dyn-compatible: `Arc<dyn UserRepository>` is what a program's parts hold.
 
+mod analyses;
 mod batch;
 mod keyset;
+mod market_cache;
 mod users;
 
+pub use analyses::{AnalysisRepository, PgAnalyses};
+pub use market_cache::{MarketCacheRepository, PgMarketCache};
 pub use users::{PgUsers, UserRepository};
 
 use crate::connection::{Session, Source};
@@ -50,6 +54,10 @@ macro_rules! repositories {
 repositories! {
     /// Accounts.
     users: PgUsers("users"),
+    /// Results of analyses.
+    analyses: PgAnalyses("analysis_results"),
+    /// Documents of market-data providers, kept until they expire.
+    market_cache: PgMarketCache("market_data_cache"),
 }
 
 impl Repositories for RepositorySet {

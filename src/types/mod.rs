@@ -3,6 +3,7 @@
 //! Parsing gives [`Error::Invalid`](crate::Error::Invalid) with field, value and reason. What a type accepts,
 //! its column holds exactly.
 
+mod count;
 mod data_type;
 mod decimal;
 mod document;
@@ -14,7 +15,9 @@ mod page;
 mod password_hash;
 pub(crate) mod text;
 mod ticker;
+pub(crate) mod ttl;
 
+pub(crate) use count::Count;
 pub use data_type::DataType;
 pub use decimal::{
     AdjustedPrice, Cost, Delta, Greek, ImpliedVolatility, Percentage, Premium, Price, Score,
