@@ -9,7 +9,7 @@ mod error;
 mod migrate;
 mod models;
 mod repositories;
-#[allow(missing_docs)]
+/// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
