@@ -9,8 +9,10 @@ mod error;
 mod migrate;
 mod models;
 mod repositories;
-#[allow(missing_docs)]
+/// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod types;
 
 pub use config::{Config, Environment};
