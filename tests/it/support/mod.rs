@@ -1,14 +1,22 @@
-//! What the tests of the connection layer share.
+//! What the tests of several modules share.
 
+#[macro_use]
+pub mod handle;
 pub mod log;
+pub mod plan;
 pub mod process;
 pub mod server;
 
+use std::fmt::Debug;
 use std::future::Future;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
-use buffetbot_db::{Config, Database, NewUser, PasswordHash, PgConnection, Result};
+use buffetbot_db::{
+    Config, Database, NewPortfolio, NewUser, Page, PageRequest, PasswordHash, PgConnection, Portfolio,
+    PortfolioRepository, Repositories, Result, RiskTolerance, User, UserRepository,
+};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
@@ -100,14 +108,47 @@ pub async fn active(observer: &tokio_postgres::Client) -> i64 {
     observer.query_one(sql, &[]).await.unwrap().get(0)
 }
 
-/// A hash of no password.
-pub fn hash() -> PasswordHash {
-    let text = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$\
-                2hcM0VUqTT3Tgf1Nn7ckXHQL8bcVjJ4mWn1vC2uK3bE";
-    text.parse().unwrap()
-}
-
 /// A user nobody else has.
 pub fn somebody() -> NewUser {
     NewUser::new(format!("{}@example.com", uuid::Uuid::new_v4().simple()), hash())
+}
+
+/// A hash in the form that may be stored.
+pub fn hash() -> PasswordHash {
+    parsed("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$RdescudvJCsgt3ub+b27dQ5Jo4Jd8CmKbn8xYb1Vt2k")
+}
+
+/// A value that is known to parse: a decimal, a ticker, an id, a time.
+pub fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect(text)
+}
+
+/// A user of this address.
+pub async fn user(repos: &impl Repositories, email: &str) -> User {
+    repos.users().create(&NewUser::new(email, hash())).await.expect("a user")
+}
+
+/// A portfolio of this user.
+pub async fn portfolio(repos: &impl Repositories, owner: &User, name: &str) -> Portfolio {
+    let new = NewPortfolio::new(owner.id, name, RiskTolerance::Moderate);
+    repos.portfolios().create(&new).await.expect("a portfolio")
+}
+
+/// Every row of a list, read in pages of `size`, none of which may be longer, or empty but the first.
+pub async fn every_page<T>(
+    size: u32,
+    fetch: impl AsyncFn(PageRequest) -> Result<Page<T>>,
+) -> Vec<T> {
+    let mut rows = Vec::new();
+    let mut request = PageRequest::first(size);
+    loop {
+        let page = fetch(request).await.expect("a page");
+        assert!(page.items.len() <= size as usize);
+        assert!(rows.is_empty() || !page.items.is_empty(), "an empty page was announced");
+        rows.extend(page.items);
+        match page.next {
+            Some(cursor) => request = PageRequest::after(size, cursor),
+            None => return rows,
+        }
+    }
 }
