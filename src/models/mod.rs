@@ -8,7 +8,10 @@ mod analysis;
 mod analysis_key;
 mod cache_entry;
 mod cache_key;
+mod portfolio;
+mod position;
 mod user;
+mod valuation;
 
 pub use aged::{Aged, Swept};
 pub use analysis::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};
@@ -19,7 +22,15 @@ pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 pub use cache_key::{
     CacheFilter, CacheKey, CacheSize, CacheStatistics, StaleEntry, TickerSize, TypeSize,
 };
+pub(crate) use portfolio::check_portfolio_name;
+pub use portfolio::{
+    NewPortfolio, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioSummary,
+    PortfolioWithPositions,
+};
+pub use position::{NewPosition, Position, PositionPatch};
 pub use user::{Erasure, NewUser, User, UserFilter, UserPatch};
+pub(crate) use valuation::ValuationRow;
+pub use valuation::{PositionValue, PricedBar, Valuation};
 
 /// Serde of a patch's nullable columns.
 pub(crate) mod patch {

@@ -9,10 +9,14 @@ mod analyses;
 mod batch;
 mod keyset;
 mod market_cache;
+mod portfolios;
+mod positions;
 mod users;
 
 pub use analyses::{AnalysisRepository, PgAnalyses};
 pub use market_cache::{MarketCacheRepository, PgMarketCache};
+pub use portfolios::{PgPortfolios, PortfolioRepository};
+pub use positions::{PgPositions, PositionRepository};
 pub use users::{PgUsers, UserRepository};
 
 use crate::connection::{Session, Source};
@@ -58,6 +62,10 @@ repositories! {
     analyses: PgAnalyses("analysis_results"),
     /// Documents of market-data providers, kept until they expire.
     market_cache: PgMarketCache("market_data_cache"),
+    /// Portfolios.
+    portfolios: PgPortfolios("portfolios"),
+    /// Positions of portfolios.
+    positions: PgPositions("positions"),
 }
 
 impl Repositories for RepositorySet {

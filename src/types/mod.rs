@@ -3,6 +3,7 @@
 //! Parsing gives [`Error::Invalid`](crate::Error::Invalid) with field, value and reason. What a type accepts,
 //! its column holds exactly.
 
+pub(crate) mod activity;
 mod count;
 mod data_type;
 mod decimal;
@@ -17,6 +18,7 @@ pub(crate) mod text;
 mod ticker;
 pub(crate) mod ttl;
 
+pub use activity::Activity;
 pub(crate) use count::Count;
 pub use data_type::DataType;
 pub use decimal::{

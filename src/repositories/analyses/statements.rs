@@ -10,7 +10,7 @@ use crate::types::AnalysisType;
 
 pub(super) const LATEST_FRESH_MANY: &str = "
     SELECT wanted.place, latest.*
-    FROM unnest($1) WITH ORDINALITY AS wanted (ticker, place)
+    FROM unnest($1::TEXT[]) WITH ORDINALITY AS wanted (ticker, place)
     CROSS JOIN LATERAL (
         SELECT a.* FROM analysis_results a
         WHERE a.ticker = wanted.ticker AND a.analysis_type = $2 AND a.portfolio_id IS NULL
@@ -32,9 +32,9 @@ pub(super) struct Numbered {
 pub(super) const INVALIDATE: &str = "
     WITH doomed AS MATERIALIZED (
         SELECT id FROM analysis_results
-        WHERE ($1 IS NULL OR ticker = $1) AND ($2 IS NULL OR analysis_type = $2)
-            AND ($3 IS NULL OR portfolio_id = $3)
-            AND ($4 IS NULL OR calculated_at <= now() - $4)
+        WHERE ($1::TEXT IS NULL OR ticker = $1) AND ($2::TEXT IS NULL OR analysis_type = $2)
+            AND ($3::UUID IS NULL OR portfolio_id = $3)
+            AND ($4::INTERVAL IS NULL OR calculated_at <= now() - $4::INTERVAL)
             AND (expires_at IS NULL OR expires_at > now())
         ORDER BY id FOR NO KEY UPDATE
     )
@@ -42,7 +42,7 @@ pub(super) const INVALIDATE: &str = "
 
 pub(super) const SWEEP_EXPIRED: &str = "
     WITH doomed AS MATERIALIZED (
-        SELECT id FROM analysis_results WHERE expires_at <= now() - $1
+        SELECT id FROM analysis_results WHERE expires_at <= now() - $1::INTERVAL
         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
     DELETE FROM analysis_results a USING doomed WHERE a.id = doomed.id";

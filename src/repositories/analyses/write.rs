@@ -21,7 +21,9 @@ const INSERT: &str = "
     SELECT id, portfolio_id, ticker, analysis_type, strategy, score, metadata, recommendation,
         confidence_level, summary, COALESCE(calculated_at, now()),
         COALESCE(expires_at, now() + ttl), parameters, data_quality_score, inputs
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+    FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::NUMERIC[],
+        $7::JSONB[], $8::TEXT[], $9::NUMERIC[], $10::TEXT[], $11::TIMESTAMPTZ[],
+        $12::TIMESTAMPTZ[], $13::INTERVAL[], $14::JSONB[], $15::NUMERIC[], $16::JSONB[])
         WITH ORDINALITY AS n (id, portfolio_id, ticker, analysis_type, strategy, score, metadata,
         recommendation, confidence_level, summary, calculated_at, expires_at, ttl, parameters,
         data_quality_score, inputs, place)

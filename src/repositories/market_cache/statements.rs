@@ -9,7 +9,7 @@ use crate::models::CacheEntry;
 pub(super) const GET_MANY: &str = "
     SELECT wanted.n, c.id, c.ticker, c.data_type, c.data, c.data_source, c.data_quality_score,
         c.cached_at, c.expires_at, c.parameters
-    FROM unnest($1, $2, $3) WITH ORDINALITY AS wanted (ticker, data_type, parameters, n)
+    FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) WITH ORDINALITY AS wanted (ticker, data_type, parameters, n)
     JOIN market_data_cache c ON c.ticker = wanted.ticker AND c.data_type = wanted.data_type
         AND c.parameters_key = cache_parameters_key(wanted.parameters)
         AND c.parameters IS NOT DISTINCT FROM wanted.parameters
@@ -24,9 +24,9 @@ pub(super) struct Numbered {
 }
 
 pub(super) const REFRESH: &str = "
-    UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4)
+    UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4::INTERVAL)
     WHERE ticker = $1 AND data_type = $2
-        AND parameters_key = cache_parameters_key($3) AND parameters IS NOT DISTINCT FROM $3
+        AND parameters_key = cache_parameters_key($3::JSONB) AND parameters IS NOT DISTINCT FROM $3
     RETURNING expires_at";
 
 #[derive(QueryableByName)]
@@ -41,7 +41,7 @@ pub(super) struct Refreshed {
 pub(super) const INVALIDATE: &str = r#"
     WITH doomed AS MATERIALIZED (
         SELECT id FROM market_data_cache
-        WHERE ticker = $1 AND ($2 IS NULL OR data_type = $2) AND expires_at > now()
+        WHERE ticker = $1 AND ($2::TEXT IS NULL OR data_type = $2) AND expires_at > now()
         ORDER BY data_type COLLATE "C", parameters_key FOR NO KEY UPDATE
     )
     UPDATE market_data_cache c
@@ -50,7 +50,7 @@ pub(super) const INVALIDATE: &str = r#"
 
 pub(super) const SWEEP_EXPIRED: &str = "
     WITH doomed AS MATERIALIZED (
-        SELECT id, ticker FROM market_data_cache WHERE expires_at <= now() - $1
+        SELECT id, ticker FROM market_data_cache WHERE expires_at <= now() - $1::INTERVAL
         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
     )
     DELETE FROM market_data_cache c USING doomed
@@ -58,5 +58,5 @@ pub(super) const SWEEP_EXPIRED: &str = "
 
 pub(super) const LIST_STALE: &str = "
     SELECT id, ticker, data_type, parameters, cached_at, expires_at
-    FROM market_data_cache WHERE expires_at <= now() + $1
+    FROM market_data_cache WHERE expires_at <= now() + $1::INTERVAL
     ORDER BY expires_at, id LIMIT $2";

@@ -30,14 +30,15 @@ macro_rules! insert {
 
 macro_rules! values {
     () => {
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now() + $8)"
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now() + $8::INTERVAL)"
     };
 }
 
 macro_rules! arrays {
     () => {
         "id, ticker, data_type, parameters, data, data_source, quality, now(), now() + ttl \
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY \
+         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::JSONB[], \
+         $5::JSONB[], $6::TEXT[], $7::NUMERIC[], $8::INTERVAL[]) WITH ORDINALITY \
          AS n (id, ticker, data_type, parameters, data, data_source, quality, ttl, place)"
     };
 }
@@ -194,7 +195,7 @@ struct ParametersKey {
 async fn parameters_keys(session: &Session, entries: &[NewCacheEntry]) -> Result<Vec<Vec<u8>>> {
     const KEYS: &str = "
         SELECT cache_parameters_key(parameters) AS key
-        FROM unnest($1) WITH ORDINALITY AS n (parameters, place) ORDER BY place";
+        FROM unnest($1::JSONB[]) WITH ORDINALITY AS n (parameters, place) ORDER BY place";
     let parameters: Vec<_> = entries.iter().map(|e| e.key.parameters.as_ref()).collect();
     let order: Vec<usize> = (0..entries.len()).collect();
     let mut keys = Vec::with_capacity(entries.len());
