@@ -9,6 +9,9 @@ use crate::connection::tls::Tls;
 use crate::connection::{Certificates, Options, QueryObserver, SslMode, StatementMode};
 use crate::error::{Error, Result};
 
+/// The variable that names the [`Environment`].
+pub(crate) const ENVIRONMENT: &str = "ENVIRONMENT";
+
 /// The kind of place that the program runs in; some destructive calls refuse production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Environment {
@@ -33,7 +36,7 @@ impl FromStr for Environment {
             "production" => Environment::Production,
             _ => {
                 return Err(invalid(
-                    "ENVIRONMENT",
+                    ENVIRONMENT,
                     "expected development, testing, staging or production",
                 ));
             }
@@ -186,7 +189,7 @@ impl Config {
         for url in var("DB_REPLICA_URLS").iter().flat_map(|urls| urls.split(',')) {
             config.replicas.push(parse_url(url.trim(), "DB_REPLICA_URLS")?.0);
         }
-        if let Some(environment) = var("ENVIRONMENT") {
+        if let Some(environment) = var(ENVIRONMENT) {
             config.environment = environment.parse()?;
         }
         config.checked()

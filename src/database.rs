@@ -6,6 +6,10 @@ use crate::config::{Config, Environment};
 use crate::connection::session::Lease;
 use crate::connection::{self, Connection, Pool, Source};
 use crate::connection::{TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
+#[cfg(feature = "embedded")]
+use crate::embedded::{EmbeddedOptions, EmbeddedServer};
+#[cfg(feature = "embedded")]
+use crate::error::Error;
 use crate::error::Result;
 use crate::repositories::RepositorySet;
 
@@ -19,6 +23,9 @@ pub struct Database {
     pool: Pool,
     repositories: RepositorySet,
     config: Config,
+    // Held for its life: the last clone of the handle leaves the server.
+    #[cfg(feature = "embedded")]
+    server: Option<EmbeddedServer>,
 }
 
 impl Database {
@@ -42,7 +49,13 @@ impl Database {
     pub fn connect_lazy(config: Config) -> Result<Self> {
         let pool = Pool::new(&config)?;
         let repositories = RepositorySet::new(&Source::Pool(pool.clone()));
-        Ok(Database { pool, repositories, config })
+        Ok(Database {
+            pool,
+            repositories,
+            config,
+            #[cfg(feature = "embedded")]
+            server: None,
+        })
     }
 
     /// Begins a transaction, read committed and read-write.
@@ -131,6 +144,54 @@ impl Database {
 
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+}
+
+/// The database's name on an embedded server.
+#[cfg(feature = "embedded")]
+const EMBEDDED_NAME: &str = "buffetbot";
+
+#[cfg(feature = "embedded")]
+impl Database {
+    /// A database on a private PostgreSQL server that this program starts; its data is there next
+    /// time, and programs that run at once share it. See [`embedded`](crate::embedded) for which
+    /// PostgreSQL and where.
+    ///
+    /// # Errors
+    /// [`Error::Embedded`](crate::Error::Embedded), which names the way out.
+    pub async fn embedded() -> Result<Self> {
+        Self::on_embedded(EmbeddedOptions::kept(None)).await
+    }
+
+    /// As [`embedded`](Self::embedded), on a server that vanishes with the program, however it ends.
+    ///
+    /// # Errors
+    /// [`Error::Embedded`](crate::Error::Embedded).
+    pub async fn ephemeral() -> Result<Self> {
+        Self::on_embedded(EmbeddedOptions::ephemeral()).await
+    }
+
+    /// A database on an embedded server with these options.
+    ///
+    /// # Errors
+    /// [`Error::Embedded`](crate::Error::Embedded).
+    pub async fn on_embedded(options: EmbeddedOptions) -> Result<Self> {
+        let server = EmbeddedServer::start(options).await?;
+        let config = |name| Config::new(&server.url(name));
+        let postgres = Self::connect_lazy(config("postgres")?)?.pool.connect_unpooled().await?;
+        match postgres.batch(&format!("CREATE DATABASE {EMBEDDED_NAME}")).await {
+            // It is there, or another program is making it now: either way it exists then.
+            Ok(()) | Err(Error::Database { .. } | Error::Conflict { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        let mut database = Self::connect(config(EMBEDDED_NAME)?).await?;
+        database.server = Some(server);
+        Ok(database)
+    }
+
+    /// The embedded server that this handle runs on; `None` for one that was connected to.
+    pub fn server(&self) -> Option<&EmbeddedServer> {
+        self.server.as_ref()
     }
 }
 

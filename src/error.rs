@@ -123,6 +123,10 @@ pub enum Error {
     /// A migration failed; the database is as it was before.
     #[error("migration: {0}")]
     Migration(String),
+    /// The embedded server could not be found, started or shared.
+    #[cfg(feature = "embedded")]
+    #[error(transparent)]
+    Embedded(#[from] crate::embedded::EmbeddedError),
     /// Anything else that the server reported.
     #[error("database error {sqlstate}: {message}")]
     Database {

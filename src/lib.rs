@@ -3,7 +3,10 @@
 pub(crate) mod config;
 mod connection;
 mod database;
+#[cfg(feature = "embedded")]
+pub mod embedded;
 mod error;
+mod migrate;
 mod models;
 mod repositories;
 #[allow(missing_docs)]
@@ -18,6 +21,7 @@ pub use connection::{
 };
 pub use database::Database;
 pub use error::{Error, Result};
+pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;
 pub use repositories::*;
 pub use types::*;
