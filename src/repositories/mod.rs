@@ -7,8 +7,11 @@
 
 mod batch;
 mod keyset;
+mod merge;
+mod prices;
 mod users;
 
+pub use prices::{PgPrices, PriceRepository};
 pub use users::{PgUsers, UserRepository};
 
 use crate::connection::{Session, Source};
@@ -50,6 +53,8 @@ macro_rules! repositories {
 repositories! {
     /// Accounts.
     users: PgUsers("users"),
+    /// Price bars.
+    prices: PgPrices("price_history"),
 }
 
 impl Repositories for RepositorySet {
