@@ -8,9 +8,11 @@
 mod batch;
 mod keyset;
 mod merge;
+mod options;
 mod prices;
 mod users;
 
+pub use options::{OptionRepository, PgOptions};
 pub use prices::{PgPrices, PriceRepository};
 pub use users::{PgUsers, UserRepository};
 
@@ -55,6 +57,8 @@ repositories! {
     users: PgUsers("users"),
     /// Price bars.
     prices: PgPrices("price_history"),
+    /// Option quotes.
+    options: PgOptions("options_data"),
 }
 
 impl Repositories for RepositorySet {

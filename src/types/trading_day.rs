@@ -155,7 +155,8 @@ fn parse(text: &str) -> Option<TradingDay> {
     let time = time.replace('z', "Z").replace(' ', "");
     let text = format!("{date} {time}");
     let local = LOCAL_FORMATS.iter().find_map(|f| NaiveDateTime::parse_from_str(&text, f).ok());
-    let with_offset = || OFFSET_FORMATS.iter().find_map(|f| DateTime::parse_from_str(&text, f).ok());
+    let with_offset =
+        || OFFSET_FORMATS.iter().find_map(|f| DateTime::parse_from_str(&text, f).ok());
     local.map(|at| at.date()).or_else(|| Some(with_offset()?.date_naive())).map(TradingDay)
 }
 

@@ -1,7 +1,9 @@
 //! The merge of delivered bars into the stored ones.
 
 use diesel::prelude::QueryableByName;
-use diesel::sql_types::{Array, BigInt, Bool, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{
+    Array, BigInt, Bool, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
+};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
