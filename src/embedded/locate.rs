@@ -179,6 +179,13 @@ impl Survey<'_> {
     }
 
     fn reason(&self) -> String {
+        if let Some(places) = std::env::var_os("PG_EMBEDDED_SEARCH") {
+            let places = places.to_string_lossy();
+            return format!(
+                "PG_EMBEDDED_SEARCH={places} restricts the search; {}",
+                self.refused.join("; ")
+            );
+        }
         if self.refused.is_empty() {
             "nothing in PATH, in the usual directories, or fetched".into()
         } else {
@@ -211,7 +218,10 @@ fn examine(account: &Account, dir: &Path) -> std::result::Result<Programs, Strin
     if major < MINIMUM_MAJOR {
         return Err(format!("version {version} is too old"));
     }
-    Ok(Programs { bin: dir.to_path_buf(), version: version.to_owned(), major })
+    // PATH may hold links to `postgres` and `initdb` only; the other programs are beside the real ones.
+    let real = dir.join("postgres").canonicalize().ok();
+    let real = real.as_deref().and_then(Path::parent).filter(|real| holds_programs(real));
+    Ok(Programs { bin: real.unwrap_or(dir).to_path_buf(), version: version.to_owned(), major })
 }
 
 /// Major and minor version: `15.18` is (15, 18), `19beta1` is (19, 0).
@@ -256,4 +266,49 @@ fn usual_directories(root: &Path) -> Vec<PathBuf> {
     }
     found.extend(PLAIN.iter().map(|dir| root.join(dir)).filter(|dir| holds_programs(dir)));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Search, number, usual_directories};
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(number("15.18"), (15, 18));
+        assert_eq!(number("9.6.24"), (9, 6));
+        assert_eq!(number("19beta1"), (19, 0));
+        assert_eq!(number("devel"), (0, 0));
+        assert!(number("15.9") < number("15.10"));
+    }
+
+    #[test]
+    fn searches_only_the_places_named() {
+        let named = Search::parse("cache, fetch");
+        assert!(named.cache && named.fetch && !named.path && !named.system);
+    }
+
+    #[test]
+    fn knows_the_directories_of_the_distributions() {
+        let root = std::env::temp_dir().join(format!("bdb-locate-{}", std::process::id()));
+        let expected = [
+            "usr/lib/postgresql/15/bin",
+            "usr/lib/postgresql/17/bin",
+            "usr/pgsql-16/bin",
+            "usr/libexec/postgresql16",
+            "opt/homebrew/opt/postgresql@17/bin",
+            "Applications/Postgres.app/Contents/Versions/17/bin",
+            "usr/bin",
+        ];
+        for dir in expected.iter().chain(&["usr/lib/postgresql/empty", "usr/other/bin"]) {
+            std::fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for dir in expected.iter().chain(&["usr/other/bin"]) {
+            for program in ["postgres", "initdb"] {
+                std::fs::write(root.join(dir).join(program), "").unwrap();
+            }
+        }
+        let found = usual_directories(&root);
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(found, expected.map(|dir| root.join(dir)));
+    }
 }

@@ -20,7 +20,8 @@
 //!
 //! A kept server without a given directory uses the first usable of `$XDG_DATA_HOME/buffetbot-db`,
 //! `~/.local/share/buffetbot-db`, for root `/var/lib/buffetbot-db`, and (home read-only or missing)
-//! `/var/tmp/buffetbot-db-UID` and `$TMPDIR/buffetbot-db-UID`; [`EmbeddedServer::data_dir`] tells which.
+//! `/var/tmp/buffetbot-db-UID` and `$TMPDIR/buffetbot-db-UID`, which the system may clean up after
+//! weeks without use; [`EmbeddedServer::data_dir`] tells which.
 //! Fetched builds go to `$XDG_CACHE_HOME`, `~/.cache` or `/var/cache` in the same way.
 //!
 //! # Who
@@ -29,6 +30,8 @@
 //! files then; a directory that they cannot reach, such as one in a 0700 `/root`, is not used.
 //! The server listens on a unix socket in a 0700 directory and on nothing else. Whoever reaches the
 //! socket is trusted: that is the directory's owner and root, whom a password would not keep out.
+
+#![expect(clippy::disallowed_methods, reason = "what sleeps here runs on blocking threads")]
 
 mod account;
 mod error;
@@ -41,7 +44,7 @@ mod share;
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use account::Account;
 pub use error::EmbeddedError;
@@ -273,14 +276,19 @@ impl EmbeddedServer {
     /// # Errors
     /// As [`stop`](Self::stop).
     pub fn stop_blocking(&self) -> std::result::Result<(), EmbeddedError> {
-        let membership = {
-            let mut slot = self.inner.membership.lock();
-            slot.as_mut().unwrap_or_else(|poisoned: &mut PoisonError<_>| poisoned.get_mut()).take()
+        let mut slot = match self.inner.membership.lock() {
+            Ok(slot) => slot,
+            // Nothing can panic while it is held; a taken-out entry is as good as any.
+            Err(poisoned) => poisoned.into_inner(),
         };
-        if let Some(mut child) = membership.and_then(Membership::leave) {
-            child.wait().map_err(io("wait for", &self.inner.dir))?;
+        let membership = slot.take();
+        drop(slot);
+        match membership {
+            Some(membership) => {
+                membership.leave().map_err(io("stop the server in", &self.inner.dir))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -14,6 +14,9 @@ use super::error::{EmbeddedError, Result, io};
 /// start it.
 pub(super) const LOCK_FILE: &str = "buffetbot-db.lock";
 
+/// The same for a directory of fetched programs.
+pub(super) const FETCH_LOCK_FILE: &str = "buffetbot-db-fetch.lock";
+
 /// Prefix of ephemeral server directories.
 pub(super) const EPHEMERAL_PREFIX: &str = "buffetbot-db-e-";
 /// Prefix of the directories of servers that several programs share while they run.
@@ -196,7 +199,7 @@ fn adopt(account: &Account, dir: &Path) -> Result<()> {
     if !metadata.is_dir() {
         return Err(bad("it is not a directory"));
     }
-    let ours = dir.join(LOCK_FILE).exists();
+    let ours = dir.join(LOCK_FILE).exists() || dir.join(FETCH_LOCK_FILE).exists();
     let empty = || -> Result<bool> {
         let mut entries = std::fs::read_dir(dir).map_err(io("read", dir))?;
         Ok(entries.next().is_none())

@@ -200,29 +200,59 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Leaves; the answer is a process to wait for when the caller wants the leaving to be complete.
-    pub(super) fn leave(mut self) -> Option<Child> {
-        self.release()
+    /// Leaves, and waits until that is complete: if this was the last one out, the server has ended.
+    pub(super) fn leave(mut self) -> std::io::Result<()> {
+        match self.release() {
+            Some(leaving) => leaving.finish(),
+            None => Ok(()),
+        }
     }
 
-    fn release(&mut self) -> Option<Child> {
+    /// Lets the watcher go to work.
+    fn release(&mut self) -> Option<Leaving> {
         let mut watcher = self.watcher.take()?;
         drop(watcher.stdin.take());
-        // Dead before its time: somebody killed it. Another one does its work.
-        if let Ok(Some(status)) = watcher.try_wait()
-            && !status.success()
-        {
-            return self.site.watch(&self.entry, Stdio::null()).ok();
-        }
-        Some(watcher)
+        Some(Leaving { site: self.site.clone(), entry: self.entry.clone(), watcher })
     }
 }
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if let Some(child) = self.release() {
-            reap(child);
+        let Some(mut leaving) = self.release() else {
+            return;
+        };
+        // Looked at before the thread, which may not get to run when the program ends now.
+        if leaving.revive().is_ok() {
+            let thread = std::thread::Builder::new().name("buffetbot-db-leave".into());
+            // Without a thread the watcher still works; it only stays as a zombie until the program ends.
+            let _ = thread.spawn(move || leaving.finish());
         }
+    }
+}
+
+/// A watcher at work.
+struct Leaving {
+    site: Site,
+    entry: String,
+    watcher: Child,
+}
+
+impl Leaving {
+    /// Replaces the watcher if somebody killed it.
+    fn revive(&mut self) -> std::io::Result<()> {
+        if let Some(status) = self.watcher.try_wait()?
+            && !status.success()
+        {
+            self.watcher =
+                self.site.watch(&self.entry, Stdio::null()).map_err(std::io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> std::io::Result<()> {
+        self.watcher.wait()?;
+        self.revive()?;
+        self.watcher.wait().map(drop)
     }
 }
 

@@ -9,10 +9,14 @@ mod batch;
 mod keyset;
 mod merge;
 mod options;
+mod portfolios;
+mod positions;
 mod prices;
 mod users;
 
 pub use options::{OptionRepository, PgOptions};
+pub use portfolios::{PgPortfolios, PortfolioRepository};
+pub use positions::{PgPositions, PositionRepository};
 pub use prices::{PgPrices, PriceRepository};
 pub use users::{PgUsers, UserRepository};
 
@@ -55,6 +59,10 @@ macro_rules! repositories {
 repositories! {
     /// Accounts.
     users: PgUsers("users"),
+    /// Portfolios.
+    portfolios: PgPortfolios("portfolios"),
+    /// Positions of portfolios.
+    positions: PgPositions("positions"),
     /// Price bars.
     prices: PgPrices("price_history"),
     /// Option quotes.
