@@ -1,0 +1,53 @@
+//! What the tests of several modules share.
+
+#[macro_use]
+pub mod handle;
+pub mod plan;
+
+use std::fmt::Debug;
+use std::str::FromStr;
+
+use buffetbot_db::{
+    NewPortfolio, NewUser, Page, PageRequest, PasswordHash, Portfolio, PortfolioRepository,
+    Repositories, Result, RiskTolerance, User, UserRepository,
+};
+
+/// A hash in the form that may be stored.
+pub fn hash() -> PasswordHash {
+    parsed("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$RdescudvJCsgt3ub+b27dQ5Jo4Jd8CmKbn8xYb1Vt2k")
+}
+
+/// A value that is known to parse: a decimal, a ticker, an id, a time.
+pub fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect(text)
+}
+
+/// A user of this address.
+pub async fn user(repos: &impl Repositories, email: &str) -> User {
+    repos.users().create(&NewUser::new(email, hash())).await.expect("a user")
+}
+
+/// A portfolio of this user.
+pub async fn portfolio(repos: &impl Repositories, owner: &User, name: &str) -> Portfolio {
+    let new = NewPortfolio::new(owner.id, name, RiskTolerance::Moderate);
+    repos.portfolios().create(&new).await.expect("a portfolio")
+}
+
+/// Every row of a list, read in pages of `size`, none of which may be longer, or empty but the first.
+pub async fn every_page<T>(
+    size: u32,
+    fetch: impl AsyncFn(PageRequest) -> Result<Page<T>>,
+) -> Vec<T> {
+    let mut rows = Vec::new();
+    let mut request = PageRequest::first(size);
+    loop {
+        let page = fetch(request).await.expect("a page");
+        assert!(page.items.len() <= size as usize);
+        assert!(rows.is_empty() || !page.items.is_empty(), "an empty page was announced");
+        rows.extend(page.items);
+        match page.next {
+            Some(cursor) => request = PageRequest::after(size, cursor),
+            None => return rows,
+        }
+    }
+}
