@@ -14,7 +14,9 @@ use buffetbot_db::{
 
 /// A hash in the form that may be stored.
 pub fn hash() -> PasswordHash {
-    parsed("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$RdescudvJCsgt3ub+b27dQ5Jo4Jd8CmKbn8xYb1Vt2k")
+    parsed(
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$RdescudvJCsgt3ub+b27dQ5Jo4Jd8CmKbn8xYb1Vt2k",
+    )
 }
 
 /// A value that is known to parse: a decimal, a ticker, an id, a time.
