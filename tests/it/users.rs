@@ -564,7 +564,7 @@ mod plans {
 
     const SEED: &str = "
         INSERT INTO users (email, username, hashed_password, is_active, created_at)
-        SELECT 'U' || u || '@example.com', 'u' || u, '-', u % 100 > 0,
+        SELECT 'U' || u || '@example.com', 'u' || u, '{hash}', u % 100 > 0,
             '2024-01-01Z'::timestamptz + (u / 10) * interval '1 minute'
         FROM generate_series(1, 20000) u;
         ANALYZE";
@@ -572,8 +572,9 @@ mod plans {
     #[tokio::test]
     async fn every_hot_statement_is_one_and_has_its_index() {
         let (db, recorder) = Recorder::database().await;
+        let seed = SEED.replace("{hash}", hash().expose());
         let connection = db.connection().await.expect("a connection");
-        connection.as_diesel().batch_execute(SEED).await.expect("seeded");
+        connection.as_diesel().batch_execute(&seed).await.expect("seeded");
         drop(connection);
         let users = db.users();
         let (filter, page) = (UserFilter::default(), PageRequest::first(10));
@@ -607,12 +608,10 @@ mod plans {
         users.merge_preferences(first.items[0].id, &changes).await.expect("merged");
         assert_index(&db, &recorder.only(), &[&id, "'{}'"], "users", "users_pkey").await;
 
-        for recorded in [
-            users.export(first.items[0].id).await.map(|_| ()),
-            users.erase(first.items[0].id).await.map(|_| ()),
-        ] {
-            recorded.expect("ran");
-        }
-        assert_eq!(recorder.take().len(), 2);
+        recorder.take();
+        users.export(first.items[0].id).await.expect("read").expect("there");
+        recorder.only();
+        users.erase(first.items[0].id).await.expect("erased").expect("there");
+        recorder.only();
     }
 }
