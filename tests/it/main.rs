@@ -1,11 +1,26 @@
 //! Integration tests, all in one program.
 #![allow(missing_docs)]
 
+#[macro_use]
+mod support;
+
+mod cancellation;
 mod catalog;
+mod config;
+mod connection;
 mod embedded;
+mod errors;
+mod faults;
 mod migrations;
+mod pgbouncer;
+mod pool;
+mod portfolios;
+mod positions;
 mod rows;
 mod schema_contract;
 mod schema_docs;
 mod schema_rules;
 mod testing;
+mod tls;
+mod unit_of_work;
+mod users;

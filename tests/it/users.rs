@@ -161,9 +161,10 @@ async fn an_unknown_user_is_told_as_such(handle: &impl Handle) {
 async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     let new = NewUser::new("ada@example.com", hash()).username("ada").name("Ada", "Lovelace");
     let before = handle.users().create(&new).await.expect("created");
-    let patch: UserPatch =
-        serde_json::from_value(json!({"username": null, "first_name": "Augusta", "is_verified": true}))
-            .expect("a patch");
+    let patch: UserPatch = serde_json::from_value(
+        json!({"username": null, "first_name": "Augusta", "is_verified": true}),
+    )
+    .expect("a patch");
     let after = handle.users().update(before.id, &patch).await.expect("changed");
     assert!(after.updated_at > before.updated_at);
     let expected = User {
@@ -247,7 +248,14 @@ async fn merging_wants_objects(handle: &impl Handle) {
 
 async fn lists_reach_every_row_once(handle: &impl Handle) {
     let users = handle.users();
-    assert!(users.list(&UserFilter::default(), &PageRequest::default()).await.expect("read").items.is_empty());
+    assert!(
+        users
+            .list(&UserFilter::default(), &PageRequest::default())
+            .await
+            .expect("read")
+            .items
+            .is_empty()
+    );
     let new: Vec<_> = (0..23).map(|i| NewUser::new(format!("u{i}@example.com"), hash())).collect();
     users.create_many(&new).await.expect("created");
     // Three moments only, so that pages end among equal ones.
@@ -255,7 +263,8 @@ async fn lists_reach_every_row_once(handle: &impl Handle) {
         .sql("UPDATE users SET created_at = '2024-01-01Z'::timestamptz + (length(id::text || email) % 3) * interval '1 day'")
         .await;
     for size in [1, 5, 22, 23, 24, 10_000] {
-        let rows = every_page(size, async |page| users.list(&UserFilter::default(), &page).await).await;
+        let rows =
+            every_page(size, async |page| users.list(&UserFilter::default(), &page).await).await;
         let keys: Vec<_> = rows.iter().map(|u| (u.created_at, u.id)).collect();
         assert_eq!(keys.len(), 23, "pages of {size}");
         assert!(keys.is_sorted_by(|a, b| a > b), "pages of {size}");
@@ -296,7 +305,8 @@ async fn filters_select(handle: &impl Handle) {
 async fn many_are_created_in_order(handle: &impl Handle) {
     let users = handle.users();
     assert_eq!(users.create_many(&[]).await.expect("none is fine"), []);
-    let new: Vec<_> = (0..1234).map(|i| NewUser::new(format!("u{i}@example.com"), hash())).collect();
+    let new: Vec<_> =
+        (0..1234).map(|i| NewUser::new(format!("u{i}@example.com"), hash())).collect();
     let created = users.create_many(&new).await.expect("created");
     assert!(created.iter().map(|u| u.id).eq(new.iter().map(|u| u.id)));
     assert_eq!(users.find(new[777].id).await.expect("read").as_ref(), Some(&created[777]));
@@ -363,9 +373,13 @@ async fn deletion_takes_what_is_hers(handle: &impl Handle) {
     assert!(handle.users().delete(ada.id).await.expect("deleted"));
     assert!(!handle.users().delete(ada.id).await.expect("ran"));
     assert_eq!(handle.users().find(ada.id).await.expect("read"), None);
-    for (table, expected) in
-        [("users", 1), ("portfolios", 1), ("positions", 0), ("analysis_results", 1), ("price_history", 1)]
-    {
+    for (table, expected) in [
+        ("users", 1),
+        ("portfolios", 1),
+        ("positions", 0),
+        ("analysis_results", 1),
+        ("price_history", 1),
+    ] {
         assert_eq!(left(handle, table).await, expected, "{table}");
     }
     assert!(handle.portfolios().exists(kept.id).await.expect("read"));
@@ -379,12 +393,17 @@ async fn an_export_holds_everything_of_her(handle: &impl Handle) {
     let export: serde_json::Value = export.decode().expect("JSON");
     assert_eq!(export["user"]["email"], "ada@example.com");
     assert_eq!(export["user"]["id"], ada.id.to_string());
-    let names: Vec<_> = export["portfolios"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
+    let names: Vec<_> =
+        export["portfolios"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
     assert_eq!(names.len(), 2);
     assert!(names.iter().any(|n| *n == "Core") && names.iter().any(|n| *n == "More"));
     let positions = export["positions"].as_array().expect("a list");
     assert_eq!(positions.len(), 3);
-    assert!(positions.iter().all(|p| p["shares"].to_string() == "1.5" || p["shares"].to_string() == "1.5000000000"));
+    assert!(
+        positions
+            .iter()
+            .all(|p| p["shares"].to_string() == "1.5" || p["shares"].to_string() == "1.5000000000")
+    );
     let analyses = export["analyses"].as_array().expect("a list");
     assert_eq!(analyses.len(), 1);
     assert_eq!(analyses[0]["analysis_type"], "risk_analysis");
@@ -410,9 +429,13 @@ async fn erasure_counts_what_it_takes(handle: &impl Handle) {
     let erased = handle.users().erase(ada.id).await.expect("erased").expect("there");
     assert_eq!((erased.portfolios, erased.positions, erased.analyses), (2, 3, 1));
     assert_eq!(handle.users().erase(ada.id).await.expect("ran"), None);
-    for (table, expected) in
-        [("users", 1), ("portfolios", 1), ("positions", 1), ("analysis_results", 1), ("price_history", 1)]
-    {
+    for (table, expected) in [
+        ("users", 1),
+        ("portfolios", 1),
+        ("positions", 1),
+        ("analysis_results", 1),
+        ("price_history", 1),
+    ] {
         assert_eq!(left(handle, table).await, expected, "{table}");
     }
 }
@@ -487,7 +510,7 @@ async fn of_eight_accounts_for_one_address_one_is_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_at_once_lose_nothing() {
     let db = TestDatabase::new().await.expect("a database");
-    let id = user(&**db, "ada@example.com").await.id;
+    let id = user(&*db, "ada@example.com").await.id;
     let tasks: Vec<_> = (0..16)
         .map(|i| {
             let db = (*db).clone();
@@ -508,7 +531,7 @@ async fn merges_at_once_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_erasers_share_the_work() {
     let db = TestDatabase::new().await.expect("a database");
-    aged(&**db, 1..41, false).await;
+    aged(&*db, 1..41, false).await;
     let erase = |db: buffetbot_db::Database| async move {
         let mut erased = 0;
         loop {
@@ -531,4 +554,64 @@ async fn the_trait_is_dyn_compatible() {
     let users: Arc<dyn UserRepository> = Arc::new(db.users().clone());
     let made = users.create(&NewUser::new("ada@example.com", hash())).await.expect("created");
     assert_eq!(users.find(made.id).await.expect("read"), Some(made));
+}
+
+mod plans {
+    use diesel_async::SimpleAsyncConnection;
+
+    use super::*;
+    use crate::support::plan::{Recorder, assert_index};
+
+    const SEED: &str = "
+        INSERT INTO users (email, username, hashed_password, is_active, created_at)
+        SELECT 'U' || u || '@example.com', 'u' || u, '{hash}', u % 100 > 0,
+            '2024-01-01Z'::timestamptz + (u / 10) * interval '1 minute'
+        FROM generate_series(1, 20000) u;
+        ANALYZE";
+
+    #[tokio::test]
+    async fn every_hot_statement_is_one_and_has_its_index() {
+        let (db, recorder) = Recorder::database().await;
+        let seed = SEED.replace("{hash}", hash().expose());
+        let connection = db.connection().await.expect("a connection");
+        connection.as_diesel().batch_execute(&seed).await.expect("seeded");
+        drop(connection);
+        let users = db.users();
+        let (filter, page) = (UserFilter::default(), PageRequest::first(10));
+
+        recorder.take();
+        let first = users.list(&filter, &page).await.expect("read");
+        assert_index(&db, &recorder.only(), &["11"], "users", "users_created_idx").await;
+
+        recorder.take();
+        let page = PageRequest::after(10, first.next.expect("there are more"));
+        users.list(&filter, &page).await.expect("read");
+        let id = format!("'{}'", first.items[9].id);
+        let arguments = ["'2024-01-02 12:00Z'", "'2024-01-02 12:00Z'", &*id, "11"];
+        assert_index(&db, &recorder.only(), &arguments, "users", "users_created_idx").await;
+
+        recorder.take();
+        assert!(users.exists_email("u17@example.com").await.expect("read"));
+        let arguments = ["'U17@example.com'"];
+        assert_index(&db, &recorder.only(), &arguments, "users", "users_email_lower_key").await;
+
+        recorder.take();
+        assert!(users.exists_username("u17").await.expect("read"));
+        assert_index(&db, &recorder.only(), &["'u17'"], "users", "users_username_key").await;
+
+        recorder.take();
+        users.record_login(first.items[0].id).await.expect("noted");
+        assert_index(&db, &recorder.only(), &[&id], "users", "users_pkey").await;
+
+        recorder.take();
+        let changes = document(json!({"a": 1}));
+        users.merge_preferences(first.items[0].id, &changes).await.expect("merged");
+        assert_index(&db, &recorder.only(), &[&id, "'{}'"], "users", "users_pkey").await;
+
+        recorder.take();
+        users.export(first.items[0].id).await.expect("read").expect("there");
+        recorder.only();
+        users.erase(first.items[0].id).await.expect("erased").expect("there");
+        recorder.only();
+    }
 }
