@@ -1,0 +1,1 @@
+DROP INDEX options_data_ticker_fetched_idx;
