@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
 //! | `wire`, `rows`, `copy` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+//! | `cancel` | the cancel request |
 //! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
 //! | `sqlstate` | the server's error report through Diesel's error type |
 //! | `manager`, `pool` | bb8 behind a fair queue |
 //! | `session`, `unit_of_work` | where a repository's statements run |
 //! | `tls`, `rustls_config` | transport by `sslmode` |
 
+mod cancel;
 mod copy;
 mod manager;
 mod pg_connection;

@@ -17,6 +17,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 
+use super::cancel::Canceller;
 use super::manager::Manager;
 use super::row::PgRow;
 use super::rows::{self, Rows};
@@ -69,7 +70,7 @@ impl PgConnection {
     ) -> Result<Self, tokio_postgres::Error> {
         let client = tls.connect(config).await?;
         Ok(PgConnection {
-            wire: Arc::new(Wire::new(client, tls.clone(), options)),
+            wire: Arc::new(Wire::new(client, Canceller::new(config, tls), options)),
             transaction_state: AnsiTransactionManager::default(),
             instrumentation: Mutex::new(Box::new(None::<Box<dyn Instrumentation>>)),
             last_used: Instant::now(),

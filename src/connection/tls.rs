@@ -108,6 +108,32 @@ impl Tls {
     }
 }
 
+impl Tls {
+    /// As [`cancel`](Self::cancel), on a stream of one's own to the host of this name.
+    pub async fn cancel_on<S>(
+        &self,
+        token: &CancelToken,
+        stream: S,
+        name: &str,
+    ) -> Result<(), tokio_postgres::Error>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        match self {
+            Tls::Plain => token.cancel_query_raw(stream, NoTls).await,
+            #[cfg(feature = "tls")]
+            Tls::Rustls(tls) => {
+                use tokio_postgres::tls::MakeTlsConnect;
+                match MakeTlsConnect::<S>::make_tls_connect(&mut tls.clone(), name) {
+                    Ok(tls) => token.cancel_query_raw(stream, tls).await,
+                    // No host name: the connection was not made over TLS either.
+                    Err(_) => token.cancel_query_raw(stream, NoTls).await,
+                }
+            }
+        }
+    }
+}
+
 /// Runs the driver's half of a connection until it ends; its end reaches every statement as an error.
 fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
 where

@@ -9,10 +9,10 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::{QueryResult, result::DatabaseErrorInformation};
 use tokio_postgres::{Client, RowStream, Statement};
 
+use super::cancel::Canceller;
 use super::sqlstate::{self, diesel_error};
 use super::statement::Built;
 use super::statements::Statements;
-use super::tls::Tls;
 
 /// How long a cancel request may take: it opens a connection of its own.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -53,7 +53,7 @@ pub(super) struct Wire {
     mode: StatementMode,
     observer: Option<QueryObserver>,
     slow: Option<Duration>,
-    tls: Tls,
+    canceller: Canceller,
     /// Where a cancel request runs, also when the guard is dropped outside of the runtime.
     runtime: tokio::runtime::Handle,
     broken: AtomicBool,
@@ -61,7 +61,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub fn new(client: Client, tls: Tls, options: &super::Options) -> Self {
+    pub fn new(client: Client, canceller: Canceller, options: &super::Options) -> Self {
         Wire {
             client,
             statements: Mutex::new(Statements::new(
@@ -70,7 +70,7 @@ impl Wire {
             mode: options.mode,
             observer: options.observer.clone(),
             slow: options.slow_query,
-            tls,
+            canceller,
             runtime: tokio::runtime::Handle::current(),
             broken: AtomicBool::new(false),
             prepared: AtomicU64::new(0),
@@ -238,13 +238,16 @@ impl Drop for Guard {
         }
         self.wire.mark_broken();
         let token = self.wire.client.cancel_token();
-        let tls = self.wire.tls.clone();
+        let canceller = self.wire.canceller.clone();
         self.wire.runtime.spawn(async move {
-            let cancel = tls.cancel(token);
+            let cancel = canceller.cancel(token);
             // Best effort: without it the server notices when the statement ends.
-            if tokio::time::timeout(CANCEL_TIMEOUT, cancel).await.is_err() {
-                tracing::warn!(target: "buffetbot_db::connection", "cancel request timed out");
-            }
+            let reason = match tokio::time::timeout(CANCEL_TIMEOUT, cancel).await {
+                Ok(Ok(())) => return,
+                Ok(Err(e)) => sqlstate::without_secrets(&e),
+                Err(_) => "timed out".into(),
+            };
+            tracing::warn!(target: "buffetbot_db::connection", reason, "cancel request failed");
         });
         let (sql, elapsed) = (&*self.sql, self.started.elapsed());
         tracing::debug!(target: "buffetbot_db::connection", sql, ?elapsed, "statement abandoned and cancelled");

@@ -5,6 +5,7 @@ mod connection;
 pub mod handle;
 pub mod log;
 pub mod plan;
+pub mod pooler;
 pub mod process;
 pub mod server;
 

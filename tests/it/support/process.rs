@@ -73,19 +73,21 @@ pub struct Supervised {
 
 /// Runs the server, waits for the end of the pipe, stops the server.
 const SUPERVISE: &str = r#"trap '' INT TERM HUP
-dir=$1; shift
+dir=$1 signal=$2; shift 2
 "$@" >"$dir/log" 2>&1 </dev/null & server=$!
 cat >/dev/null
-kill -QUIT $server 2>/dev/null
+kill -$signal $server 2>/dev/null
 wait $server
 rm -rf "$dir"
 "#;
 
 impl Supervised {
-    pub fn start(dir: &Path, server: &Path, arguments: &[&str]) -> Self {
+    /// `signal` stops the server at once, whatever its clients do.
+    pub fn start(dir: &Path, signal: &str, server: &Path, arguments: &[&str]) -> Self {
         let shell = unprivileged("/bin/sh")
             .args(["-c", SUPERVISE, "sh"])
             .arg(dir)
+            .arg(signal)
             .arg(server)
             .args(arguments)
             .stdin(Stdio::piped())

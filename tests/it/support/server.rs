@@ -73,7 +73,7 @@ impl TcpServer {
             if attempt.as_ref().is_none_or(|since: &Instant| since.elapsed().as_secs() >= 5) {
                 attempt = Some(Instant::now());
                 let postgres = self.bin.join("postgres");
-                self.running.push(Supervised::start(&self.dir, &postgres, &arguments));
+                self.running.push(Supervised::start(&self.dir, "QUIT", &postgres, &arguments));
             }
             let pid_file = std::fs::read_to_string(data.join("postmaster.pid"));
             if pid_file.is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready")) {
