@@ -35,4 +35,4 @@ pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
 pub use ticker::Ticker;
 pub use trading_day::TradingDay;
-pub(crate) use trading_day::comparable;
+pub(crate) use trading_day::{comparable, parse_time};
