@@ -14,15 +14,16 @@ const TABLE: &str = "market_data_cache";
 const KEY: &str = "market_data_cache_entry_key";
 const BY_TICKER: &str = "idx_market_cache_ticker_type";
 
-/// 20,000 tickers with 3 types each; one in a hundred entries has expired.
+/// 5,000 tickers with 3 types of 4 parameters each; one in a hundred entries has expired.
 async fn seeded() -> (TestDatabase, Recorder) {
     let (db, statements) = Recorder::database().await;
     db.sql(
         "INSERT INTO market_data_cache (ticker, data_type, data, parameters, cached_at, expires_at)
-         SELECT 'T' || i, t, jsonb_build_object('i', i), '{\"period\": \"1y\"}',
+         SELECT 'T' || i, t, jsonb_build_object('i', i), jsonb_build_object('period', p || 'y'),
              now() - interval '1 day' - i * interval '1 s',
              now() + CASE WHEN i % 100 = 0 THEN -1 ELSE 1 END * i * interval '1 s'
-         FROM generate_series(1, 20000) i, unnest('{news,peers,fundamentals}'::text[]) t;
+         FROM generate_series(1, 5000) i, unnest('{news,peers,fundamentals}'::text[]) t,
+             generate_series(1, 4) p;
          ANALYZE market_data_cache",
     )
     .await;
@@ -96,7 +97,7 @@ async fn expiry_is_found_by_its_index() {
     assert_index(&db, &statements.only(), &["'0 s'", "10"], TABLE, by_expiry).await;
     statements.take();
     assert_eq!(cache.sweep_expired(50, Duration::ZERO).await.expect("sweep").deleted, 50);
-    assert_index(&db, &statements.only(), &["'0 s'", "50"], TABLE, by_expiry).await;
+    assert_index(&db, &statements.only(), &["'0 s'"], TABLE, by_expiry).await;
     statements.take();
     cache.list(&CacheFilter::default(), &PageRequest::first(20)).await.expect("list");
     assert_index(&db, &statements.only(), &["21"], TABLE, "idx_market_cache_cached_at").await;
