@@ -71,7 +71,7 @@ fn vanishes_when_killed_in_the_middle_of_a_start() {
     let tmp = Scratch::new();
     for milliseconds in [30, 100, 200, 350, 450, 600] {
         let program = Program::new("ephemeral", "drop", &tmp, |_| {});
-        std::thread::sleep(Duration::from_millis(milliseconds));
+        super::pause(Duration::from_millis(milliseconds));
         program.kill();
     }
     eventually("nothing is left", || tmp.entries().is_empty());

@@ -26,7 +26,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < LIMIT, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
 }
 
@@ -49,6 +49,11 @@ pub(crate) async fn query(url: &str, text: &str) -> Result<Vec<String>, tokio_po
 pub(crate) fn sql(url: &str, text: &str) -> Result<Vec<String>, tokio_postgres::Error> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(query(url, text))
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests have no runtime")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 pub(crate) fn start(options: &EmbeddedOptions) -> EmbeddedServer {
