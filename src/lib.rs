@@ -1,4 +1,74 @@
-//! The data layer of a financial analysis platform, on PostgreSQL.
+//! The data layer of a financial analysis platform, on PostgreSQL with Diesel: users, portfolios,
+//! positions, analysis results with expiry, a market-data cache, daily bars and option chains.
+//!
+//! ```text
+//!     your program
+//!         |
+//!     Database          cheap to clone: connect | embedded | begin | transaction | migrate
+//!         |
+//!     repositories      users portfolios positions analyses market_cache prices options
+//!         |             a trait each, and its PostgreSQL implementation beside it
+//!     connection        Pool -> PgConnection: statement cache, SQLSTATE, cancellation, COPY, TLS
+//!         |
+//!     PostgreSQL >= 15
+//! ```
+//!
+//! | folder or file | what is there |
+//! |---|---|
+//! | `database`, `config`, `error` | the handle, its configuration, what can go wrong |
+//! | `types` | values that are right once they exist: ids, tickers, exact decimals, documents, pages |
+//! | `models` | per table: what is read, what is inserted, what changes |
+//! | `repositories` | per table: the trait and its implementation |
+//! | `connection` | the only place that names the driver and the pool |
+//! | [`import`] | CSV files into the repositories |
+//! | `migrate`, [`schema`] | the embedded migrations; the tables as Diesel sees them |
+//! | `embedded`, `testing` | a private PostgreSQL; a database for each test (features) |
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "testing")]
+//! # async fn example() -> buffetbot_db::Result<()> {
+//! use buffetbot_db::*;
+//!
+//! # let db = testing::TestDatabase::new().await?;
+//! # /*
+//! let db = Database::connect(Config::from_env()?).await?; // or Database::embedded().await?
+//! # */
+//! db.migrate().await?;
+//!
+//! let hash = PasswordHash::new("$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW")?;
+//! let uow = db.begin().await?; // one transaction, the same repositories
+//! let ada = uow.users().create(&NewUser::new("ada@example.com", hash)).await?;
+//! let core = NewPortfolio::new(ada.id, "Core", RiskTolerance::Moderate);
+//! let core = uow.portfolios().create(&core).await?;
+//! let apple: Ticker = "aapl".parse()?;
+//! let position = NewPosition::new(core.id, apple.clone(), "12.5".parse::<Shares>()?);
+//! uow.positions().create(&position).await?;
+//! uow.commit().await?; // dropped instead, everything would be rolled back
+//!
+//! // Unknown is `None`, a conflict is typed, and independent queries run at once.
+//! let (user, portfolio) =
+//!     tokio::try_join!(db.users().find_by_email("ADA@example.com"), db.portfolios().find(core.id))?;
+//! assert_eq!(user.map(|u| u.id), portfolio.map(|p| p.user_id));
+//! assert!(matches!(db.positions().create(&position).await, Err(Error::Conflict { .. })));
+//! # Ok(())
+//! # }
+//! # #[cfg(feature = "testing")]
+//! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
+//! ```
+//!
+//! # To add a table
+//!
+//! 1. `migrations/<time>_create_<noun>/up.sql` and `down.sql`, with `COMMENT ON` the table and every
+//!    non-obvious column. A migration that has landed is never edited: write the next one.
+//! 2. `diesel print-schema` (it reads `diesel.toml`) rewrites `src/schema.rs`; a test compares it with
+//!    the catalog. `cargo run --example schema_diagram` redraws `docs/schema.md`.
+//! 3. An id in `types/ids.rs`; `models/<noun>.rs` with the three structs `X`, `NewX` (with
+//!    `validate`), `XPatch`.
+//! 4. `repositories/<nouns>.rs`: `trait XRepository` with the common verbs, `PgX` beside it, and one
+//!    line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
+//! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
 pub(crate) mod config;
 mod connection;
@@ -9,7 +79,7 @@ mod error;
 mod migrate;
 mod models;
 mod repositories;
-#[allow(missing_docs)]
+/// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -27,3 +97,8 @@ pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;
 pub use repositories::*;
 pub use types::*;
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -39,8 +39,9 @@ impl Database {
     /// not create tables; the schema is as it was before.
     pub async fn migrate(&self) -> Result<Vec<String>> {
         self.in_one_run(|connection| {
-            let applied = connection.run_pending_migrations(MIGRATIONS)?;
-            Ok(applied.iter().map(ToString::to_string).collect())
+            let pending = connection.pending_migrations(MIGRATIONS)?;
+            connection.run_migrations(&pending)?;
+            Ok(pending.iter().map(|m| m.name().to_string()).collect())
         })
         .await
     }
@@ -69,9 +70,20 @@ impl Database {
     /// [`Error::Migration`], and then nothing is undone.
     pub async fn rollback_forced(&self, n: usize) -> Result<Vec<String>> {
         self.in_one_run(move |connection| {
-            let applied = connection.applied_migrations()?.len();
-            (0..n.min(applied))
-                .map(|_| Ok(connection.revert_last_migration(MIGRATIONS)?.to_string()))
+            // Latest first, as the harness gives them.
+            let applied = connection.applied_migrations()?;
+            let known = MIGRATIONS.migrations()?;
+            applied
+                .iter()
+                .take(n)
+                .map(|version| {
+                    let migration = known
+                        .iter()
+                        .find(|m| m.name().version() == *version)
+                        .ok_or_else(|| format!("this program does not know migration {version}"))?;
+                    connection.revert_migration(&**migration)?;
+                    Ok(migration.name().to_string())
+                })
                 .collect()
         })
         .await

@@ -30,3 +30,10 @@ COMMENT ON COLUMN users.preferences IS 'User preferences as the text of a JSON d
 COMMENT ON COLUMN users.created_at IS 'When the account was made';
 COMMENT ON COLUMN users.updated_at IS 'Time of the latest change';
 COMMENT ON COLUMN users.last_login_at IS 'Time of the latest sign-in; NULL: never';
+
+COMMENT ON INDEX users_pkey IS 'One account by its id';
+COMMENT ON INDEX users_email_key IS 'One account by its exact address; no address twice';
+COMMENT ON INDEX users_username_key IS 'One account by its name; no name twice';
+COMMENT ON INDEX idx_users_email IS 'One account by its address';
+COMMENT ON INDEX idx_users_username IS 'One account by its name';
+COMMENT ON INDEX idx_users_active IS 'Accounts that are switched on or off';

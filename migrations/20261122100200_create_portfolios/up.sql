@@ -28,3 +28,8 @@ COMMENT ON COLUMN portfolios.is_active IS 'FALSE: soft-deleted, kept with its po
 COMMENT ON COLUMN portfolios.target_cash_percentage IS 'Share of the portfolio to be held in cash, percent, 0 to 100';
 COMMENT ON COLUMN portfolios.created_at IS 'When the portfolio was made';
 COMMENT ON COLUMN portfolios.updated_at IS 'Time of the latest change';
+
+COMMENT ON INDEX portfolios_pkey IS 'One portfolio by its id';
+COMMENT ON INDEX idx_portfolios_user_id IS 'All portfolios of a user, inactive ones too; deleting the user';
+COMMENT ON INDEX idx_portfolios_risk_tolerance IS 'Portfolios by risk tolerance';
+COMMENT ON INDEX idx_portfolios_active IS 'Portfolios that are active or not';

@@ -30,3 +30,9 @@ COMMENT ON COLUMN positions.notes IS 'Free text';
 COMMENT ON COLUMN positions.is_active IS 'FALSE: removed but kept; adding the ticker again revives the row';
 COMMENT ON COLUMN positions.created_at IS 'When the row was stored';
 COMMENT ON COLUMN positions.updated_at IS 'Time of the latest change';
+
+COMMENT ON INDEX positions_pkey IS 'One position by its id';
+COMMENT ON INDEX positions_portfolio_id_ticker_key IS 'A portfolio''s position in a ticker, and all its positions; no ticker twice';
+COMMENT ON INDEX idx_positions_portfolio_id IS 'Positions of a portfolio';
+COMMENT ON INDEX idx_positions_ticker IS 'Positions in a ticker, whoever holds it';
+COMMENT ON INDEX idx_positions_active IS 'Positions that are active or not';

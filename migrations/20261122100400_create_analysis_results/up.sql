@@ -47,3 +47,10 @@ COMMENT ON COLUMN analysis_results.parameters IS 'Parameters of the analysis, en
 COMMENT ON COLUMN analysis_results.data_quality_score IS 'Quality of the data that went in, 0 to 1';
 COMMENT ON COLUMN analysis_results.created_at IS 'When the row was stored';
 COMMENT ON COLUMN analysis_results.updated_at IS 'Time of the latest change';
+
+COMMENT ON INDEX analysis_results_pkey IS 'One result by its id';
+COMMENT ON INDEX idx_analysis_portfolio_ticker IS 'Results of a portfolio, by ticker; deleting the portfolio';
+COMMENT ON INDEX idx_analysis_type IS 'Results of one type: summaries';
+COMMENT ON INDEX idx_analysis_calculated_at IS 'Results by age: invalidation and retention';
+COMMENT ON INDEX idx_analysis_expires_at IS 'Sweep of expired results';
+COMMENT ON INDEX idx_analysis_ticker IS 'Results of a ticker: invalidation';

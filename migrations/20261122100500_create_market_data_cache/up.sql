@@ -28,3 +28,9 @@ COMMENT ON COLUMN market_data_cache.data_quality_score IS 'Quality of the docume
 COMMENT ON COLUMN market_data_cache.cached_at IS 'When the document was stored, by the database''s clock';
 COMMENT ON COLUMN market_data_cache.expires_at IS 'From when the document is stale, by the database''s clock; always after cached_at';
 COMMENT ON COLUMN market_data_cache.parameters IS 'Parameters of the request; part of the key together with ticker and data_type';
+
+COMMENT ON INDEX market_data_cache_pkey IS 'One entry by its id';
+COMMENT ON INDEX market_data_cache_ticker_data_type_parameters_key IS 'One entry by its key; no key twice';
+COMMENT ON INDEX idx_market_cache_ticker_type IS 'Entries of a ticker and type: invalidation and statistics';
+COMMENT ON INDEX idx_market_cache_expires_at IS 'Sweep of expired entries, and entries due for a refresh';
+COMMENT ON INDEX idx_market_cache_cached_at IS 'Entries by age';

@@ -41,3 +41,9 @@ COMMENT ON COLUMN options_data.vega IS 'Change of the option''s price with volat
 COMMENT ON COLUMN options_data.implied_volatility IS 'Annual volatility implied by the price, as a fraction: 0.25 is 25 percent';
 COMMENT ON COLUMN options_data.data_source IS 'Name of the provider';
 COMMENT ON COLUMN options_data.fetch_timestamp IS 'When the snapshot was taken: the same for every contract of one chain';
+
+COMMENT ON INDEX options_data_pkey IS 'One row by its id';
+COMMENT ON INDEX idx_options_ticker_expiration IS 'Chain of a ticker by expiration; its expirations';
+COMMENT ON INDEX idx_options_ticker_type_exp IS 'Calls or puts of a ticker by expiration';
+COMMENT ON INDEX idx_options_expiration_strike IS 'Contracts of all tickers by expiration and strike';
+COMMENT ON INDEX idx_options_fetch_timestamp IS 'Retention: snapshots by age';

@@ -9,3 +9,5 @@ DROP FUNCTION cache_parameters_key(JSONB);
 
 COMMENT ON COLUMN market_data_cache.parameters IS
     'Parameters of the request; part of the key together with ticker and data_type';
+COMMENT ON INDEX market_data_cache_ticker_data_type_parameters_key IS
+    'One entry by its key; no key twice';

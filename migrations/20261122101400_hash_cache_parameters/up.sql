@@ -36,3 +36,5 @@ COMMENT ON COLUMN market_data_cache.parameters_key IS
     'Key of the parameters, kept by the database: 16 bytes, the same for equal documents; empty for NULL';
 COMMENT ON COLUMN market_data_cache.parameters IS
     'Parameters of the request; NULL, {} and other parameters are distinct entries, equal documents are one';
+COMMENT ON INDEX market_data_cache_entry_key IS
+    'One entry by its key; no key twice, without a limit on the size of the parameters';

@@ -13,5 +13,5 @@ WHERE extra.id > kept.id
 ALTER TABLE options_data ADD CONSTRAINT options_data_contract_snapshot_key
     UNIQUE (ticker, option_type, strike_price, expiration_date, fetch_timestamp);
 
-COMMENT ON CONSTRAINT options_data_contract_snapshot_key ON options_data IS
-    'One row per contract and snapshot; a crossed quote (bid above ask) is real and allowed';
+COMMENT ON INDEX options_data_contract_snapshot_key IS
+    'One row per contract and snapshot; chains and history of a contract';

@@ -1,8 +1,34 @@
 //! Rows as Rust sees them: per table one struct that is read, one that is inserted, one that changes.
 //!
 //! In a patch, `None` leaves a column as it is; for a nullable column `Some(None)` clears it. An
-//! empty patch is no error.
+//! empty patch is no error. In JSON an absent field is `None` and `null` is `Some(None)`.
 
+mod portfolio;
+mod position;
 mod user;
+mod valuation;
 
+pub(crate) use portfolio::check_portfolio_name;
+pub use portfolio::{
+    NewPortfolio, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioSummary,
+    PortfolioWithPositions,
+};
+pub use position::{NewPosition, Position, PositionPatch};
 pub use user::{Erasure, NewUser, User, UserFilter, UserPatch};
+pub(crate) use valuation::ValuationRow;
+pub use valuation::{PositionValue, PricedBar, Valuation};
+
+/// Serde of a patch's nullable columns.
+pub(crate) mod patch {
+    use serde::{Deserialize, Deserializer};
+
+    /// For `deserialize_with` on an `Option<Option<T>>` with a default: serde alone reads `null` as
+    /// the outer `None`, which would leave the column that is to be cleared.
+    pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: Deserialize<'de>,
+    {
+        Option::deserialize(deserializer).map(Some)
+    }
+}

@@ -5,6 +5,7 @@ use diesel::pg::Pg;
 use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
+use super::patch;
 use crate::error::{Error, Result};
 use crate::schema::users;
 use crate::types::{Document, PasswordHash, UserId, text};
@@ -124,6 +125,7 @@ pub struct UserPatch {
     /// A new address; it does not reset the verification.
     pub email: Option<String>,
     /// A new username, or none.
+    #[serde(deserialize_with = "patch::nullable")]
     pub username: Option<Option<String>>,
     /// The hash of a new password.
     pub hashed_password: Option<PasswordHash>,
@@ -132,8 +134,10 @@ pub struct UserPatch {
     /// Whether the address was confirmed.
     pub is_verified: Option<bool>,
     /// A new given name, or none.
+    #[serde(deserialize_with = "patch::nullable")]
     pub first_name: Option<Option<String>>,
     /// A new family name, or none.
+    #[serde(deserialize_with = "patch::nullable")]
     pub last_name: Option<Option<String>>,
 }
 

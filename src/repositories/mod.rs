@@ -7,8 +7,12 @@
 
 mod batch;
 mod keyset;
+mod portfolios;
+mod positions;
 mod users;
 
+pub use portfolios::{PgPortfolios, PortfolioRepository};
+pub use positions::{PgPositions, PositionRepository};
 pub use users::{PgUsers, UserRepository};
 
 use crate::connection::{Session, Source};
@@ -50,6 +54,10 @@ macro_rules! repositories {
 repositories! {
     /// Accounts.
     users: PgUsers("users"),
+    /// Portfolios.
+    portfolios: PgPortfolios("portfolios"),
+    /// Positions of portfolios.
+    positions: PgPositions("positions"),
 }
 
 impl Repositories for RepositorySet {

@@ -61,7 +61,7 @@ impl Kind {
                 refused("must not be negative".into())
             }
             Range::Within(least, most)
-                if stored < BigDecimal::from(least) || stored > BigDecimal::from(most) =>
+                if !(BigDecimal::from(least)..=BigDecimal::from(most)).contains(&stored) =>
             {
                 refused(format!("must be between {least} and {most}"))
             }

@@ -3,6 +3,8 @@
 //! Parsing gives [`Error::Invalid`](crate::Error::Invalid) with field, value and reason. What a type accepts,
 //! its column holds exactly.
 
+pub(crate) mod activity;
+mod count;
 mod data_type;
 mod decimal;
 mod document;
@@ -15,6 +17,8 @@ mod password_hash;
 pub(crate) mod text;
 mod ticker;
 
+pub use activity::Activity;
+pub(crate) use count::Count;
 pub use data_type::DataType;
 pub use decimal::{
     AdjustedPrice, Cost, Delta, Greek, ImpliedVolatility, Percentage, Premium, Price, Score,

@@ -1,0 +1,181 @@
+//! What the schema does by itself: the key of cached parameters, and `updated_at`.
+
+use std::time::SystemTime;
+
+use buffetbot_db::testing::TestDatabase;
+use tokio_postgres::{Client, error::SqlState};
+
+use crate::catalog::connect;
+use crate::rows;
+
+async fn client_of(db: &TestDatabase) -> Client {
+    let client = connect(db).await;
+    client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
+    client
+}
+
+#[tokio::test]
+async fn equal_parameters_have_one_key_and_different_ones_have_two() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = connect(&db).await;
+    let documents = [
+        "NULL",
+        "'null'",
+        "'{}'",
+        "'[]'",
+        "'\"\"'",
+        "'0'",
+        "'1'",
+        "'1.0'",
+        "'1.00'",
+        "'10'",
+        "'1e1'",
+        "'-1'",
+        "'\"1\"'",
+        "'true'",
+        "'[1, 23]'",
+        "'[12, 3]'",
+        "'[[1], 2]'",
+        "'[[1, 2]]'",
+        "'[1, [2]]'",
+        r#"'{"a": 1, "b": 2}'"#,
+        r#"'{"b": 2.0, "a": 1}'"#,
+        r#"'{"a": 2, "b": 1}'"#,
+        r#"'{"a": {"b": 1}, "c": 2}'"#,
+        r#"'{"a": {"b": 1, "c": 2}}'"#,
+        r#"'{"a1": 1}'"#,
+        r#"'{"a": 11}'"#,
+        r#"'{"a": null}'"#,
+        r#"'{"a": "ü"}'"#,
+        r#"'{"a": "u"}'"#,
+    ];
+    let list = documents.map(|document| format!("({document}::jsonb)")).join(", ");
+    let wrong = client
+        .query(
+            &format!(
+                "WITH d AS (SELECT row_number() OVER () AS n, p FROM (VALUES {list}) v(p))
+                 SELECT COALESCE(a.p::text, 'NULL') || ' and ' || COALESCE(b.p::text, 'NULL')
+                 FROM d a JOIN d b ON a.n < b.n
+                 WHERE (a.p IS NOT DISTINCT FROM b.p)
+                     <> (cache_parameters_key(a.p) = cache_parameters_key(b.p))"
+            ),
+            &[],
+        )
+        .await
+        .expect("keys");
+    let wrong: Vec<String> = wrong.iter().map(|row| row.get(0)).collect();
+    assert!(wrong.is_empty(), "equal keys exactly for equal documents, but not: {wrong:?}");
+}
+
+#[tokio::test]
+async fn parameters_of_any_size_are_a_key() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = client_of(&db).await;
+    // Hashes do not compress, so that this is far above a B-tree's 2704 bytes.
+    let large = "(SELECT jsonb_agg(md5(i::text)) FROM generate_series(1, 2000) i)";
+    let id = "'00000000-0000-4000-8000-0000000000ff'";
+    client
+        .execute(&rows::insert("market_data_cache", &[("id", id), ("parameters", large)]), &[])
+        .await
+        .expect("large parameters");
+    let again =
+        rows::insert("market_data_cache", &[("id", "gen_random_uuid()"), ("parameters", large)]);
+    let error = client.execute(&again, &[]).await.expect_err("the same large parameters again");
+    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
+}
+
+#[tokio::test]
+async fn absent_and_empty_parameters_are_an_entry_each_and_only_one() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = client_of(&db).await;
+    for parameters in ["NULL", "'{}'"] {
+        let insert = rows::insert(
+            "market_data_cache",
+            &[("id", "gen_random_uuid()"), ("parameters", parameters)],
+        );
+        client.execute(&insert, &[]).await.expect(&insert);
+        let error = client.execute(&insert, &[]).await.expect_err("a repeated key");
+        assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION), "{parameters}");
+        let upsert = format!(
+            "{insert} ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET data = excluded.data"
+        );
+        assert_eq!(client.execute(&upsert, &[]).await.expect("upsert"), 1, "{parameters}");
+    }
+}
+
+/// Tables whose `updated_at` moves, and a change to each.
+const TOUCHED: [(&str, &str, &str); 4] = [
+    ("users", "first_name", "'Augusta'"),
+    ("portfolios", "name", "'Satellite'"),
+    ("positions", "notes", "NULL"),
+    ("analysis_results", "metadata", "'{}'"),
+];
+
+async fn updated_at(client: &impl tokio_postgres::GenericClient, table: &str) -> SystemTime {
+    let select = format!("SELECT updated_at FROM {table}");
+    client.query_one(&select, &[]).await.expect("the sample row").get(0)
+}
+
+#[tokio::test]
+async fn every_table_with_updated_at_is_tried_here() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let found = connect(&db)
+        .await
+        .query(
+            "SELECT table_name::text FROM information_schema.columns
+             WHERE table_schema = 'public' AND column_name = 'updated_at'",
+            &[],
+        )
+        .await
+        .expect("catalog query");
+    let mut found: Vec<String> = found.iter().map(|row| row.get(0)).collect();
+    let mut tried = TOUCHED.map(|(table, ..)| table.to_owned());
+    found.sort();
+    tried.sort();
+    assert_eq!(found, tried);
+}
+
+#[tokio::test]
+async fn updated_at_moves_on_every_change_even_in_one_transaction() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let mut client = client_of(&db).await;
+    for (table, column, value) in TOUCHED {
+        let before = updated_at(&client, table).await;
+        let tx = client.transaction().await.expect("begin");
+        let change = format!("UPDATE {table} SET {column} = {value}");
+        tx.execute(&change, &[]).await.expect(&change);
+        let first = updated_at(&tx, table).await;
+        let other = format!("UPDATE {table} SET created_at = created_at - INTERVAL '1 day'");
+        tx.execute(&other, &[]).await.expect(&other);
+        let second = updated_at(&tx, table).await;
+        tx.commit().await.expect("commit");
+        assert!(before < first && first < second, "{table}: {before:?}, {first:?}, {second:?}");
+    }
+}
+
+#[tokio::test]
+async fn updated_at_stays_when_nothing_changes_and_nobody_can_set_it_back() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = client_of(&db).await;
+    for (table, column, _) in TOUCHED {
+        let before = updated_at(&client, table).await;
+        let same = format!("UPDATE {table} SET {column} = {column}");
+        assert_eq!(client.execute(&same, &[]).await.expect(&same), 1);
+        assert_eq!(updated_at(&client, table).await, before, "{table}");
+
+        let back = format!("UPDATE {table} SET updated_at = 'epoch'");
+        client.execute(&back, &[]).await.expect(&back);
+        assert!(updated_at(&client, table).await > before, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn updated_at_moves_on_from_a_time_ahead_of_the_clock() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = connect(&db).await;
+    let ahead = rows::insert("users", &[("updated_at", "'2999-01-01Z'")]);
+    client.execute(&ahead, &[]).await.expect("insert");
+    let before = updated_at(&client, "users").await;
+    client.execute("UPDATE users SET is_active = FALSE", &[]).await.expect("update");
+    assert!(updated_at(&client, "users").await > before);
+}
