@@ -78,6 +78,26 @@ pub struct Config {
     observer: Option<QueryObserver>,
 }
 
+/// What [`Config::from_env`] reads.
+const VARIABLES: [&str; 16] = [
+    "DATABASE_URL",
+    "DB_HOST",
+    "DB_PORT",
+    "DB_USERNAME",
+    "DB_PASSWORD",
+    "DB_NAME",
+    "DB_POOL_SIZE",
+    "DB_POOL_MAX_OVERFLOW",
+    "DB_POOL_TIMEOUT",
+    "DB_POOL_RECYCLE",
+    "DB_SSL_MODE",
+    "DB_SSL_CA",
+    "DB_SSL_CERT",
+    "DB_SSL_KEY",
+    "DB_REPLICA_URLS",
+    "ENVIRONMENT",
+];
+
 /// Time limits and pool sizes that nobody asked to change.
 mod default {
     use std::time::Duration;
@@ -138,12 +158,17 @@ impl Config {
 
     /// Configuration from the environment: `DATABASE_URL`, or `DB_HOST` (localhost), `DB_PORT`
     /// (5432), `DB_USERNAME`, `DB_PASSWORD`, `DB_NAME`; and `DB_POOL_SIZE`, `DB_POOL_MAX_OVERFLOW`,
-    /// `DB_POOL_TIMEOUT` (s), `DB_POOL_RECYCLE` (s), `DB_SSL_MODE`, `DB_SSL_CA`, `DB_SSL_CERT`,
+    /// `DB_POOL_TIMEOUT` (s), `DB_POOL_RECYCLE` (s; 0: never), `DB_SSL_MODE`, `DB_SSL_CA`, `DB_SSL_CERT`,
     /// `DB_SSL_KEY`, `DB_REPLICA_URLS` (comma-separated), `ENVIRONMENT`.
     ///
     /// # Errors
     /// [`Error::Config`] naming the variable.
     pub fn from_env() -> Result<Self> {
+        for name in VARIABLES {
+            if let Err(std::env::VarError::NotUnicode(_)) = std::env::var(name) {
+                return Err(invalid(name, "not valid UTF-8"));
+            }
+        }
         Self::from_vars(|name| std::env::var(name).ok())
     }
 
@@ -169,7 +194,7 @@ impl Config {
             config = config.pool_timeout(limit);
         }
         if let Some(age) = seconds("DB_POOL_RECYCLE")? {
-            config = config.pool_recycle(Some(age));
+            config = config.pool_recycle(Some(age).filter(|age| !age.is_zero()));
         }
         if let Some(mode) = var("DB_SSL_MODE") {
             config.ssl_mode = SslMode::parse(&mode, "DB_SSL_MODE")?;
@@ -200,7 +225,8 @@ impl Config {
         let mut config = Self::new("postgres://")?;
         config.driver.host(var("DB_HOST").unwrap_or_else(|| "localhost".into()));
         let port = number(var, "DB_PORT")?.unwrap_or(5432);
-        config.driver.port(u16::try_from(port).map_err(|_| invalid("DB_PORT", "no port number"))?);
+        let port = u16::try_from(port).ok().filter(|port| *port != 0);
+        config.driver.port(port.ok_or_else(|| invalid("DB_PORT", "expected a port, 1 to 65535"))?);
         let needed = |name: &'static str| {
             var(name).ok_or_else(|| invalid(name, "not set, and neither is DATABASE_URL"))
         };
@@ -329,6 +355,9 @@ impl Config {
     /// The driver's configuration, with everything that is set at connect.
     pub(crate) fn driver(&self) -> tokio_postgres::Config {
         let mut driver = self.driver.clone();
+        if driver.get_hosts().is_empty() && driver.get_hostaddrs().is_empty() {
+            driver.host("localhost");
+        }
         driver
             .ssl_mode(match self.ssl_mode {
                 SslMode::Disable => tokio_postgres::config::SslMode::Disable,

@@ -169,6 +169,8 @@ impl Error {
 pub(crate) struct Reported {
     pub sqlstate: String,
     pub message: String,
+    /// How long the statement ran.
+    pub elapsed: Duration,
     pub table: Option<String>,
     pub column: Option<String>,
     pub constraint: Option<String>,
@@ -191,8 +193,8 @@ impl From<Reported> for Error {
             }
             "42501" => Error::Denied { sqlstate: r.sqlstate },
             "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
-            "0A000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
-            "55P03" => Error::Busy { resource: "lock", waited: Duration::ZERO, cause: None },
+            "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
+            "55P03" => Error::Busy { resource: "lock", waited: r.elapsed, cause: None },
             // One code for both; the text is the only thing that tells them apart, and where it is
             // translated the weaker word is used.
             "57014" if r.message.contains("statement timeout") => {

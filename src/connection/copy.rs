@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, Stream};
@@ -10,7 +11,7 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use super::pg_connection::PgConnection;
 use super::sqlstate::diesel_error;
-use super::wire::Guard;
+use super::wire::{Guard, StatementMode};
 use crate::error::{Error, Result};
 
 /// A running `COPY ... FROM STDIN`. Nothing is stored until [`finish`](CopyIn::finish) returns;
@@ -53,7 +54,7 @@ impl CopyIn<'_> {
     fn fail(&mut self, error: tokio_postgres::Error) -> Error {
         match self.guard.take() {
             Some(guard) => guard.fail(error).into(),
-            None => diesel_error(error).into(),
+            None => diesel_error(error, Duration::ZERO).into(),
         }
     }
 }
@@ -88,7 +89,7 @@ impl Stream for CopyOut<'_> {
             Poll::Ready(Some(Err(e))) => {
                 let error = match self.guard.take() {
                     Some(guard) => guard.fail(e),
-                    None => diesel_error(e),
+                    None => diesel_error(e, Duration::ZERO),
                 };
                 Poll::Ready(Some(Err(error.into())))
             }
@@ -97,11 +98,28 @@ impl Stream for CopyOut<'_> {
 }
 
 impl PgConnection {
+    /// The driver prepares a COPY, so behind a pooler both messages must reach one server: in a
+    /// transaction they do.
+    async fn check_copy(&self) -> Result<()> {
+        if self.wire().mode() == StatementMode::Prepared {
+            return Ok(());
+        }
+        // Refused outside of a transaction, no matter who began it.
+        match self.batch("SAVEPOINT copy; RELEASE SAVEPOINT copy").await {
+            Err(Error::Database { sqlstate, .. }) if sqlstate == "25P01" => {
+                Err(Error::invalid("copy", "in one-trip mode COPY needs a transaction"))
+            }
+            other => other,
+        }
+    }
+
     /// Starts `COPY table (columns) FROM STDIN ...`, the statement given by the caller.
     ///
     /// # Errors
-    /// The server refused the statement.
+    /// The server refused the statement; [`Error::Invalid`] outside of a transaction in
+    /// [`StatementMode::OneTrip`].
     pub async fn copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
+        self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
         match self.wire().client.copy_in(sql).await {
             Ok(sink) => Ok(CopyIn { sink: Box::pin(sink), guard: Some(guard), _connection: self }),
@@ -112,8 +130,9 @@ impl PgConnection {
     /// Starts `COPY ... TO STDOUT ...`, the statement given by the caller.
     ///
     /// # Errors
-    /// The server refused the statement.
+    /// As [`copy_in`](Self::copy_in).
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
+        self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
         match self.wire().client.copy_out(sql).await {
             Ok(stream) => Ok(CopyOut {

@@ -117,6 +117,10 @@ impl bb8::ManageConnection for Manager {
     }
 
     async fn is_valid(&self, connection: &mut PgConnection) -> Result<()> {
+        // The driver sees the server close an idle connection: no ping is needed to know it.
+        if connection.is_discarded() {
+            return Err(Error::Unavailable { reason: "connection was closed".into() });
+        }
         if connection.retire_at.is_some_and(|at| Instant::now() >= at) {
             return Err(Error::Unavailable { reason: "connection reached its age limit".into() });
         }

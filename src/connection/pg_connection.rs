@@ -17,12 +17,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 
+use super::manager::Manager;
 use super::row::PgRow;
 use super::rows::{self, Rows};
 use super::statement::Built;
 use super::tls::Tls;
 use super::wire::{QueryObserver, StatementMode, Wire};
-use super::{Certificates, SslMode};
 use crate::error::Result;
 
 /// How a connection behaves; see [`Config`](crate::Config) for the meaning and the defaults.
@@ -35,17 +35,6 @@ pub(crate) struct Options {
     pub observer: Option<QueryObserver>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            mode: StatementMode::Prepared,
-            statement_cache: 256,
-            slow_query: None,
-            observer: None,
-        }
-    }
-}
-
 /// A connection to PostgreSQL, for any Diesel query: `query.load(&mut &connection)` or, by
 /// [`diesel_async`]'s traits, `&mut connection`.
 ///
@@ -53,10 +42,15 @@ impl Default for Options {
 /// one round trip. Statements are prepared once per connection and kept by text, UPDATEs and
 /// upserts included. A query whose future (or row stream) is dropped unfinished is cancelled on the
 /// server, and the connection is discarded rather than reused.
+///
+/// `transaction()` of [`AsyncConnection`] works on it, and commits nothing that an error has aborted. Its
+/// future dropped between two statements leaves the transaction open, which the pool discards: let go
+/// of the connection then, or use [`Database::transaction`](crate::Database::transaction).
 pub struct PgConnection {
     wire: Arc<Wire>,
     transaction_state: AnsiTransactionManager,
-    // Diesel's trait wants it; it is not `Sync`, the connection is.
+    // Diesel's trait wants it; it is not `Sync`, the connection is. Never told of anything: its
+    // events show bind values. `Config::observer` tells of statements.
     instrumentation: Mutex<Box<dyn Instrumentation>>,
     pub(super) last_used: Instant,
     /// When the connection is too old to be handed out again.
@@ -160,6 +154,15 @@ impl PgConnection {
         Ok(rows::batch(self.wire.clone(), sql.into()).await?)
     }
 
+    /// Commits the transaction that is open.
+    ///
+    /// # Errors
+    /// [`Error::Ended`](crate::Error::Ended) when an error had aborted it; whatever the server
+    /// reports. Nothing is left open then.
+    pub(super) async fn commit(&self) -> Result<()> {
+        Ok(commit(self.wire.clone()).await?)
+    }
+
     /// Sends `sql` without waiting for its answer; what is sent later runs after it. For ROLLBACK
     /// in a destructor, where nobody can wait.
     pub(super) fn send_now(&self, sql: &str) {
@@ -197,22 +200,33 @@ impl std::fmt::Debug for PgConnection {
 
 /// COMMIT of a transaction that an error has aborted rolls back and reports success. A statement
 /// ahead of it, in the same message, makes the server say so (25P02) and skip the COMMIT.
-pub(super) const COMMIT: &str = "SELECT 1; COMMIT";
+const COMMIT: &str = "SELECT 1; COMMIT";
 
-fn checked(sql: &str) -> &str {
-    // The exact text that diesel-async's transaction manager sends.
-    if sql == "COMMIT" { COMMIT } else { sql }
+/// Runs statements without binds; a COMMIT, by the exact text of diesel-async's transaction manager,
+/// as [`commit`].
+async fn batch(wire: Arc<Wire>, sql: &str) -> QueryResult<()> {
+    if sql == "COMMIT" { commit(wire).await } else { rows::batch(wire, sql.into()).await }
+}
+
+/// Commits, or fails and leaves no transaction open: a skipped COMMIT would.
+async fn commit(wire: Arc<Wire>) -> QueryResult<()> {
+    let result = rows::batch(wire.clone(), COMMIT.into()).await;
+    if result.is_err() && !wire.is_broken() {
+        // Its own error cannot tell the caller more than the first.
+        let _ = rows::batch(wire, "ROLLBACK".into()).await;
+    }
+    result
 }
 
 impl SimpleAsyncConnection for PgConnection {
     async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
-        rows::batch(self.wire.clone(), checked(sql).into()).await
+        batch(self.wire.clone(), sql).await
     }
 }
 
 impl SimpleAsyncConnection for &PgConnection {
     async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
-        rows::batch(self.wire.clone(), checked(sql).into()).await
+        batch(self.wire.clone(), sql).await
     }
 }
 
@@ -278,14 +292,11 @@ impl AsyncConnection for PgConnection {
     type TransactionManager = AnsiTransactionManager;
 
     async fn establish(url: &str) -> ConnectionResult<Self> {
-        let config = url
-            .parse::<tokio_postgres::Config>()
+        let manager = crate::Config::new(url)
+            .and_then(|config| Manager::new(&config))
             .map_err(|e| ConnectionError::InvalidConnectionUrl(e.to_string()))?;
-        let tls = Tls::new(SslMode::default(), &Certificates::default())
-            .map_err(|e| ConnectionError::BadConnection(e.to_string()))?;
-        PgConnection::connect(&config, &tls, &Options::default())
-            .await
-            .map_err(|e| ConnectionError::BadConnection(super::sqlstate::without_secrets(&e)))
+        let connected = manager.connect_unpooled().await;
+        connected.map_err(|e| ConnectionError::BadConnection(e.to_string()))
     }
 
     fn transaction_state(&mut self) -> &mut AnsiTransactionManager {

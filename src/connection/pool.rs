@@ -1,9 +1,12 @@
 //! The pool: bb8 behind a fair queue.
 
 use std::ops::{Deref, DerefMut};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::poll;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::manager::{ConnectFailure, Manager};
@@ -98,26 +101,50 @@ impl Pool {
             Ok(permit) => permit,
             Err(_) => self.queued(started).await?,
         };
-        loop {
-            let mut failures = self.inner.manager.failures();
-            let failure = tokio::select! {
-                biased;
-                got = self.inner.bb8.get_owned() => match got {
-                    Ok(connection) => {
-                        return Ok(Pooled { connection, _permit: permit, inner: self.inner.clone() });
-                    }
-                    Err(bb8::RunError::User(e)) => return Err(e),
-                    Err(bb8::RunError::TimedOut) => failures.borrow().clone(),
-                },
-                failure = next_failure(&mut failures) => failure,
-            };
-            match failure {
-                Some(f) if f.permanent => return Err(Error::Unavailable { reason: f.reason }),
-                failure if started.elapsed() + RETRY_PAUSE >= self.inner.timeout => {
-                    return Err(self.gave_up(started, failure));
+        // From before the first attempt, so that no failure of it is missed.
+        let mut failures = self.inner.manager.failures();
+        let mut get = pin!(self.inner.bb8.get_owned());
+        let at_once = poll!(get.as_mut());
+        if let Poll::Ready(got) = at_once {
+            return self.lent(got, permit, started);
+        }
+        let connected = async {
+            loop {
+                let failure = tokio::select! {
+                    biased;
+                    got = get.as_mut() => return Ok(got),
+                    failure = next_failure(&mut failures) => failure,
+                };
+                // While others hold connections that work, theirs may come back.
+                let alone = self.inner.manager.open() == 0;
+                if let Some(f) = failure.filter(|f| f.permanent && alone) {
+                    return Err(Error::Unavailable { reason: f.reason });
                 }
-                _ => tokio::time::sleep(RETRY_PAUSE).await,
+                if let Ok(got) = tokio::time::timeout(RETRY_PAUSE, get.as_mut()).await {
+                    return Ok(got);
+                }
+                // bb8 connects when asked for a connection, so it is asked again.
+                get.set(self.inner.bb8.get_owned());
             }
+        };
+        let deadline = tokio::time::Instant::from_std(started + self.inner.timeout);
+        match tokio::time::timeout_at(deadline, connected).await {
+            Ok(Ok(got)) => self.lent(got, permit, started),
+            Ok(Err(e)) => Err(e),
+            Err(_) => Err(self.gave_up(started)),
+        }
+    }
+
+    fn lent(
+        &self,
+        got: Result<bb8::PooledConnection<'static, Shared>, bb8::RunError<Error>>,
+        permit: OwnedSemaphorePermit,
+        started: Instant,
+    ) -> Result<Pooled> {
+        match got {
+            Ok(connection) => Ok(Pooled { connection, _permit: permit, inner: self.inner.clone() }),
+            Err(bb8::RunError::User(e)) => Err(e),
+            Err(bb8::RunError::TimedOut) => Err(self.gave_up(started)),
         }
     }
 
@@ -143,7 +170,8 @@ impl Pool {
         }
     }
 
-    fn gave_up(&self, started: Instant, failure: Option<ConnectFailure>) -> Error {
+    fn gave_up(&self, started: Instant) -> Error {
+        let failure = self.inner.manager.failures().borrow().clone();
         match failure {
             Some(f) => Error::Unavailable {
                 reason: format!("no connection within {:?}: {}", self.inner.timeout, f.reason),
@@ -205,6 +233,13 @@ pub struct Pooled {
     connection: bb8::PooledConnection<'static, Shared>,
     _permit: OwnedSemaphorePermit,
     inner: Arc<Inner>,
+}
+
+impl Pooled {
+    /// How long this connection's pool lets a caller wait.
+    pub(super) fn pool_timeout(&self) -> Duration {
+        self.inner.timeout
+    }
 }
 
 impl Deref for Pooled {

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use diesel::QueryResult;
 use futures_util::{Stream, TryStreamExt};
@@ -47,7 +48,8 @@ impl Rest {
     fn fail(&mut self, error: tokio_postgres::Error) -> diesel::result::Error {
         match self.guard.take() {
             Some(guard) => guard.fail(error),
-            None => sqlstate::diesel_error(error),
+            // The stream ended before, which disarmed the guard: the driver has no second error.
+            None => sqlstate::diesel_error(error, Duration::ZERO),
         }
     }
 }

@@ -9,7 +9,7 @@ use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::CompatibleType;
 use tokio::sync::{RwLockMappedWriteGuard, RwLockReadGuard};
 
-use super::pg_connection::{COMMIT, PgConnection};
+use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::unit_of_work::Transaction;
 use crate::error::{Error, Result};
@@ -133,12 +133,6 @@ impl Scope<'_> {
             Scope::Savepoint(_) => "SAVEPOINT atomic",
         }
     }
-    fn commit(&self) -> &'static str {
-        match self {
-            Scope::Transaction(_) => COMMIT,
-            Scope::Savepoint(_) => "RELEASE SAVEPOINT atomic",
-        }
-    }
     fn rollback(&self) -> &'static str {
         match self {
             Scope::Transaction(_) => "ROLLBACK",
@@ -158,10 +152,13 @@ impl Atomic<'_> {
     /// # Errors
     /// Whatever the server reports; nothing has taken effect then.
     pub async fn commit(mut self) -> Result<()> {
-        let result = self.batch(self.scope.commit()).await;
-        // A refused COMMIT leaves a transaction to roll back; a statement in flight, dropped here,
+        let result = match &self.scope {
+            Scope::Transaction(connection) => connection.commit().await,
+            Scope::Savepoint(connection) => connection.batch("RELEASE SAVEPOINT atomic").await,
+        };
+        // A refused RELEASE leaves a savepoint to go back to; a statement in flight, dropped here,
         // discards the connection.
-        self.open = result.is_err();
+        self.open = result.is_err() && matches!(self.scope, Scope::Savepoint(_));
         result
     }
 }

@@ -3,16 +3,19 @@
 //! `diesel::result::Error` has no place for a SQLSTATE and cannot be downcast. Of the texts that
 //! its information trait offers, `details` is free: the server's DETAIL quotes row data ("Key
 //! (email)=(...) already exists"), which no error of this crate may show, and Diesel itself never
-//! prints it. So it carries the SQLSTATE instead, behind a tag.
+//! prints it. So it carries the SQLSTATE instead, behind a tag, and how long the statement ran, for
+//! errors that end a wait.
+
+use std::time::Duration;
 
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind as Kind, Error as DieselError};
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, Severity};
 
 use crate::error::Reported;
 
 const TAG: &str = "SQLSTATE ";
 /// Behind the SQLSTATE: the cached plan no longer fits the tables.
-const STALE_PLAN: &str = " stale plan";
+const STALE_PLAN: &str = "stale plan";
 
 /// The SQLSTATE of a Diesel error that came through a [`PgConnection`](super::PgConnection).
 pub fn sqlstate(error: &DieselError) -> Option<&str> {
@@ -24,14 +27,18 @@ pub fn sqlstate(error: &DieselError) -> Option<&str> {
 
 /// The server's report in a Diesel error, where a [`PgConnection`](super::PgConnection) put it.
 pub(crate) fn reported(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<Reported> {
-    let tagged = info.details()?.strip_prefix(TAG)?;
+    // SQLSTATE, microseconds, and the mark of a stale plan where it is one.
+    let mut tagged = info.details()?.strip_prefix(TAG)?.splitn(3, ' ');
+    let sqlstate = tagged.next()?.to_owned();
+    let elapsed = Duration::from_micros(tagged.next()?.parse().ok()?);
     Some(Reported {
-        sqlstate: tagged.get(..5)?.to_owned(),
+        sqlstate,
+        elapsed,
         message: info.message().to_owned(),
         table: info.table_name().map(str::to_owned),
         column: info.column_name().map(str::to_owned),
         constraint: info.constraint_name().map(str::to_owned),
-        stale_plan: tagged.ends_with(STALE_PLAN),
+        stale_plan: tagged.next() == Some(STALE_PLAN),
     })
 }
 
@@ -45,8 +52,16 @@ pub(super) fn is_stale_plan(error: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// The driver's error as Diesel's.
-pub(crate) fn diesel_error(error: tokio_postgres::Error) -> DieselError {
+/// Whether the connection is of no more use: the error is not the server's word on the statement
+/// but a failure of the connection, or the server's last word before it closes.
+pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
+    error
+        .as_db_error()
+        .is_none_or(|e| matches!(e.parsed_severity(), Some(Severity::Fatal | Severity::Panic)))
+}
+
+/// The driver's error, of a statement that ran for `elapsed`, as Diesel's.
+pub(crate) fn diesel_error(error: tokio_postgres::Error, elapsed: Duration) -> DieselError {
     let stale = is_stale_plan(&error);
     match error.as_db_error() {
         Some(db) => {
@@ -62,7 +77,7 @@ pub(crate) fn diesel_error(error: tokio_postgres::Error) -> DieselError {
                 code if code.starts_with("08") || code.starts_with("57P") => Kind::ClosedConnection,
                 _ => Kind::Unknown,
             };
-            DieselError::DatabaseError(kind, Box::new(Info::new(db, stale)))
+            DieselError::DatabaseError(kind, Box::new(Info::new(db, stale, elapsed)))
         }
         None => {
             let kind =
@@ -82,30 +97,34 @@ pub(crate) fn without_secrets(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// The server's message, unless its class is one that quotes data: 22 (data exceptions) and
-/// errors that user code raised.
+/// The server's message, unless it may quote data: data exceptions (22), errors that functions
+/// raised (P0, 38, 39), and syntax errors that are not in the statement's text (they have no position there)
+/// but in a value, such as a text search query.
 fn message(db: &DbError) -> &str {
-    match db.code().code() {
-        code if code.starts_with("22") || code.starts_with("P0") => {
-            "message withheld: it may quote data"
-        }
-        _ => db.message(),
-    }
+    let code = db.code().code();
+    let quotes = ["22", "P0", "38", "39"].iter().any(|class| code.starts_with(class))
+        || (code == "42601" && db.position().is_none());
+    if quotes { "message withheld: it may quote data" } else { db.message() }
 }
 
 struct Info {
     message: String,
-    sqlstate: String,
+    tagged: String,
     table: Option<String>,
     column: Option<String>,
     constraint: Option<String>,
 }
 
 impl Info {
-    fn new(db: &DbError, stale: bool) -> Self {
+    fn new(db: &DbError, stale: bool, elapsed: Duration) -> Self {
+        let mut tagged = format!("{TAG}{} {}", db.code().code(), elapsed.as_micros());
+        if stale {
+            tagged.push(' ');
+            tagged.push_str(STALE_PLAN);
+        }
         Info {
             message: message(db).to_owned(),
-            sqlstate: format!("{TAG}{}{}", db.code().code(), if stale { STALE_PLAN } else { "" }),
+            tagged,
             table: db.table().map(str::to_owned),
             column: db.column().map(str::to_owned),
             constraint: db.constraint().map(str::to_owned),
@@ -118,7 +137,7 @@ impl DatabaseErrorInformation for Info {
         &self.message
     }
     fn details(&self) -> Option<&str> {
-        Some(&self.sqlstate)
+        Some(&self.tagged)
     }
     fn hint(&self) -> Option<&str> {
         None

@@ -11,6 +11,11 @@ use diesel::query_builder::{QueryBuilder, QueryFragment};
 use diesel::result::Error as DieselError;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type};
 
+use crate::error::Error;
+
+/// The protocol counts binds in 16 bits.
+const MAX_BINDS: usize = 65_535;
+
 /// One statement, ready to be sent.
 pub(crate) struct Built {
     pub sql: Arc<str>,
@@ -22,12 +27,16 @@ impl Built {
     /// Renders a Diesel query.
     ///
     /// # Errors
-    /// A bind that does not serialize.
+    /// A bind that does not serialize; more binds than the protocol can count.
     pub fn new<Q: QueryFragment<Pg>>(query: &Q) -> QueryResult<Self> {
         let mut sql = PgQueryBuilder::default();
         query.to_sql(&mut sql, &Pg)?;
         let mut collector = RawBytesBindCollector::<Pg>::new();
         query.collect_binds(&mut collector, &mut LeftToServer, &Pg)?;
+        if collector.binds.len() > MAX_BINDS {
+            let reason = format!("{} binds; PostgreSQL takes {MAX_BINDS}", collector.binds.len());
+            return Err(DieselError::SerializationError(Box::new(Error::invalid("query", reason))));
+        }
         Ok(Built {
             sql: sql.finish().into(),
             types: collector.metadata.iter().map(bind_type).collect::<QueryResult<_>>()?,

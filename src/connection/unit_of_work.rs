@@ -3,12 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 
-use super::pg_connection::{COMMIT, PgConnection};
+use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::session::{Lease, Source};
 use crate::error::{Error, Result};
@@ -19,24 +19,62 @@ const ENDED: Error = Error::Ended { reason: "it was committed, rolled back or dr
 /// The connection of a unit of work, shared by its repositories; empty when it is over.
 pub(crate) struct Transaction {
     connection: RwLock<Option<Pooled>>,
+    /// Ended while somebody else held the connection: nothing more runs in it, and it is rolled
+    /// back as soon as it can be had.
+    over: AtomicBool,
+    /// Longest wait for others to let go of the connection.
+    patience: Duration,
 }
 
 impl Transaction {
+    fn new(connection: Pooled) -> Self {
+        let patience = connection.pool_timeout();
+        let connection = RwLock::new(Some(connection));
+        Transaction { connection, over: AtomicBool::new(false), patience }
+    }
+
     /// For one statement; several such pipeline.
     pub async fn shared(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
-        RwLockReadGuard::try_map(self.connection.read().await, |c| c.as_deref()).map_err(|_| ENDED)
+        let slot = match self.connection.try_read() {
+            Ok(slot) => slot,
+            Err(_) => self.patiently(self.connection.read()).await?,
+        };
+        self.check_open()?;
+        RwLockReadGuard::try_map(slot, |c| c.as_deref()).map_err(|_| ENDED)
     }
 
     /// For statements that nothing may run between.
     pub async fn exclusive(&self) -> Result<RwLockMappedWriteGuard<'_, PgConnection>> {
-        RwLockWriteGuard::try_map(self.connection.write().await, |c| c.as_deref_mut())
-            .map_err(|_| ENDED)
+        let slot = self.patiently(self.connection.write()).await?;
+        self.check_open()?;
+        RwLockWriteGuard::try_map(slot, |c| c.as_deref_mut()).map_err(|_| ENDED)
+    }
+
+    /// The connection itself, to end the transaction on it.
+    async fn take(&self) -> Result<Pooled> {
+        let mut slot = self.patiently(self.connection.write()).await?;
+        self.check_open()?;
+        slot.take().ok_or(ENDED)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.over.load(Ordering::Acquire) { Err(ENDED) } else { Ok(()) }
+    }
+
+    /// Waits for the lock, but not for ever: whoever holds the connection may be the caller itself.
+    async fn patiently<T>(&self, lock: impl Future<Output = T>) -> Result<T> {
+        tokio::time::timeout(self.patience, lock).await.map_err(|_| Error::Busy {
+            resource: "connection of the unit of work",
+            waited: self.patience,
+            cause: Some("a statement, a stream or a borrowed connection still holds it".into()),
+        })
     }
 
     /// Rolls back without waiting. A statement still in flight elsewhere (a repository kept by
     /// another task) makes it impossible to take the connection here: it is discarded, and closing
     /// it rolls back.
     fn abandon(&self) {
+        self.over.store(true, Ordering::Release);
         match self.connection.try_write() {
             Ok(mut slot) => {
                 if let Some(connection) = slot.take() {
@@ -49,7 +87,16 @@ impl Transaction {
                 {
                     connection.discard();
                 }
+                // Held exclusively: `Drop` rolls back when the holder is done.
             }
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.get_mut() {
+            connection.send_now("ROLLBACK");
         }
     }
 }
@@ -104,7 +151,7 @@ pub struct UnitOfWork {
 impl UnitOfWork {
     pub(crate) async fn begin(pool: &Pool, options: TransactionOptions) -> Result<Self> {
         let connection = pool.get().await?;
-        let transaction = Arc::new(Transaction { connection: RwLock::new(Some(connection)) });
+        let transaction = Arc::new(Transaction::new(connection));
         // Made before BEGIN is sent, so that a drop in between rolls back.
         let unit = UnitOfWork {
             repositories: RepositorySet::new(&Source::Transaction(transaction.clone())),
@@ -116,6 +163,10 @@ impl UnitOfWork {
     }
 
     /// The transaction's connection, for queries of one's own: `query.load(&mut uow.connection().await?.as_diesel())`.
+    ///
+    /// Let go of it before calling what runs several statements as one (`create_many`, `commit`): that
+    /// waits for everybody else, at most `pool_timeout`. A row stream must be read to its end, or
+    /// dropped, before the answer to another statement can come.
     ///
     /// # Errors
     /// [`Error::Ended`] after the end.
@@ -130,12 +181,7 @@ impl UnitOfWork {
     /// [`Error::Retryable`] on a serialization failure; [`Error::Unavailable`] when the connection
     /// failed, and then whether it was committed is unknown.
     pub async fn commit(self) -> Result<()> {
-        let connection = self.take().await?;
-        let result = connection.batch(COMMIT).await;
-        if result.is_err() {
-            connection.send_now("ROLLBACK");
-        }
-        result
+        self.transaction.take().await?.commit().await
     }
 
     /// Undoes everything.
@@ -143,16 +189,12 @@ impl UnitOfWork {
     /// # Errors
     /// The connection failed; everything is undone then, too.
     pub async fn rollback(self) -> Result<()> {
-        self.take().await?.batch("ROLLBACK").await
-    }
-
-    async fn take(&self) -> Result<Pooled> {
-        self.transaction.connection.write().await.take().ok_or(ENDED)
+        self.transaction.take().await?.batch("ROLLBACK").await
     }
 
     /// Runs `work` in a savepoint: if it fails (or its future is dropped), what it wrote is undone
     /// and the unit of work goes on. Statements that run beside it on the same unit of work are
-    /// part of the savepoint too.
+    /// part of the savepoint too; savepoints may be nested, but not run beside each other.
     ///
     /// # Errors
     /// That of `work`, or of the savepoint's own statements.
@@ -221,10 +263,12 @@ impl Drop for SavepointGuard<'_> {
         if !self.open {
             return;
         }
-        if let Ok(Some(connection)) =
-            self.transaction.connection.try_read().as_deref().map(Option::as_ref)
-        {
-            connection.send_now(&self.undo);
+        match self.transaction.connection.try_read().as_deref() {
+            Ok(Some(connection)) => connection.send_now(&self.undo),
+            Ok(None) => {}
+            // Somebody holds the connection for several statements: what cannot be undone alone is
+            // undone with all the rest.
+            Err(_) => self.transaction.over.store(true, Ordering::Release),
         }
     }
 }

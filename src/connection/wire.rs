@@ -86,6 +86,10 @@ impl Wire {
         self.broken.store(true, Ordering::Release);
     }
 
+    pub fn mode(&self) -> StatementMode {
+        self.mode
+    }
+
     pub fn cached_statements(&self) -> usize {
         self.statements().len()
     }
@@ -204,12 +208,12 @@ impl Guard {
             self.wire.forget(&self.sql);
         }
         let code = error.code().map_or_else(|| "?".to_owned(), |c| c.code().to_owned());
-        if error.as_db_error().is_none() {
-            // Not the server's word on the statement but a failure of the connection.
+        let waited = self.started.elapsed();
+        if sqlstate::ends_connection(&error) {
             self.wire.mark_broken();
         }
         self.report(0, Some(&code));
-        diesel_error(error)
+        diesel_error(error, waited)
     }
 
     fn report(&mut self, rows: u64, sqlstate: Option<&str>) {

@@ -1,0 +1,226 @@
+//! The repositories against hand-written code for the same driver, server and rows.
+//!
+//! `cargo bench --bench store` prints a table of ratios (ours to the other's, of times: less is
+//! better) with their goals; `-- --plot FILE.svg` draws it, `-- --smoke` only shows that it runs.
+
+mod raw;
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use buffetbot_db::*;
+use chrono::NaiveDate;
+use futures_util::future::try_join_all;
+use raw::{CompanyInfo, Raw};
+use support::{Effort, Row, pair, shown};
+
+/// Entries in the cache, of about 3 kB each.
+const ENTRIES: usize = 2_000;
+/// Bars of one ticker that a range read returns: ten years of trading days.
+const RANGE: usize = 2_500;
+
+struct Sizes {
+    fast: Effort,
+    bulk: Effort,
+    bars: usize,
+}
+
+type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let sizes = if arguments.iter().any(|a| a == "--smoke") {
+        let effort = Effort { rounds: 1, operations: 10 };
+        Sizes { fast: effort, bulk: Effort { operations: 1, ..effort }, bars: 5_000 }
+    } else {
+        let bulk = Effort { rounds: 5, operations: 1 };
+        Sizes { fast: Effort { rounds: 31, operations: 200 }, bulk, bars: 200_000 }
+    };
+    let db = Database::ephemeral().await?;
+    db.migrate().await?;
+    let url = db.server().map(|server| server.url("buffetbot")).unwrap_or_default();
+    let raw = Raw::connect(&url).await?;
+    eprintln!("PostgreSQL {}", db.server().map_or("?", |s| s.version()));
+
+    let mut rows = cache(&db, &raw, &sizes).await?;
+    rows.extend(updates(&db, &raw, &sizes).await?);
+    rows.extend(reads(&db, &raw, &sizes).await?);
+    rows.extend(bulk(&db, &raw, &url, &sizes).await?);
+    println!("{}", support::table(&rows));
+    checkout(&db).await?;
+    if let Some(at) = arguments.iter().position(|a| a == "--plot") {
+        let path = arguments.get(at + 1).ok_or("--plot takes a file name")?;
+        let title = "Time, as a share of the other's (tick: goal)";
+        std::fs::write(path, support::chart(title, &rows))?;
+    }
+    Ok(())
+}
+
+/// A document of about 3 kB, like a provider's company overview.
+fn company(i: usize) -> CompanyInfo {
+    let values = (0..60).map(|n| raw::Figure {
+        name: format!("figure_{n:02}_of_the_company"),
+        value: (i * 60 + n) as f64 / 7.0,
+    });
+    CompanyInfo { name: format!("Company {i}"), employees: i as u64 * 17, figures: values.collect() }
+}
+
+fn key(i: usize) -> CacheKey {
+    let ticker = Ticker::new(&format!("T{}", i % ENTRIES)).expect("a ticker");
+    let key = CacheKey::new(&ticker, DataType::FUNDAMENTALS);
+    key.params(serde_json::json!({"period": "1y"})).expect("parameters")
+}
+
+async fn cache(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
+    let options = PutOptions::ttl(Duration::from_secs(86_400)).source("bench");
+    let documents: Vec<Document> =
+        (0..ENTRIES).map(|i| Document::encode(&company(i))).collect::<Result<_>>()?;
+    let entries = documents.iter().enumerate();
+    let entries: Vec<_> =
+        entries.map(|(i, d)| NewCacheEntry::new(key(i), d.clone(), options.clone())).collect();
+    db.market_cache().put_many(&entries).await?;
+    raw.batch("VACUUM ANALYZE market_data_cache").await?;
+    let keys: Vec<CacheKey> = (0..ENTRIES).map(key).collect();
+    let dynamic: Arc<dyn MarketCacheRepository> = Arc::new(db.market_cache().clone());
+    let get = async |i: usize| {
+        let entry = dynamic.get(&keys[i % ENTRIES]).await.expect("get").expect("an entry");
+        std::hint::black_box(entry.decode::<CompanyInfo>().expect("the document"));
+    };
+    let put = async |i: usize| {
+        let document = &documents[(i + 1) % ENTRIES];
+        dynamic.put(&keys[i % ENTRIES], document, &options).await.expect("put");
+    };
+    let ten: Vec<CacheKey> = (0..10).map(|i| key(i * 7)).collect();
+    let unit = db.begin().await?;
+    let rows = vec![
+        pair("cache get into a struct / raw into Value", 1.0, sizes.fast, get, async |i| {
+            std::hint::black_box(raw.get::<serde_json::Value>(&keys[i % ENTRIES]).await);
+        })
+        .await,
+        pair("cache get into a struct / raw into the same", 1.1, sizes.fast, get, async |i| {
+            std::hint::black_box(raw.get::<CompanyInfo>(&keys[i % ENTRIES]).await);
+        })
+        .await,
+        pair(
+            "ten gets pipelined in a unit of work / in sequence",
+            0.6,
+            sizes.fast,
+            async |_| {
+                let gets = ten.iter().map(|key| unit.market_cache().get(key));
+                std::hint::black_box(try_join_all(gets).await.expect("gets"));
+            },
+            async |_| {
+                for key in &ten {
+                    std::hint::black_box(unit.market_cache().get(key).await.expect("get"));
+                }
+            },
+        )
+        .await,
+        pair("cache put / raw prepared upsert", 1.1, sizes.fast, put, async |i| {
+            raw.put(&keys[i % ENTRIES], &documents[(i + 1) % ENTRIES]).await;
+        })
+        .await,
+    ];
+    unit.rollback().await?;
+    Ok(rows)
+}
+
+async fn updates(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
+    let hash = PasswordHash::new(raw::HASH)?;
+    let new: Vec<NewUser> =
+        (0..500).map(|i| NewUser::new(format!("user{i}@example.com"), hash.clone())).collect();
+    let users = db.users().create_many(&new).await?;
+    raw.batch("VACUUM ANALYZE users").await?;
+    let ours = async |i: usize| {
+        let patch = UserPatch { first_name: Some(Some(format!("N{i}"))), ..UserPatch::default() };
+        std::hint::black_box(db.users().update(users[i % 500].id, &patch).await.expect("update"));
+    };
+    let other = async |i: usize| {
+        std::hint::black_box(raw.rename(users[i % 500].id.0, &format!("M{i}")).await);
+    };
+    Ok(vec![pair("update of a user / raw prepared UPDATE", 1.1, sizes.fast, ours, other).await])
+}
+
+/// `count` bars in the order of days, `per_ticker` days each: a random walk from a fixed seed.
+fn bars(count: usize, per_ticker: usize) -> Vec<NewPriceBar> {
+    let first = NaiveDate::from_ymd_opt(1990, 1, 1).expect("a date");
+    let mut state = 1u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as i64 % 100
+    };
+    let tickers = count.div_ceil(per_ticker);
+    let names: Vec<Ticker> =
+        (0..tickers).map(|i| Ticker::new(&format!("S{i:04}")).expect("a ticker")).collect();
+    let price = |cents: i64| {
+        Price::new(bigdecimal::BigDecimal::new(cents.into(), 2)).expect("a price")
+    };
+    (0..count)
+        .map(|i| {
+            let day = first + chrono::Days::new((i / tickers) as u64);
+            let low = 5_000 + 10 * random();
+            let (open, close, high) = (low + random() % 50, low + random() % 50, low + 60);
+            NewPriceBar::new(names[i % tickers].clone(), day, price(close))
+                .ohl(price(open), price(high), price(low))
+                .volume(1_000_000 + random())
+        })
+        .collect()
+}
+
+async fn reads(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
+    let stored = bars(RANGE * 20, RANGE);
+    db.prices().upsert_many(&stored).await?;
+    raw.batch("VACUUM ANALYZE price_history").await?;
+    let first = stored[0].clone();
+    let (from, to) = (NaiveDate::MIN, NaiveDate::MAX);
+    let (from, to) = (from.max(NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or(from)), to.min(NaiveDate::from_ymd_opt(2100, 1, 1).unwrap_or(to)));
+    let prices: Arc<dyn PriceRepository> = Arc::new(db.prices().clone());
+    let effort = Effort { operations: sizes.fast.operations / 10, ..sizes.fast };
+    let ours = async |_| {
+        let found = prices.range(&first.ticker, from, to).await.expect("range");
+        assert_eq!(found.len(), RANGE);
+    };
+    let other = async |_| assert_eq!(raw.range(first.ticker.as_str()).await.len(), RANGE);
+    Ok(vec![pair("range of 2,500 bars into structs / raw", 1.1, effort, ours, other).await])
+}
+
+async fn bulk(db: &Database, raw: &Raw, url: &str, sizes: &Sizes) -> Outcome<Vec<Row>> {
+    let new = bars(sizes.bars, RANGE);
+    let fresh = async || raw.batch("TRUNCATE price_history").await.expect("truncate");
+    let ours = async |_| {
+        fresh().await;
+        let report = db.prices().upsert_many(&new).await.expect("upsert_many");
+        assert_eq!(report.inserted, new.len() as u64);
+    };
+    let copied = async |_| {
+        fresh().await;
+        assert_eq!(raw.copy_and_merge(&new).await, new.len() as u64);
+    };
+    let diesel = raw::DieselPeer::connect(url).await?;
+    let inserted = async |_| {
+        fresh().await;
+        assert_eq!(diesel.insert(&new).await, new.len());
+    };
+    Ok(vec![
+        pair("upsert_many of 200,000 bars / raw COPY staging + merge", 1.25, sizes.bulk, ours, copied).await,
+        pair("upsert_many of 200,000 bars / Diesel multi-row insert", 0.5, sizes.bulk, ours, inserted).await,
+    ])
+}
+
+/// Taking an idle connection from the pool and giving it back.
+async fn checkout(db: &Database) -> Outcome<()> {
+    const TIMES: u32 = 20_000;
+    let mut samples = Vec::new();
+    for _ in 0..15 {
+        let started = Instant::now();
+        for _ in 0..TIMES {
+            std::hint::black_box(db.pool().get().await?);
+        }
+        samples.push(started.elapsed() / TIMES);
+    }
+    samples.sort_unstable();
+    println!("pool checkout and return, uncontended: {} (goal: 1 us)", shown(samples[samples.len() / 2]));
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The statements that repositories send, and the plans the server makes for them.
+
+use std::sync::{Arc, Mutex};
+
+use buffetbot_db::Database;
+use buffetbot_db::testing::TestDatabase;
+use diesel::QueryableByName;
+use diesel::sql_types::Json;
+use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
+use serde_json::Value;
+
+/// The texts of statements in the order they finished.
+#[derive(Clone, Default)]
+pub struct Recorder(Arc<Mutex<Vec<String>>>);
+
+impl Recorder {
+    /// A test database whose statements are recorded.
+    pub async fn database() -> (TestDatabase, Recorder) {
+        let recorder = Recorder::default();
+        let texts = recorder.0.clone();
+        let db = TestDatabase::with(|config| {
+            config.observer(Arc::new(move |report| {
+                texts.lock().expect("not poisoned").push(report.sql.to_owned());
+            }))
+        });
+        (db.await.expect("a database"), recorder)
+    }
+
+    /// The statements since the last call.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().expect("not poisoned"))
+    }
+
+    /// The only statement since the last call: what took one round trip.
+    pub fn only(&self) -> String {
+        let mut texts = self.take();
+        assert_eq!(texts.len(), 1, "{texts:?}");
+        texts.remove(0)
+    }
+}
+
+/// A plan, as `EXPLAIN (FORMAT JSON)` gives it.
+#[derive(Debug)]
+pub struct Plan(Value);
+
+impl Plan {
+    /// The plan of a statement for these arguments (SQL literals, one per placeholder), made anew
+    /// for them or once for all.
+    async fn made(db: &Database, mode: &str, sql: &str, arguments: &[&str]) -> Plan {
+        #[derive(QueryableByName)]
+        struct Explained {
+            #[diesel(sql_type = Json, column_name = "QUERY PLAN")]
+            plan: Value,
+        }
+        let connection = db.connection().await.expect("a connection");
+        let mut diesel = connection.as_diesel();
+        let arguments = match arguments {
+            [] => String::new(),
+            some => format!("({})", some.join(", ")),
+        };
+        let prepare = format!("SET plan_cache_mode = {mode}; PREPARE explained AS {sql}");
+        diesel.batch_execute(&prepare).await.expect("prepared");
+        let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE explained{arguments}");
+        let explained: Explained =
+            diesel::sql_query(explain).get_result(&mut diesel).await.expect("explained");
+        diesel.batch_execute("DEALLOCATE explained; RESET plan_cache_mode").await.expect("undone");
+        Plan(explained.plan)
+    }
+
+    fn any(&self, wanted: &impl Fn(&serde_json::Map<String, Value>) -> bool) -> bool {
+        fn visit(value: &Value, wanted: &impl Fn(&serde_json::Map<String, Value>) -> bool) -> bool {
+            match value {
+                Value::Object(node) => wanted(node) || node.values().any(|v| visit(v, wanted)),
+                Value::Array(values) => values.iter().any(|v| visit(v, wanted)),
+                _ => false,
+            }
+        }
+        visit(&self.0, wanted)
+    }
+
+    fn uses(&self, index: &str) -> bool {
+        self.any(&|node| node.get("Index Name").is_some_and(|name| name == index))
+    }
+
+    fn reads_all_of(&self, table: &str) -> bool {
+        self.any(&|node| {
+            node.get("Node Type").is_some_and(|t| t == "Seq Scan")
+                && node.get("Relation Name").is_some_and(|t| t == table)
+        })
+    }
+}
+
+/// Asserts that the statement reads `table` through `index` and never as a whole, with a plan made
+/// for these arguments and with the generic one that a prepared statement may end up with.
+pub async fn assert_index(db: &Database, sql: &str, arguments: &[&str], table: &str, index: &str) {
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        let plan = Plan::made(db, mode, sql, arguments).await;
+        assert!(plan.uses(index), "{mode}: no {index} for {sql}: {plan:#?}");
+        assert!(!plan.reads_all_of(table), "{mode}: reads all of {table} for {sql}: {plan:#?}");
+    }
+}
