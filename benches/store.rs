@@ -64,7 +64,11 @@ fn company(i: usize) -> CompanyInfo {
         name: format!("figure_{n:02}_of_the_company"),
         value: (i * 60 + n) as f64 / 7.0,
     });
-    CompanyInfo { name: format!("Company {i}"), employees: i as u64 * 17, figures: values.collect() }
+    CompanyInfo {
+        name: format!("Company {i}"),
+        employees: i as u64 * 17,
+        figures: values.collect(),
+    }
 }
 
 fn key(i: usize) -> CacheKey {
@@ -148,15 +152,15 @@ fn bars(count: usize, per_ticker: usize) -> Vec<NewPriceBar> {
     let first = NaiveDate::from_ymd_opt(1990, 1, 1).expect("a date");
     let mut state = 1u64;
     let mut random = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as i64 % 100
     };
     let tickers = count.div_ceil(per_ticker);
     let names: Vec<Ticker> =
         (0..tickers).map(|i| Ticker::new(&format!("S{i:04}")).expect("a ticker")).collect();
-    let price = |cents: i64| {
-        Price::new(bigdecimal::BigDecimal::new(cents.into(), 2)).expect("a price")
-    };
+    let price =
+        |cents: i64| Price::new(bigdecimal::BigDecimal::new(cents.into(), 2)).expect("a price");
     (0..count)
         .map(|i| {
             let day = first + chrono::Days::new((i / tickers) as u64);
@@ -175,7 +179,10 @@ async fn reads(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
     raw.batch("VACUUM ANALYZE price_history").await?;
     let first = stored[0].clone();
     let (from, to) = (NaiveDate::MIN, NaiveDate::MAX);
-    let (from, to) = (from.max(NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or(from)), to.min(NaiveDate::from_ymd_opt(2100, 1, 1).unwrap_or(to)));
+    let (from, to) = (
+        from.max(NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or(from)),
+        to.min(NaiveDate::from_ymd_opt(2100, 1, 1).unwrap_or(to)),
+    );
     let prices: Arc<dyn PriceRepository> = Arc::new(db.prices().clone());
     let effort = Effort { operations: sizes.fast.operations / 10, ..sizes.fast };
     let ours = async |_| {
@@ -204,8 +211,22 @@ async fn bulk(db: &Database, raw: &Raw, url: &str, sizes: &Sizes) -> Outcome<Vec
         assert_eq!(diesel.insert(&new).await, new.len());
     };
     Ok(vec![
-        pair("upsert_many of 200,000 bars / raw COPY staging + merge", 1.25, sizes.bulk, ours, copied).await,
-        pair("upsert_many of 200,000 bars / Diesel multi-row insert", 0.5, sizes.bulk, ours, inserted).await,
+        pair(
+            "upsert_many of 200,000 bars / raw COPY staging + merge",
+            1.25,
+            sizes.bulk,
+            ours,
+            copied,
+        )
+        .await,
+        pair(
+            "upsert_many of 200,000 bars / Diesel multi-row insert",
+            0.5,
+            sizes.bulk,
+            ours,
+            inserted,
+        )
+        .await,
     ])
 }
 
@@ -221,6 +242,9 @@ async fn checkout(db: &Database) -> Outcome<()> {
         samples.push(started.elapsed() / TIMES);
     }
     samples.sort_unstable();
-    println!("pool checkout and return, uncontended: {} (goal: 1 us)", shown(samples[samples.len() / 2]));
+    println!(
+        "pool checkout and return, uncontended: {} (goal: 1 us)",
+        shown(samples[samples.len() / 2])
+    );
     Ok(())
 }

@@ -59,7 +59,8 @@ const RENAME: &str = "UPDATE users SET first_name = $2 WHERE id = $1
     RETURNING id, email, username, hashed_password, is_active, is_verified, first_name, last_name,
         preferences, created_at, updated_at, last_login_at";
 
-const RANGE: &str = "SELECT id, ticker, date, open_price, high_price, low_price, close_price, volume,
+const RANGE: &str =
+    "SELECT id, ticker, date, open_price, high_price, low_price, close_price, volume,
         adjusted_close, data_source, created_at, is_suspect
     FROM price_history WHERE ticker = $1 AND date BETWEEN '1990-01-01' AND '2100-01-01'
     ORDER BY date";
@@ -238,7 +239,8 @@ impl Raw {
 
     /// COPY in text form into a staging table, then one INSERT ... SELECT: the usual hand-written way.
     pub async fn copy_and_merge(&self, bars: &[NewPriceBar]) -> u64 {
-        let staged = "BEGIN; CREATE TEMP TABLE staging (ticker text, date timestamptz, open numeric,
+        let staged =
+            "BEGIN; CREATE TEMP TABLE staging (ticker text, date timestamptz, open numeric,
             high numeric, low numeric, close numeric, volume bigint, source text) ON COMMIT DROP";
         self.batch(staged).await.expect("a staging table");
         let sink = self.client.copy_in("COPY staging FROM STDIN").await.expect("COPY");

@@ -3,17 +3,25 @@
 //! In a patch, `None` leaves a column as it is; for a nullable column `Some(None)` clears it. An
 //! empty patch is no error. In JSON an absent field is `None` and `null` is `Some(None)`.
 
+mod market;
+mod option_quote;
 mod portfolio;
 mod position;
+mod price_bar;
 mod user;
 mod valuation;
 
+pub use market::{Rejected, UpsertReport};
+pub use option_quote::{
+    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch,
+};
 pub(crate) use portfolio::check_portfolio_name;
 pub use portfolio::{
     NewPortfolio, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioSummary,
     PortfolioWithPositions,
 };
 pub use position::{NewPosition, Position, PositionPatch};
+pub use price_bar::{LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch};
 pub use user::{Erasure, NewUser, User, UserFilter, UserPatch};
 pub(crate) use valuation::ValuationRow;
 pub use valuation::{PositionValue, PricedBar, Valuation};

@@ -7,12 +7,17 @@
 
 mod batch;
 mod keyset;
+mod merge;
+mod options;
 mod portfolios;
 mod positions;
+mod prices;
 mod users;
 
+pub use options::{OptionRepository, PgOptions};
 pub use portfolios::{PgPortfolios, PortfolioRepository};
 pub use positions::{PgPositions, PositionRepository};
+pub use prices::{PgPrices, PriceRepository};
 pub use users::{PgUsers, UserRepository};
 
 use crate::connection::{Session, Source};
@@ -58,6 +63,10 @@ repositories! {
     portfolios: PgPortfolios("portfolios"),
     /// Positions of portfolios.
     positions: PgPositions("positions"),
+    /// Price bars.
+    prices: PgPrices("price_history"),
+    /// Option quotes.
+    options: PgOptions("options_data"),
 }
 
 impl Repositories for RepositorySet {

@@ -36,13 +36,7 @@ impl Kind {
             // In plain notation a value like 1e999999999 would fill the memory.
             Err(Error::invalid(self.field, format!("{}: {reason}", shown(&format!("{value:e}")))))
         };
-        // Of a huge exponent nothing is computed: the order of magnitude alone refuses it.
-        let (integer, exponent) = value.as_bigint_and_exponent();
-        let magnitude = integer.bits() as f64 * std::f64::consts::LOG10_2 - exponent as f64;
-        let most = self.precision - self.scale;
-        if !value.is_zero()
-            && (magnitude > (most + 1) as f64 || magnitude < -(self.scale as f64) - 1.0)
-        {
+        if self.is_huge(&value) || self.is_tiny(&value) {
             return refused(self.does_not_fit());
         }
         let stored = if value.is_zero() {
@@ -69,6 +63,23 @@ impl Kind {
         }
     }
 
+    /// The value's order of magnitude, at most one too high. Of a huge exponent nothing else may be
+    /// computed: 1e999999999 would fill the memory.
+    fn magnitude(value: &BigDecimal) -> f64 {
+        let (integer, exponent) = value.as_bigint_and_exponent();
+        integer.bits() as f64 * std::f64::consts::LOG10_2 - exponent as f64
+    }
+
+    /// Surely too large.
+    fn is_huge(&self, value: &BigDecimal) -> bool {
+        !value.is_zero() && Self::magnitude(value) > (self.precision - self.scale + 1) as f64
+    }
+
+    /// Surely not zero and below half of the last digit.
+    fn is_tiny(&self, value: &BigDecimal) -> bool {
+        !value.is_zero() && Self::magnitude(value) < -(self.scale as f64) - 1.0
+    }
+
     fn does_not_fit(&self) -> String {
         let before = self.precision - self.scale;
         format!("does not fit {before} digits before and {} after the point exactly", self.scale)
@@ -84,6 +95,13 @@ impl Kind {
     }
 
     fn rounded(&self, value: &BigDecimal) -> Result<BigDecimal> {
+        if self.is_huge(value) {
+            // Refused there, by its magnitude.
+            return self.check(value.clone());
+        }
+        if self.is_tiny(value) {
+            return self.check(BigDecimal::zero());
+        }
         self.check(value.with_scale_round(self.scale, bigdecimal::RoundingMode::HalfEven))
     }
 }

@@ -12,10 +12,12 @@ mod enums;
 mod finite;
 mod ids;
 pub(crate) mod numeric;
+mod occ;
 mod page;
 mod password_hash;
 pub(crate) mod text;
 mod ticker;
+mod trading_day;
 
 pub use activity::Activity;
 pub(crate) use count::Count;
@@ -27,6 +29,9 @@ pub use decimal::{
 pub use document::Document;
 pub use enums::{AnalysisType, OptionType, RiskTolerance};
 pub use ids::{AnalysisId, BarId, CacheEntryId, OptionQuoteId, PortfolioId, PositionId, UserId};
+pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
 pub use ticker::Ticker;
+pub use trading_day::TradingDay;
+pub(crate) use trading_day::comparable;

@@ -1,6 +1,7 @@
 //! Integration tests, all in one program.
 #![allow(missing_docs)]
 
+#[macro_use]
 mod support;
 
 mod cancellation;
@@ -13,6 +14,8 @@ mod faults;
 mod migrations;
 mod pgbouncer;
 mod pool;
+mod portfolios;
+mod positions;
 mod rows;
 mod schema_contract;
 mod schema_docs;
@@ -20,3 +23,4 @@ mod schema_rules;
 mod testing;
 mod tls;
 mod unit_of_work;
+mod users;

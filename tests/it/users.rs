@@ -161,9 +161,10 @@ async fn an_unknown_user_is_told_as_such(handle: &impl Handle) {
 async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     let new = NewUser::new("ada@example.com", hash()).username("ada").name("Ada", "Lovelace");
     let before = handle.users().create(&new).await.expect("created");
-    let patch: UserPatch =
-        serde_json::from_value(json!({"username": null, "first_name": "Augusta", "is_verified": true}))
-            .expect("a patch");
+    let patch: UserPatch = serde_json::from_value(
+        json!({"username": null, "first_name": "Augusta", "is_verified": true}),
+    )
+    .expect("a patch");
     let after = handle.users().update(before.id, &patch).await.expect("changed");
     assert!(after.updated_at > before.updated_at);
     let expected = User {
@@ -247,7 +248,14 @@ async fn merging_wants_objects(handle: &impl Handle) {
 
 async fn lists_reach_every_row_once(handle: &impl Handle) {
     let users = handle.users();
-    assert!(users.list(&UserFilter::default(), &PageRequest::default()).await.expect("read").items.is_empty());
+    assert!(
+        users
+            .list(&UserFilter::default(), &PageRequest::default())
+            .await
+            .expect("read")
+            .items
+            .is_empty()
+    );
     let new: Vec<_> = (0..23).map(|i| NewUser::new(format!("u{i}@example.com"), hash())).collect();
     users.create_many(&new).await.expect("created");
     // Three moments only, so that pages end among equal ones.
@@ -255,7 +263,8 @@ async fn lists_reach_every_row_once(handle: &impl Handle) {
         .sql("UPDATE users SET created_at = '2024-01-01Z'::timestamptz + (length(id::text || email) % 3) * interval '1 day'")
         .await;
     for size in [1, 5, 22, 23, 24, 10_000] {
-        let rows = every_page(size, async |page| users.list(&UserFilter::default(), &page).await).await;
+        let rows =
+            every_page(size, async |page| users.list(&UserFilter::default(), &page).await).await;
         let keys: Vec<_> = rows.iter().map(|u| (u.created_at, u.id)).collect();
         assert_eq!(keys.len(), 23, "pages of {size}");
         assert!(keys.is_sorted_by(|a, b| a > b), "pages of {size}");
@@ -296,7 +305,8 @@ async fn filters_select(handle: &impl Handle) {
 async fn many_are_created_in_order(handle: &impl Handle) {
     let users = handle.users();
     assert_eq!(users.create_many(&[]).await.expect("none is fine"), []);
-    let new: Vec<_> = (0..1234).map(|i| NewUser::new(format!("u{i}@example.com"), hash())).collect();
+    let new: Vec<_> =
+        (0..1234).map(|i| NewUser::new(format!("u{i}@example.com"), hash())).collect();
     let created = users.create_many(&new).await.expect("created");
     assert!(created.iter().map(|u| u.id).eq(new.iter().map(|u| u.id)));
     assert_eq!(users.find(new[777].id).await.expect("read").as_ref(), Some(&created[777]));
@@ -363,9 +373,13 @@ async fn deletion_takes_what_is_hers(handle: &impl Handle) {
     assert!(handle.users().delete(ada.id).await.expect("deleted"));
     assert!(!handle.users().delete(ada.id).await.expect("ran"));
     assert_eq!(handle.users().find(ada.id).await.expect("read"), None);
-    for (table, expected) in
-        [("users", 1), ("portfolios", 1), ("positions", 0), ("analysis_results", 1), ("price_history", 1)]
-    {
+    for (table, expected) in [
+        ("users", 1),
+        ("portfolios", 1),
+        ("positions", 0),
+        ("analysis_results", 1),
+        ("price_history", 1),
+    ] {
         assert_eq!(left(handle, table).await, expected, "{table}");
     }
     assert!(handle.portfolios().exists(kept.id).await.expect("read"));
@@ -379,12 +393,17 @@ async fn an_export_holds_everything_of_her(handle: &impl Handle) {
     let export: serde_json::Value = export.decode().expect("JSON");
     assert_eq!(export["user"]["email"], "ada@example.com");
     assert_eq!(export["user"]["id"], ada.id.to_string());
-    let names: Vec<_> = export["portfolios"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
+    let names: Vec<_> =
+        export["portfolios"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
     assert_eq!(names.len(), 2);
     assert!(names.iter().any(|n| *n == "Core") && names.iter().any(|n| *n == "More"));
     let positions = export["positions"].as_array().expect("a list");
     assert_eq!(positions.len(), 3);
-    assert!(positions.iter().all(|p| p["shares"].to_string() == "1.5" || p["shares"].to_string() == "1.5000000000"));
+    assert!(
+        positions
+            .iter()
+            .all(|p| p["shares"].to_string() == "1.5" || p["shares"].to_string() == "1.5000000000")
+    );
     let analyses = export["analyses"].as_array().expect("a list");
     assert_eq!(analyses.len(), 1);
     assert_eq!(analyses[0]["analysis_type"], "risk_analysis");
@@ -410,9 +429,13 @@ async fn erasure_counts_what_it_takes(handle: &impl Handle) {
     let erased = handle.users().erase(ada.id).await.expect("erased").expect("there");
     assert_eq!((erased.portfolios, erased.positions, erased.analyses), (2, 3, 1));
     assert_eq!(handle.users().erase(ada.id).await.expect("ran"), None);
-    for (table, expected) in
-        [("users", 1), ("portfolios", 1), ("positions", 1), ("analysis_results", 1), ("price_history", 1)]
-    {
+    for (table, expected) in [
+        ("users", 1),
+        ("portfolios", 1),
+        ("positions", 1),
+        ("analysis_results", 1),
+        ("price_history", 1),
+    ] {
         assert_eq!(left(handle, table).await, expected, "{table}");
     }
 }

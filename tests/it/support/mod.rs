@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
 use buffetbot_db::{
-    Config, Database, NewPortfolio, NewUser, Page, PageRequest, PasswordHash, PgConnection, Portfolio,
-    PortfolioRepository, Repositories, Result, RiskTolerance, User, UserRepository,
+    Config, Database, NewPortfolio, NewUser, Page, PageRequest, PasswordHash, PgConnection,
+    Portfolio, PortfolioRepository, Repositories, Result, RiskTolerance, User, UserRepository,
 };
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
@@ -29,7 +29,8 @@ static SERVER: OnceCell<EmbeddedServer> = OnceCell::const_new();
 
 /// The server that the tests share.
 pub async fn server() -> &'static EmbeddedServer {
-    let options = || EmbeddedOptions::shared("buffetbot-connection").setting("max_connections", "300");
+    let options =
+        || EmbeddedOptions::shared("buffetbot-connection").setting("max_connections", "300");
     SERVER.get_or_init(async || EmbeddedServer::start(options()).await.unwrap()).await
 }
 
@@ -115,7 +116,9 @@ pub fn somebody() -> NewUser {
 
 /// A hash in the form that may be stored.
 pub fn hash() -> PasswordHash {
-    parsed("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$RdescudvJCsgt3ub+b27dQ5Jo4Jd8CmKbn8xYb1Vt2k")
+    parsed(
+        "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$RdescudvJCsgt3ub+b27dQ5Jo4Jd8CmKbn8xYb1Vt2k",
+    )
 }
 
 /// A value that is known to parse: a decimal, a ticker, an id, a time.

@@ -1,0 +1,1 @@
+DROP INDEX idx_options_ticker_fetched;

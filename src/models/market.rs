@@ -1,0 +1,72 @@
+//! What the tables of market data have in common.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::types::text;
+
+/// Most characters of the name of a source.
+const SOURCE_LENGTH: usize = 50;
+
+/// The source of rows that name none, as the specification has it.
+pub(super) fn default_source() -> Cow<'static, str> {
+    Cow::Borrowed("yfinance")
+}
+
+pub(super) fn check_source(source: Option<&str>) -> Result<()> {
+    source.map_or(Ok(()), |source| text::check_required("data_source", source, SOURCE_LENGTH))
+}
+
+pub(super) fn check_count(field: &'static str, count: Option<i64>) -> Result<()> {
+    match count {
+        Some(n) if n < 0 => Err(Error::invalid(field, format!("{n}: must not be negative"))),
+        _ => Ok(()),
+    }
+}
+
+/// What an upsert did. Every item is counted once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UpsertReport {
+    /// Rows that were not there before.
+    pub inserted: u64,
+    /// Rows that were there with other values.
+    pub updated: u64,
+    /// Items that are stored already as they are: nothing was written for them.
+    pub unchanged: u64,
+    /// Items that another item further back, with the same key, replaced before anything was
+    /// written: of several the last one counts.
+    pub superseded: u64,
+    /// Items that cannot be stored, by rising index; the others were stored.
+    pub rejected: Vec<Rejected>,
+}
+
+impl UpsertReport {
+    /// Rows written.
+    pub fn written(&self) -> u64 {
+        self.inserted + self.updated
+    }
+
+    /// All items.
+    pub fn total(&self) -> u64 {
+        self.written() + self.unchanged + self.superseded + self.rejected.len() as u64
+    }
+}
+
+/// An item that an upsert left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// Position in the caller's input, counted from 0.
+    pub index: usize,
+    /// The field that breaks a rule.
+    pub field: Cow<'static, str>,
+    /// Which rule.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Rejected {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "item {}: invalid {}: {}", self.index, self.field, self.reason)
+    }
+}

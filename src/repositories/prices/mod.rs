@@ -1,0 +1,300 @@
+//! Price bars.
+
+mod upsert;
+
+use async_trait::async_trait;
+use chrono::NaiveDate;
+use diesel::dsl::exists;
+use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
+use diesel::sql_types::{Array, Text};
+use futures_util::FutureExt;
+
+use super::batch;
+use super::keyset::newest_first;
+use super::merge::Plan;
+use crate::connection::Session;
+use crate::error::{Error, Result};
+use crate::models::{
+    LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, UpsertReport,
+};
+use crate::schema::price_history;
+use crate::types::{BarId, Cursor, Page, PageRequest, Ticker, TradingDay};
+
+/// Price bars: one per ticker and trading day.
+///
+/// Days are the exchange's dates; a range includes both of its ends and is empty where it ends
+/// before it begins. Open ends can be given as `NaiveDate::MIN` and `NaiveDate::MAX`.
+#[async_trait]
+pub trait PriceRepository: Send + Sync {
+    /// Stores a bar.
+    ///
+    /// # Errors
+    /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field.
+    async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar>;
+
+    /// Stores all of these bars, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>>;
+
+    /// Brings the stored bars to what was delivered: new ones are inserted; stored ones with any other
+    /// value take all values of the delivery, absent ones included, and keep id and `created_at`; of
+    /// equal ones nothing is written. Of several items for one ticker and day the last one counts.
+    ///
+    /// An item that breaks a rule (such as a high below the low without the flag `is_suspect`) is
+    /// reported and left out. All others are stored in one transaction, however many.
+    ///
+    /// # Errors
+    /// Those of the database; nothing was written then.
+    async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport>;
+
+    /// The bar of this id.
+    async fn find(&self, id: BarId) -> Result<Option<PriceBar>>;
+
+    /// The ticker's bar of this day.
+    async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>>;
+
+    /// The ticker's bars from one day to another, both included, by rising day.
+    async fn range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate)
+    -> Result<Vec<PriceBar>>;
+
+    /// As [`range`](Self::range), of several tickers in one round trip: by ticker, then by rising
+    /// day. A ticker given twice is one.
+    async fn range_many(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<PriceBar>>;
+
+    /// The latest bar of each ticker with the close before it, in the order of the tickers; one
+    /// without bars is left out.
+    async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>>;
+
+    /// Bars by falling day.
+    async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>>;
+
+    /// How many bars there are.
+    async fn count(&self, filter: &PriceBarFilter) -> Result<u64>;
+
+    /// Whether the bar exists.
+    async fn exists(&self, id: BarId) -> Result<bool>;
+
+    /// Changes what the patch says and returns the bar as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` of a field, or of the constraint
+    /// `price_history_coherent_unless_suspect` where the prices would contradict each other.
+    async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar>;
+
+    /// Deletes the bar; whether there was one.
+    async fn delete(&self, id: BarId) -> Result<bool>;
+
+    /// Deletes the ticker's bars from one day to another, both included; returns how many.
+    async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64>;
+}
+
+/// [`PriceRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgPrices {
+    session: Session,
+}
+
+impl PgPrices {
+    pub(crate) fn new(session: Session) -> Self {
+        PgPrices { session }
+    }
+}
+
+/// The rows of a filter, as a boxed query.
+macro_rules! filtered {
+    ($filter:expr) => {{
+        let (from, to) = TradingDay::bounds(
+            $filter.from.unwrap_or(NaiveDate::MIN),
+            $filter.to.unwrap_or(NaiveDate::MAX),
+        );
+        let mut query = price_history::table.into_boxed();
+        match $filter.tickers.as_deref() {
+            // One ticker alone lets the index give the order, too.
+            Some([ticker]) => query = query.filter(price_history::ticker.eq(ticker)),
+            Some(tickers) => query = query.filter(price_history::ticker.eq_any(tickers)),
+            None => {}
+        }
+        if $filter.from.is_some() {
+            query = query.filter(price_history::date.ge(from));
+        }
+        if $filter.to.is_some() {
+            query = query.filter(price_history::date.lt(to));
+        }
+        if let Some(source) = $filter.data_source.as_deref() {
+            query = query.filter(price_history::data_source.eq(source));
+        }
+        if let Some(is_suspect) = $filter.is_suspect {
+            query = query.filter(price_history::is_suspect.eq(is_suspect));
+        }
+        query
+    }};
+}
+
+#[async_trait]
+impl PriceRepository for PgPrices {
+    #[tracing::instrument(level = "debug", name = "prices.create", skip_all, err)]
+    async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar> {
+        bar.validate()?;
+        let values = (price_history::id.eq(BarId::generate()), bar);
+        let insert = diesel::insert_into(price_history::table).values(values);
+        self.session.fetch_one(insert.returning(PriceBar::as_returning())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.create_many", skip_all, err)]
+    async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>> {
+        for (index, bar) in bars.iter().enumerate() {
+            bar.validate().map_err(|e| e.at(index))?;
+        }
+        batch::insert_many(
+            &self.session,
+            bars,
+            |bar| (bar.ticker.clone(), bar.date),
+            |connection, rows| {
+                let rows: Vec<_> = rows
+                    .into_iter()
+                    .map(|bar| (price_history::id.eq(BarId::generate()), bar))
+                    .collect();
+                let insert = diesel::insert_into(price_history::table).values(rows);
+                connection.fetch_all(insert.returning(PriceBar::as_returning())).boxed()
+            },
+        )
+        .await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.upsert_many", skip_all, err)]
+    async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport> {
+        let key_order = |a: &NewPriceBar, b: &NewPriceBar| {
+            a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date))
+        };
+        Plan::new(bars, NewPriceBar::validate, key_order)?.run(&self.session, upsert::merge).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.find", skip_all, err)]
+    async fn find(&self, id: BarId) -> Result<Option<PriceBar>> {
+        let query = price_history::table.find(id);
+        self.session.fetch_optional(query.select(PriceBar::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.find_by_day", skip_all, err)]
+    async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>> {
+        let (from, to) = TradingDay::bounds(day, day);
+        let query = price_history::table
+            .filter(price_history::ticker.eq(ticker))
+            .filter(price_history::date.ge(from))
+            .filter(price_history::date.lt(to))
+            .order(price_history::date)
+            .limit(1);
+        self.session.fetch_optional(query.select(PriceBar::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.range", skip_all, err)]
+    async fn range(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<PriceBar>> {
+        let (from, to) = TradingDay::bounds(from, to);
+        let query = price_history::table
+            .filter(price_history::ticker.eq(ticker))
+            .filter(price_history::date.ge(from))
+            .filter(price_history::date.lt(to))
+            .order(price_history::date);
+        self.session.fetch_all(query.select(PriceBar::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.range_many", skip_all, err)]
+    async fn range_many(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<PriceBar>> {
+        let (from, to) = TradingDay::bounds(from, to);
+        let query = price_history::table
+            .filter(price_history::ticker.eq_any(tickers))
+            .filter(price_history::date.ge(from))
+            .filter(price_history::date.lt(to));
+        let query = query.select(PriceBar::as_select());
+        let mut bars: Vec<PriceBar> = self.session.fetch_all(query).await?;
+        // Sorted here, so that the order of the tickers is not left to the server's collation.
+        bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
+        Ok(bars)
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.latest", skip_all, err)]
+    async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>> {
+        if tickers.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.session.fetch_all(diesel::sql_query(LATEST).bind::<Array<Text>, _>(tickers)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.list", skip_all, err)]
+    async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>> {
+        let query = newest_first!(filtered!(filter), page, price_history::date, price_history::id);
+        let rows = self.session.fetch_all(query.select(PriceBar::as_select())).await?;
+        Ok(Page::new(rows, page, |bar: &PriceBar| Cursor::new(bar.date, bar.id)))
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.count", skip_all, err)]
+    async fn count(&self, filter: &PriceBarFilter) -> Result<u64> {
+        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.exists", skip_all, err)]
+    async fn exists(&self, id: BarId) -> Result<bool> {
+        self.session.fetch_one(diesel::select(exists(price_history::table.find(id)))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.update", skip_all, err)]
+    async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar> {
+        patch.validate()?;
+        if *patch == PriceBarPatch::default() {
+            return self.find(id).await?.ok_or_else(|| Error::not_found("price bar", id));
+        }
+        let update = diesel::update(price_history::table.find(id)).set(patch);
+        let update = update.returning(PriceBar::as_returning());
+        let changed = self.session.fetch_optional(update).await?;
+        changed.ok_or_else(|| Error::not_found("price bar", id))
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.delete", skip_all, err)]
+    async fn delete(&self, id: BarId) -> Result<bool> {
+        Ok(self.session.execute(diesel::delete(price_history::table.find(id))).await? > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.delete_range", skip_all, err)]
+    async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64> {
+        let (from, to) = TradingDay::bounds(from, to);
+        let doomed = price_history::table
+            .filter(price_history::ticker.eq(ticker))
+            .filter(price_history::date.ge(from))
+            .filter(price_history::date.lt(to));
+        self.session.execute(diesel::delete(doomed)).await
+    }
+}
+
+/// Two index probes a ticker, however long its history is.
+const LATEST: &str = "
+    SELECT bar.*, previous.close_price AS previous_close
+    FROM unnest($1) WITH ORDINALITY AS wanted (ticker, place)
+    CROSS JOIN LATERAL (
+        SELECT * FROM price_history
+        WHERE ticker = wanted.ticker
+        ORDER BY date DESC LIMIT 1
+    ) AS bar
+    LEFT JOIN LATERAL (
+        SELECT close_price FROM price_history
+        WHERE ticker = wanted.ticker AND date < bar.date
+        ORDER BY date DESC LIMIT 1
+    ) AS previous ON TRUE
+    ORDER BY wanted.place";
