@@ -54,7 +54,7 @@ macro_rules! conformance {
             $(#[tokio::test]
             async fn $check() {
                 let db = buffetbot_db::testing::TestDatabase::new().await.expect("a database");
-                super::$check(&**db).await;
+                super::$check(&*db).await;
             })*
         }
 
