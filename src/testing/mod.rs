@@ -7,8 +7,8 @@
 //! #[tokio::test]
 //! async fn a_portfolio_has_an_owner() -> buffetbot_db::Result<()> {
 //!     let db = TestDatabase::new().await?;
-//!     let user = fixtures::user(&**db).await?;
-//!     let portfolio = fixtures::portfolio(&**db, user.id).await?;
+//!     let user = fixtures::user(&db).await?;
+//!     let portfolio = fixtures::portfolio(&db, user.id).await?;
 //!     assert_eq!(portfolio.user_id, user.id);
 //!     Ok(())
 //! }
@@ -45,7 +45,7 @@ use std::ops::Deref;
 use crate::config::Environment;
 use crate::embedded::EmbeddedServer;
 use crate::error::Result;
-use crate::{Config, Database};
+use crate::{Config, Database, Repositories, RepositorySet};
 
 /// The most connections that one test's pool opens.
 const POOL_SIZE: u32 = 5;
@@ -129,6 +129,12 @@ impl Deref for TestDatabase {
     type Target = Database;
     fn deref(&self) -> &Database {
         &self.database
+    }
+}
+
+impl Repositories for TestDatabase {
+    fn repositories(&self) -> &RepositorySet {
+        self.database.repositories()
     }
 }
 
