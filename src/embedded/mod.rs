@@ -31,8 +31,6 @@
 //! The server listens on a unix socket in a 0700 directory and on nothing else. Whoever reaches the
 //! socket is trusted: that is the directory's owner and root, whom a password would not keep out.
 
-#![expect(clippy::disallowed_methods, reason = "what sleeps here runs on blocking threads")]
-
 mod account;
 mod error;
 mod fetch;
