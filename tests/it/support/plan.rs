@@ -90,12 +90,23 @@ impl Plan {
     }
 }
 
-/// Asserts that the statement reads `table` through `index` and never as a whole, with a plan made
-/// for these arguments and with the generic one that a prepared statement may end up with.
+/// The kinds of plan that a prepared statement can run with: made for its arguments, and generic.
+const MODES: [&str; 2] = ["force_custom_plan", "force_generic_plan"];
+
+/// Asserts that the statement reads `table` through `index` and never as a whole, with either kind
+/// of plan.
 pub async fn assert_index(db: &Database, sql: &str, arguments: &[&str], table: &str, index: &str) {
-    for mode in ["force_custom_plan", "force_generic_plan"] {
+    assert_not_read_whole(db, sql, arguments, table).await;
+    for mode in MODES {
         let plan = Plan::made(db, mode, sql, arguments).await;
         assert!(plan.uses(index), "{mode}: no {index} for {sql}: {plan:#?}");
+    }
+}
+
+/// Asserts that the statement does not read `table` as a whole, with either kind of plan.
+pub async fn assert_not_read_whole(db: &Database, sql: &str, arguments: &[&str], table: &str) {
+    for mode in MODES {
+        let plan = Plan::made(db, mode, sql, arguments).await;
         assert!(!plan.reads_all_of(table), "{mode}: reads all of {table} for {sql}: {plan:#?}");
     }
 }
