@@ -103,7 +103,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // A watcher may be removing a server there at the same time: what one has removed under the
+        // other is an error.
+        for _ in 0..100 {
+            if std::fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
+                break;
+            }
+            pause(Duration::from_millis(20));
+        }
     }
 }
 
