@@ -229,6 +229,11 @@ async fn names_are_found_per_user(handle: &impl Handle) {
     // Text is never a pattern.
     assert_eq!(found("Cor_").await, None);
     assert_eq!(found("C%").await, None);
+    let refused = portfolios.find_by_name(ada.id, "Core\0").await;
+    assert!(
+        matches!(&refused, Err(Error::Invalid { field, .. }) if field == "name"),
+        "{refused:?}"
+    );
     assert_eq!(portfolios.find_by_name(grace.id, "Core").await.expect("read"), Some(hers));
 }
 
@@ -373,14 +378,14 @@ async fn positions_come_with_it(handle: &impl Handle) {
         read.positions.into_iter().map(|p| p.ticker.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(tickers(Activity::Any).await, [""; 0]);
-    for ticker in ["MSFT", "AAPL", "TSLA", "^GSPC"] {
+    for ticker in ["MSFT", "AAPL", "TSLA", "NVDA"] {
         hold(handle, &core, [ticker, "1", "1", "-"]).await;
     }
     let gone = handle.positions().find_by_ticker(core.id, &parsed("MSFT")).await.expect("read");
     handle.positions().remove(core.id, gone.expect("there").id).await.expect("removed");
-    assert_eq!(tickers(Activity::Active).await, ["AAPL", "TSLA", "^GSPC"]);
+    assert_eq!(tickers(Activity::Active).await, ["AAPL", "NVDA", "TSLA"]);
     assert_eq!(tickers(Activity::Inactive).await, ["MSFT"]);
-    assert_eq!(tickers(Activity::Any).await, ["AAPL", "MSFT", "TSLA", "^GSPC"]);
+    assert_eq!(tickers(Activity::Any).await, ["AAPL", "MSFT", "NVDA", "TSLA"]);
     let read =
         portfolios.with_positions(core.id, Activity::Any).await.expect("read").expect("there");
     for position in read.positions {

@@ -79,11 +79,7 @@ async fn an_export_holds_everything_of_her(handle: &impl Handle) {
     assert!(names.iter().any(|n| *n == "Core") && names.iter().any(|n| *n == "More"));
     let positions = export["positions"].as_array().expect("a list");
     assert_eq!(positions.len(), 3);
-    assert!(
-        positions
-            .iter()
-            .all(|p| p["shares"].to_string() == "1.5" || p["shares"].to_string() == "1.5000000000")
-    );
+    assert!(positions.iter().all(|p| p["shares"] == json!(1.5)));
     let analyses = export["analyses"].as_array().expect("a list");
     assert_eq!(analyses.len(), 1);
     assert_eq!(analyses[0]["analysis_type"], "risk_analysis");

@@ -66,6 +66,16 @@ async fn what_is_written_is_read(handle: &impl Handle) {
     assert!(!users.exists_email("%@example.com").await.expect("read"));
     assert!(!users.exists_username("ad_").await.expect("read"));
     assert!(!users.exists_username("ADA").await.expect("read"));
+    // What no row can hold is refused before the server would abort a transaction over it.
+    for (expected, refused) in [
+        ("email", users.find_by_email("ada\0").await.map(|_| ())),
+        ("email", users.exists_email("ada\0").await.map(|_| ())),
+        ("username", users.find_by_username("ada\0").await.map(|_| ())),
+        ("username", users.exists_username("ada\0").await.map(|_| ())),
+    ] {
+        let error = refused.expect_err("NUL");
+        assert!(matches!(&error, Error::Invalid { field, .. } if field == expected), "{error}");
+    }
 
     let plain = user(handle, "grace@example.com").await;
     assert_eq!((plain.username.as_ref(), plain.preferences.as_ref()), (None, None));
@@ -164,6 +174,8 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
         json!({"username": null, "first_name": "Augusta", "is_verified": true}),
     )
     .expect("a patch");
+    let json = serde_json::to_value(&patch).expect("JSON");
+    assert_eq!(json, json!({"username": null, "first_name": "Augusta", "is_verified": true}));
     let after = handle.users().update(before.id, &patch).await.expect("changed");
     assert!(after.updated_at > before.updated_at);
     let expected = User {
