@@ -76,6 +76,7 @@ mod database;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
+pub mod import;
 mod migrate;
 mod models;
 mod repositories;

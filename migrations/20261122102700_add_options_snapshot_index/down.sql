@@ -1,1 +1,1 @@
-DROP INDEX idx_options_ticker_fetched;
+DROP INDEX options_data_ticker_fetched_idx;

@@ -32,6 +32,11 @@ impl Session {
         Session { source, table }
     }
 
+    /// Whether each statement is a transaction of its own, outside of any unit of work.
+    pub fn is_pooled(&self) -> bool {
+        matches!(self.source, Source::Pool(_))
+    }
+
     /// A connection to run statements on; inside a unit of work it is the shared one.
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {

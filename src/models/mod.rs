@@ -3,6 +3,11 @@
 //! In a patch, `None` leaves a column as it is; for a nullable column `Some(None)` clears it. An
 //! empty patch is no error. In JSON an absent field is `None` and `null` is `Some(None)`.
 
+mod aged;
+mod analysis;
+mod analysis_key;
+mod cache_entry;
+mod cache_key;
 mod market;
 mod option_quote;
 mod portfolio;
@@ -11,6 +16,15 @@ mod price_bar;
 mod user;
 mod valuation;
 
+pub use aged::{Aged, Swept};
+pub use analysis::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};
+pub use analysis_key::{
+    AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary,
+};
+pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
+pub use cache_key::{
+    CacheFilter, CacheKey, CacheSize, CacheStatistics, StaleEntry, TickerSize, TypeSize,
+};
 pub use market::{Rejected, UpsertReport};
 pub use option_quote::{
     ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch,

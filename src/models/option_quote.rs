@@ -216,26 +216,37 @@ impl NewOptionQuote {
 pub struct OptionQuotePatch {
     /// A new latest trade, or none.
     #[diesel(column_name = last_price)]
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub last: Option<Option<Premium>>,
     /// A new bid, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub bid: Option<Option<Premium>>,
     /// A new ask, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub ask: Option<Option<Premium>>,
     /// A new volume, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub volume: Option<Option<i64>>,
     /// A new open interest, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub open_interest: Option<Option<i64>>,
     /// A new delta, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub delta: Option<Option<Delta>>,
     /// A new gamma, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub gamma: Option<Option<Greek>>,
     /// A new theta, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub theta: Option<Option<Greek>>,
     /// A new vega, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub vega: Option<Option<Greek>>,
     /// A new implied volatility, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub implied_volatility: Option<Option<ImpliedVolatility>>,
     /// Another source, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub data_source: Option<Option<String>>,
 }
 

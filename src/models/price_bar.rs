@@ -179,21 +179,27 @@ impl NewPriceBar {
 pub struct PriceBarPatch {
     /// A new first price, or none.
     #[diesel(column_name = open_price)]
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub open: Option<Option<Price>>,
     /// A new highest price, or none.
     #[diesel(column_name = high_price)]
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub high: Option<Option<Price>>,
     /// A new lowest price, or none.
     #[diesel(column_name = low_price)]
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub low: Option<Option<Price>>,
     /// A new last price.
     #[diesel(column_name = close_price)]
     pub close: Option<Price>,
     /// A new number of units, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub volume: Option<Option<i64>>,
     /// A new adjusted close, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub adjusted_close: Option<Option<AdjustedPrice>>,
     /// Another source, or none.
+    #[serde(deserialize_with = "super::patch::nullable")]
     pub data_source: Option<Option<String>>,
     /// Whether the bar should not be trusted.
     pub is_suspect: Option<bool>,

@@ -1,13 +1,15 @@
-//! Inserting many rows: all or nothing, and the culprit named.
+//! Writing many rows: all or nothing, and the culprit named.
 
 use futures_util::future::BoxFuture;
 
 use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 
-/// Rows of one INSERT: its binds stay far below PostgreSQL's limit of 65,535, its text repeats
+/// Rows of one statement: its binds stay far below PostgreSQL's limit of 65,535, its text repeats
 /// (and is prepared once) for all full chunks.
 const CHUNK: usize = 500;
+/// Bytes of documents from which on a chunk is full, far below the limit of one message (1 GB).
+const CHUNK_BYTES: usize = 8 << 20;
 
 /// Inserts `items` in chunks, in one transaction (or a savepoint of the unit of work), and returns
 /// the rows in the order of the items. The rows are sent in the order of `key`, so that two batches
@@ -29,28 +31,100 @@ where
     K: Ord,
     F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
 {
-    if items.is_empty() {
-        return Ok(Vec::new());
-    }
+    insert_many_weighed(session, items, key, |_| 0, insert).await
+}
+
+/// As [`insert_many`], of items that carry documents: `weight` gives their bytes.
+///
+/// # Errors
+/// As [`insert_many`].
+pub(super) async fn insert_many_weighed<N, R, K, F>(
+    session: &Session,
+    items: &[N],
+    key: impl Fn(&N) -> K,
+    weight: impl Fn(&N) -> usize,
+    insert: F,
+) -> Result<Vec<R>>
+where
+    N: Sync,
+    R: Send,
+    K: Ord,
+    F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
+{
     let mut order: Vec<usize> = (0..items.len()).collect();
     order.sort_by_cached_key(|&i| key(&items[i]));
+    let chunks = chunks_by_weight(&order, |i| weight(&items[i]));
+    let rows = write_chunks(session, items, &chunks, insert).await?;
+    let mut stored: Vec<(usize, R)> = order.into_iter().zip(rows).collect();
+    stored.sort_unstable_by_key(|(i, _)| *i);
+    Ok(stored.into_iter().map(|(_, row)| row).collect())
+}
+
+/// Cuts `order`, indexes of items, into chunks that one statement can carry. `weight` gives the
+/// bytes of an item's documents.
+pub(super) fn chunks_by_weight(order: &[usize], weight: impl Fn(usize) -> usize) -> Vec<&[usize]> {
+    let mut chunks = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (end, &item) in order.iter().enumerate() {
+        let more = weight(item);
+        if end > start && (end - start == CHUNK || bytes + more > CHUNK_BYTES) {
+            chunks.push(&order[start..end]);
+            (start, bytes) = (end, 0);
+        }
+        bytes += more;
+    }
+    if start < order.len() {
+        chunks.push(&order[start..]);
+    }
+    chunks
+}
+
+/// Writes chunks of items (given by their indexes) one after another, in one transaction or a
+/// savepoint of the unit of work, and returns the rows of all chunks. The chunks should be in the
+/// order of the rows' key.
+///
+/// # Errors
+/// [`Error::Item`] with the index of the item that was refused; nothing was written.
+pub(super) async fn write_chunks<N, R, F>(
+    session: &Session,
+    items: &[N],
+    chunks: &[&[usize]],
+    write: F,
+) -> Result<Vec<R>>
+where
+    N: Sync,
+    R: Send,
+    F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
+{
+    if chunks.is_empty() {
+        return Ok(Vec::new());
+    }
+    if let [only] = chunks
+        && session.is_pooled()
+    {
+        // One statement is a transaction by itself; only to find a culprit it is run again below.
+        let rows = only.iter().map(|&i| &items[i]).collect();
+        match write(&*session.connection().await?, rows).await {
+            Err(e) if is_of_an_item(&e) => {}
+            result => return result,
+        }
+    }
     let atomic = session.atomic().await?;
-    let mut stored = Vec::with_capacity(items.len());
-    for chunk in order.chunks(CHUNK) {
+    let mut written = Vec::new();
+    for chunk in chunks {
         atomic.batch("SAVEPOINT chunk").await?;
         let rows: Vec<&N> = chunk.iter().map(|&i| &items[i]).collect();
-        match insert(&atomic, rows).await {
-            Ok(rows) => stored.extend(chunk.iter().copied().zip(rows)),
+        match write(&atomic, rows).await {
+            Ok(rows) => written.extend(rows),
             Err(error) => {
                 atomic.batch("ROLLBACK TO SAVEPOINT chunk").await?;
-                return Err(culprit(&atomic, items, chunk, error, insert).await);
+                return Err(culprit(&atomic, items, chunk, error, write).await);
             }
         }
         atomic.batch("RELEASE SAVEPOINT chunk").await?;
     }
     atomic.commit().await?;
-    stored.sort_unstable_by_key(|(i, _)| *i);
-    Ok(stored.into_iter().map(|(_, row)| row).collect())
+    Ok(written)
 }
 
 /// The error of a refused chunk with the index of its first item that is refused alone: the server
@@ -65,11 +139,7 @@ async fn culprit<N, R, F>(
 where
     F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
 {
-    let by_an_item = matches!(
-        error,
-        Error::Conflict { .. } | Error::InvalidReference { .. } | Error::Invalid { .. }
-    );
-    if by_an_item {
+    if is_of_an_item(&error) {
         for &index in chunk {
             if let Err(alone) = insert(connection, vec![&items[index]]).await {
                 return alone.at(index);
@@ -77,4 +147,9 @@ where
         }
     }
     error
+}
+
+/// Whether an error is one that a single item of a statement can be blamed for.
+fn is_of_an_item(error: &Error) -> bool {
+    matches!(error, Error::Conflict { .. } | Error::InvalidReference { .. } | Error::Invalid { .. })
 }

@@ -5,8 +5,10 @@
 //! [`Error::NotFound`](crate::Error::NotFound) where it is to be changed. Lists are keyset pages. The
 //! traits are dyn-compatible: `Arc<dyn UserRepository>` is what a program's parts hold.
 
+mod analyses;
 mod batch;
 mod keyset;
+mod market_cache;
 mod merge;
 mod options;
 mod portfolios;
@@ -14,6 +16,8 @@ mod positions;
 mod prices;
 mod users;
 
+pub use analyses::{AnalysisRepository, PgAnalyses};
+pub use market_cache::{MarketCacheRepository, PgMarketCache};
 pub use options::{OptionRepository, PgOptions};
 pub use portfolios::{PgPortfolios, PortfolioRepository};
 pub use positions::{PgPositions, PositionRepository};
@@ -59,6 +63,10 @@ macro_rules! repositories {
 repositories! {
     /// Accounts.
     users: PgUsers("users"),
+    /// Results of analyses.
+    analyses: PgAnalyses("analysis_results"),
+    /// Documents of market-data providers, kept until they expire.
+    market_cache: PgMarketCache("market_data_cache"),
     /// Portfolios.
     portfolios: PgPortfolios("portfolios"),
     /// Positions of portfolios.

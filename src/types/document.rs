@@ -69,6 +69,20 @@ impl Document {
         })
     }
 
+    /// As [`decode`](Self::decode), with the error naming the column that the document came from.
+    pub(crate) fn decode_column<T: DeserializeOwned>(
+        &self,
+        table: &str,
+        column: &str,
+    ) -> Result<T> {
+        self.decode().map_err(|error| match error {
+            Error::Corrupt { reason, .. } => {
+                Error::Corrupt { table: table.into(), column: column.into(), reason }
+            }
+            other => other,
+        })
+    }
+
     /// Whether the document is a JSON object.
     pub fn is_object(&self) -> bool {
         self.as_str().trim_start().starts_with('{')

@@ -18,6 +18,7 @@ mod password_hash;
 pub(crate) mod text;
 mod ticker;
 mod trading_day;
+pub(crate) mod ttl;
 
 pub use activity::Activity;
 pub(crate) use count::Count;
@@ -34,4 +35,4 @@ pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
 pub use ticker::Ticker;
 pub use trading_day::TradingDay;
-pub(crate) use trading_day::comparable;
+pub(crate) use trading_day::{comparable, parse_time};

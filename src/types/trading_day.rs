@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, Output, ToSql};
@@ -139,6 +139,24 @@ impl FromStr for TradingDay {
 }
 
 fn parse(text: &str) -> Option<TradingDay> {
+    local_time(text).map(|(local, _)| TradingDay(local.date()))
+}
+
+/// A time as text, in the forms that a [`TradingDay`] is read from: a date alone is its midnight,
+/// a time without an offset is UTC.
+pub(crate) fn parse_time(text: &str) -> Result<DateTime<Utc>> {
+    let text = text.trim();
+    let utc = local_time(text).and_then(|(local, offset)| match offset {
+        Some(offset) => Some(local.and_local_timezone(offset).single()?.to_utc()),
+        None => Some(local.and_utc()),
+    });
+    utc.ok_or_else(|| {
+        let reason = format!("{}: expected a time like 2024-01-31T16:00:00Z", shown(text));
+        Error::invalid("time", reason)
+    })
+}
+
+fn local_time(text: &str) -> Option<(NaiveDateTime, Option<FixedOffset>)> {
     // chrono's %Y takes any number of digits, and signs.
     let date = text.get(..10)?;
     let is_plain = date.bytes().enumerate().all(|(i, b)| match i {
@@ -149,7 +167,8 @@ fn parse(text: &str) -> Option<TradingDay> {
         return None;
     }
     if text.len() == 10 {
-        return NaiveDate::parse_from_str(date, "%Y-%m-%d").ok().map(TradingDay);
+        let date = NaiveDate::parse_from_str(date, "%Y-%m-%d").ok()?;
+        return Some((date.and_time(NaiveTime::MIN), None));
     }
     let time = text[10..].strip_prefix(['T', 't', ' '])?;
     let time = time.replace('z', "Z").replace(' ', "");
@@ -157,7 +176,10 @@ fn parse(text: &str) -> Option<TradingDay> {
     let local = LOCAL_FORMATS.iter().find_map(|f| NaiveDateTime::parse_from_str(&text, f).ok());
     let with_offset =
         || OFFSET_FORMATS.iter().find_map(|f| DateTime::parse_from_str(&text, f).ok());
-    local.map(|at| at.date()).or_else(|| Some(with_offset()?.date_naive())).map(TradingDay)
+    match local {
+        Some(local) => Some((local, None)),
+        None => with_offset().map(|at| (at.naive_local(), Some(*at.offset()))),
+    }
 }
 
 impl TryFrom<String> for TradingDay {

@@ -225,4 +225,11 @@ pub const DEVIATIONS: &[Deviation] = &[
             "trigger users_touch_updated_at BEFORE UPDATE ON public.users FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION touch_updated_at()",
         ],
     },
+    Deviation {
+        migration: "add_options_snapshot_index",
+        removes: &[],
+        adds: &[
+            "index INDEX options_data_ticker_fetched_idx ON public.options_data USING btree (ticker, fetch_timestamp)",
+        ],
+    },
 ];

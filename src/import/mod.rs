@@ -1,0 +1,123 @@
+//! Loading files of market data.
+//!
+//! A file is read in a thread of its own and stored batch by batch, so that memory stays bounded
+//! whatever its size. A row that cannot be stored is reported with its line and left out; it does
+//! not stop the file. Loading a file again changes nothing.
+//!
+//! ```no_run
+//! use buffetbot_db::import::{self, CsvOptions};
+//! # async fn example(db: &buffetbot_db::Database) -> buffetbot_db::Result<()> {
+//! let options = CsvOptions::new().ticker("AAPL".parse()?).source("yahoo");
+//! let report = import::prices_from_csv(db, "AAPL.csv", options).await?;
+//! println!("{report}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Numbers
+//!
+//! Files often hold floats with noise behind their last true digit. A number that its column does
+//! not hold exactly is quantised: rounded to the column's scale, half to even, and counted in
+//! [`ImportReport::quantised`]. NaN, infinities and numbers that do not fit are rejected. An empty
+//! field or `null` is an absent value.
+
+mod field;
+mod header;
+mod options;
+mod prices;
+mod reader;
+mod report;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+pub use options::options_from_csv;
+pub use prices::prices_from_csv;
+pub use reader::CsvSource;
+pub use report::{ImportReport, RejectedLine};
+
+use crate::types::Ticker;
+
+/// How far an import is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Rows dealt with.
+    pub rows: u64,
+    /// Bytes of the file that they took.
+    pub bytes: u64,
+    /// Bytes of the whole file, where its size is known.
+    pub total_bytes: Option<u64>,
+}
+
+/// Called after every batch, on the task that imports: be brief.
+pub type ProgressObserver = Arc<dyn Fn(&Progress) + Send + Sync>;
+
+/// What a file does not say of itself.
+#[derive(Clone)]
+pub struct CsvOptions {
+    ticker: Option<Ticker>,
+    source: Cow<'static, str>,
+    keep_suspect: bool,
+    fetched_at: Option<DateTime<Utc>>,
+    progress: Option<ProgressObserver>,
+}
+
+impl CsvOptions {
+    /// No ticker, source `csv`.
+    pub fn new() -> Self {
+        CsvOptions {
+            ticker: None,
+            source: Cow::Borrowed("csv"),
+            keep_suspect: false,
+            fetched_at: None,
+            progress: None,
+        }
+    }
+
+    /// The ticker of rows that name none.
+    pub fn ticker(self, ticker: Ticker) -> Self {
+        CsvOptions { ticker: Some(ticker), ..self }
+    }
+
+    /// The name under which the rows' source is stored, at most 50 characters.
+    pub fn source(self, source: impl Into<Cow<'static, str>>) -> Self {
+        CsvOptions { source: source.into(), ..self }
+    }
+
+    /// Stores price bars that contradict themselves (a high below the low), flagged as suspect,
+    /// instead of rejecting them.
+    pub fn keep_suspect(self) -> Self {
+        CsvOptions { keep_suspect: true, ..self }
+    }
+
+    /// The time of option quotes that name none. Without it they take the time of storing, so that
+    /// loading the file again makes another snapshot.
+    pub fn fetched_at(self, fetched_at: DateTime<Utc>) -> Self {
+        CsvOptions { fetched_at: Some(fetched_at), ..self }
+    }
+
+    /// Calls `observer` after every batch.
+    pub fn progress(self, observer: impl Fn(&Progress) + Send + Sync + 'static) -> Self {
+        CsvOptions { progress: Some(Arc::new(observer)), ..self }
+    }
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        CsvOptions::new()
+    }
+}
+
+impl std::fmt::Debug for CsvOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CsvOptions")
+            .field("ticker", &self.ticker)
+            .field("source", &self.source)
+            .field("keep_suspect", &self.keep_suspect)
+            .field("fetched_at", &self.fetched_at)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! Reading a file beside the runtime, and storing it batch by batch.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use csv::{ByteRecord, ReaderBuilder};
+use tokio::sync::mpsc;
+
+use super::field::{Fields, Reason};
+use super::header::Header;
+use super::report::{ImportReport, RejectedLine};
+use super::{Progress, ProgressObserver};
+use crate::error::{Error, Result};
+use crate::models::UpsertReport;
+
+/// Rows stored at once.
+const BATCH: usize = 10_000;
+
+/// Batches that may wait to be stored while the next is read.
+const WAITING: usize = 1;
+
+/// Where a file comes from: a path, or anything that can be read.
+pub struct CsvSource(Input);
+
+enum Input {
+    Path(PathBuf),
+    Reader(Box<dyn Read + Send>),
+}
+
+impl CsvSource {
+    /// What `reader` gives: an open file, bytes in memory, a decompressor. It is read in a thread in
+    /// which it may block.
+    pub fn reader(reader: impl Read + Send + 'static) -> Self {
+        CsvSource(Input::Reader(Box::new(reader)))
+    }
+
+    fn open(self) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
+        match self.0 {
+            Input::Reader(reader) => Ok((reader, None)),
+            Input::Path(path) => {
+                let file = File::open(&path).map_err(|e| unreadable(&e))?;
+                let size = file.metadata().ok().map(|metadata| metadata.len());
+                Ok((Box::new(file), size))
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for CsvSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Input::Path(path) => f.debug_tuple("CsvSource").field(path).finish(),
+            Input::Reader(_) => f.write_str("CsvSource(reader)"),
+        }
+    }
+}
+
+macro_rules! from_path {
+    ($($ty:ty)*) => {
+        $(impl From<$ty> for CsvSource {
+            /// The file of this path.
+            fn from(path: $ty) -> Self {
+                CsvSource(Input::Path(path.into()))
+            }
+        })*
+    };
+}
+
+from_path!(&str String &Path PathBuf &PathBuf);
+
+fn unreadable(error: &std::io::Error) -> Error {
+    Error::invalid("file", format!("cannot be read: {error}"))
+}
+
+/// How rows of a kind are read: made of the header, then asked row by row.
+pub(super) type Parser<N> = Box<dyn FnMut(&mut Fields<'_>) -> Result<N, Reason> + Send>;
+
+/// Rows that were read.
+struct Batch<N> {
+    /// With the lines that they began on.
+    rows: Vec<N>,
+    lines: Vec<u64>,
+    rejected: Vec<RejectedLine>,
+    quantised: u64,
+    bytes: u64,
+}
+
+impl<N> Batch<N> {
+    fn new() -> Self {
+        let (rows, lines, rejected) = (Vec::new(), Vec::new(), Vec::new());
+        Batch { rows, lines, rejected, quantised: 0, bytes: 0 }
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len() + self.rejected.len()
+    }
+}
+
+/// Reads `source` and stores its rows: `columns` makes the parser of a header, `store` takes one
+/// batch.
+pub(super) async fn import<N, S, F>(
+    source: CsvSource,
+    progress: Option<ProgressObserver>,
+    columns: impl FnOnce(&mut Header) -> Result<Parser<N>> + Send + 'static,
+    store: S,
+) -> Result<ImportReport>
+where
+    N: Send + 'static,
+    S: Fn(Vec<N>) -> F,
+    F: Future<Output = Result<UpsertReport>>,
+{
+    let (batches, mut waiting) = mpsc::channel::<(Batch<N>, Option<u64>)>(WAITING);
+    let reading = tokio::task::spawn_blocking(move || read(source, columns, &batches));
+    let mut report = ImportReport::default();
+    // On an error of the database the channel closes, at which the reader ends.
+    while let Some((batch, total_bytes)) = waiting.recv().await {
+        report.rows += batch.len() as u64;
+        let stored = store(batch.rows).await?;
+        report.inserted += stored.inserted;
+        report.updated += stored.updated;
+        report.unchanged += stored.unchanged;
+        report.superseded += stored.superseded;
+        report.quantised += batch.quantised;
+        let mut rejected = batch.rejected;
+        rejected.extend(stored.rejected.into_iter().map(|item| RejectedLine {
+            line: batch.lines[item.index],
+            reason: format!("{}: {}", item.field, item.reason),
+        }));
+        rejected.sort_by_key(|rejected| rejected.line);
+        report.reject(rejected);
+        if let Some(observer) = &progress {
+            observer(&Progress { rows: report.rows, bytes: batch.bytes, total_bytes });
+        }
+    }
+    report.ignored_columns = match reading.await {
+        Ok(read) => read?,
+        // Only a reader of the caller's own can panic, or the runtime is shutting down.
+        Err(e) => match e.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(e) => return Err(Error::invalid("file", format!("reading was stopped: {e}"))),
+        },
+    };
+    Ok(report)
+}
+
+/// Reads everything, until nobody waits for it any more; returns the columns that were ignored.
+fn read<N>(
+    source: CsvSource,
+    columns: impl FnOnce(&mut Header) -> Result<Parser<N>>,
+    batches: &mpsc::Sender<(Batch<N>, Option<u64>)>,
+) -> Result<Vec<String>> {
+    let (file, size) = source.open()?;
+    // A row of another length is that row's problem alone.
+    let mut csv = ReaderBuilder::new().flexible(true).buffer_capacity(1 << 16).from_reader(file);
+    let mut header = Header::new(csv.byte_headers().map_err(csv_error)?);
+    let mut parse = columns(&mut header)?;
+    let width = csv.byte_headers().map_err(csv_error)?.len();
+    let mut record = ByteRecord::new();
+    let mut batch = Batch::new();
+    while csv.read_byte_record(&mut record).map_err(csv_error)? {
+        let line = record.position().map_or(0, csv::Position::line);
+        let mut fields = Fields { record: &record, quantised: 0 };
+        match check_width(&record, width).and_then(|()| parse(&mut fields)) {
+            Ok(row) => {
+                batch.rows.push(row);
+                batch.lines.push(line);
+                batch.quantised += fields.quantised;
+            }
+            Err(reason) => batch.rejected.push(RejectedLine { line, reason }),
+        }
+        if batch.len() == BATCH {
+            batch.bytes = csv.position().byte();
+            if batches.blocking_send((std::mem::replace(&mut batch, Batch::new()), size)).is_err() {
+                return Ok(Vec::new());
+            }
+        }
+    }
+    batch.bytes = csv.position().byte();
+    // The last one is sent even if it is empty: the observer learns that the end was reached.
+    let _nobody_waits = batches.blocking_send((batch, size));
+    Ok(header.ignored())
+}
+
+/// A row that was cut off, or has values beyond the last column.
+fn check_width(record: &ByteRecord, width: usize) -> Result<(), Reason> {
+    let surplus = record.iter().skip(width).any(|field| !field.is_empty());
+    if record.len() < width || surplus {
+        return Err(format!("row: {} fields, but the header has {width}", record.len()));
+    }
+    Ok(())
+}
+
+fn csv_error(error: csv::Error) -> Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => unreadable(&error),
+        _ => Error::invalid("file", "is not CSV"),
+    }
+}

@@ -1,0 +1,66 @@
+//! What an import did.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What became of a file's rows; every row is counted once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ImportReport {
+    /// Rows of the file, without its header and blank lines.
+    pub rows: u64,
+    /// Rows that were not stored before.
+    pub inserted: u64,
+    /// Rows that were stored with other values.
+    pub updated: u64,
+    /// Rows that were stored already as they are: nothing was written for them.
+    pub unchanged: u64,
+    /// Rows that a later row of the same batch, with the same key, replaced.
+    pub superseded: u64,
+    /// Rows that cannot be stored.
+    pub rejected_rows: u64,
+    /// The first of them, at most [`ImportReport::REJECTED_SHOWN`], by rising line.
+    pub rejected: Vec<RejectedLine>,
+    /// Values (not rows) that were rounded to what their column holds.
+    pub quantised: u64,
+    /// Columns of the file that mean nothing to the import.
+    pub ignored_columns: Vec<String>,
+}
+
+impl ImportReport {
+    /// Most rejected rows that a report tells one by one.
+    pub const REJECTED_SHOWN: usize = 1_000;
+
+    pub(super) fn reject(&mut self, rejected: impl IntoIterator<Item = RejectedLine>) {
+        for line in rejected {
+            self.rejected_rows += 1;
+            if self.rejected.len() < Self::REJECTED_SHOWN {
+                self.rejected.push(line);
+            }
+        }
+    }
+}
+
+impl fmt::Display for ImportReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ImportReport { rows, inserted, updated, unchanged, quantised, .. } = self;
+        write!(f, "{rows} rows: {inserted} inserted, {updated} updated, {unchanged} unchanged")?;
+        write!(f, ", {} superseded, {} rejected", self.superseded, self.rejected_rows)?;
+        write!(f, "; {quantised} values quantised")
+    }
+}
+
+/// A row that an import left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedLine {
+    /// The line it begins on, counted from 1, the header included.
+    pub line: u64,
+    /// The column, and what is wrong with its value.
+    pub reason: String,
+}
+
+impl fmt::Display for RejectedLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
+}

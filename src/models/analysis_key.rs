@@ -1,0 +1,115 @@
+//! How results of analyses are looked up, selected and summed up.
+
+use std::time::Duration;
+
+use bigdecimal::BigDecimal;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::types::{AnalysisType, Document, PortfolioId, Ticker};
+
+/// What a stored result is looked up by. Each part must match: without a portfolio only public
+/// results are found, without parameters only results without.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisKey {
+    /// What was analysed.
+    pub ticker: Ticker,
+    /// What the analysis looked at.
+    pub analysis_type: AnalysisType,
+    /// The portfolio whose private results are meant; `None`: public ones.
+    pub portfolio: Option<PortfolioId>,
+    /// What the analysis was run with, compared as JSON values: the order of keys does not matter,
+    /// 1 and 1.0 are equal.
+    pub parameters: Option<Document>,
+}
+
+impl AnalysisKey {
+    /// The key of public results without parameters.
+    pub fn new(ticker: &Ticker, analysis_type: AnalysisType) -> Self {
+        AnalysisKey { ticker: ticker.clone(), analysis_type, portfolio: None, parameters: None }
+    }
+
+    /// Of a portfolio's private results.
+    pub fn portfolio(self, portfolio: PortfolioId) -> Self {
+        AnalysisKey { portfolio: Some(portfolio), ..self }
+    }
+
+    /// Of results with these parameters.
+    ///
+    /// # Errors
+    /// Those of [`Document::encode`].
+    pub fn parameters(self, parameters: impl Serialize) -> Result<Self> {
+        Ok(AnalysisKey { parameters: Some(Document::encode(&parameters)?), ..self })
+    }
+}
+
+/// Whose results a list takes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum AnalysisScope {
+    /// Public ones only.
+    #[default]
+    Public,
+    /// The private ones of one portfolio.
+    Portfolio(PortfolioId),
+    /// All, the private ones of every portfolio included.
+    All,
+}
+
+/// Which results a list, a count or a summary takes in; the default is all public ones.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct AnalysisFilter {
+    /// Whose results.
+    pub scope: AnalysisScope,
+    /// Of these tickers; none of them matches nothing.
+    pub tickers: Option<Vec<Ticker>>,
+    /// Of these types; none of them matches nothing.
+    pub analysis_types: Option<Vec<AnalysisType>>,
+    /// Of exactly this strategy.
+    pub strategy: Option<String>,
+    /// With exactly this verdict.
+    pub recommendation: Option<String>,
+    /// Only fresh ones, or only expired ones, by the database's clock.
+    pub is_fresh: Option<bool>,
+    /// Computed at this time or later.
+    pub calculated_from: Option<DateTime<Utc>>,
+    /// Computed before this time.
+    pub calculated_before: Option<DateTime<Utc>>,
+    /// Whose complete result contains this document (JSONB's `@>`).
+    pub metadata_contains: Option<Document>,
+}
+
+/// Which results are meant to be invalidated: those that match every part that is given. At least
+/// one part must be.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AnalysisSelector {
+    /// Of this ticker, public and private.
+    pub ticker: Option<Ticker>,
+    /// Of this type.
+    pub analysis_type: Option<AnalysisType>,
+    /// Private to this portfolio.
+    pub portfolio: Option<PortfolioId>,
+    /// Computed so long ago or longer, by the database's clock.
+    pub older_than: Option<Duration>,
+}
+
+/// The results of one type, summed up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisSummary {
+    /// The type.
+    pub analysis_type: AnalysisType,
+    /// How many results there are.
+    pub count: u64,
+    /// How many of them are fresh, by the database's clock.
+    pub fresh: u64,
+    /// Mean of the scores that are known; `None`: none is.
+    pub average_score: Option<BigDecimal>,
+    /// Mean of the confidences that are known.
+    pub average_confidence: Option<BigDecimal>,
+    /// Mean of the data qualities that are known.
+    pub average_quality: Option<BigDecimal>,
+    /// When the oldest result was computed.
+    pub first_calculated_at: DateTime<Utc>,
+    /// When the newest result was computed.
+    pub last_calculated_at: DateTime<Utc>,
+}

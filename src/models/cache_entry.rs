@@ -1,0 +1,153 @@
+//! Cached market data.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::{AsChangeset, Queryable, QueryableByName, Selectable};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{CacheKey, patch};
+use crate::error::Result;
+use crate::schema::market_data_cache;
+use crate::types::{CacheEntryId, DataType, Document, Ticker, UnitInterval, text, ttl};
+
+/// A cached document, as stored.
+#[derive(
+    Debug, Clone, PartialEq, Queryable, QueryableByName, Selectable, Serialize, Deserialize,
+)]
+#[diesel(table_name = market_data_cache, check_for_backend(Pg))]
+pub struct CacheEntry {
+    /// The entry's id; it stays when the entry is put again.
+    pub id: CacheEntryId,
+    /// What the document is about.
+    pub ticker: Ticker,
+    /// What the document is.
+    pub data_type: DataType,
+    /// The document, not yet decoded.
+    pub data: Document,
+    /// Name of the provider.
+    pub data_source: Option<String>,
+    /// Quality of the document, 0 to 1.
+    pub data_quality_score: Option<UnitInterval>,
+    /// When the document was stored, by the database's clock.
+    pub cached_at: DateTime<Utc>,
+    /// From when it is stale, by the database's clock.
+    pub expires_at: DateTime<Utc>,
+    /// Parameters of the request.
+    pub parameters: Option<Document>,
+}
+
+impl CacheEntry {
+    /// The document as a `T`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): it does not have the shape of `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
+        self.data.decode_column("market_data_cache", "data")
+    }
+
+    /// The key under which the document is looked up.
+    pub fn key(&self) -> CacheKey {
+        CacheKey {
+            ticker: self.ticker.clone(),
+            data_type: self.data_type.clone(),
+            parameters: self.parameters.clone(),
+        }
+    }
+}
+
+/// How a document is to be kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PutOptions {
+    /// How long it is live, from now on by the database's clock. Zero is refused; more than 100
+    /// years count as 100 years.
+    pub ttl: Duration,
+    /// Name of the provider, at most 50 characters.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// Quality of the document.
+    #[serde(default)]
+    pub quality: Option<UnitInterval>,
+}
+
+impl PutOptions {
+    /// Live for so long.
+    pub fn ttl(ttl: Duration) -> Self {
+        PutOptions { ttl, source: None, quality: None }
+    }
+
+    /// From this provider.
+    pub fn source(self, source: impl Into<String>) -> Self {
+        PutOptions { source: Some(source.into()), ..self }
+    }
+
+    /// Of this quality.
+    pub fn quality(self, quality: UnitInterval) -> Self {
+        PutOptions { quality: Some(quality), ..self }
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        ttl::check(self.ttl)?;
+        check_source(self.source.as_deref())
+    }
+}
+
+/// A document to be cached.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewCacheEntry {
+    /// The id it will have, unless it replaces the entry of its key; made by
+    /// [`NewCacheEntry::new`].
+    #[serde(default = "CacheEntryId::generate")]
+    pub id: CacheEntryId,
+    /// What it is looked up by.
+    pub key: CacheKey,
+    /// The document.
+    pub data: Document,
+    /// How it is kept.
+    pub options: PutOptions,
+}
+
+impl NewCacheEntry {
+    /// A document under a key.
+    pub fn new(key: CacheKey, data: Document, options: PutOptions) -> Self {
+        NewCacheEntry { id: CacheEntryId::generate(), key, data, options }
+    }
+
+    /// The bytes of its documents, about what it weighs in a statement.
+    pub(crate) fn weight(&self) -> usize {
+        self.data.as_str().len() + self.key.parameters.as_ref().map_or(0, |p| p.as_str().len())
+    }
+}
+
+/// A change of an entry. Its key stays, and so does `cached_at`; to store a new document with a new
+/// lifetime, put it.
+#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
+#[diesel(table_name = market_data_cache)]
+#[serde(default)]
+pub struct CacheEntryPatch {
+    /// Another document.
+    pub data: Option<Document>,
+    /// Another provider, or none.
+    #[serde(deserialize_with = "patch::nullable")]
+    pub data_source: Option<Option<String>>,
+    /// Another quality, or none.
+    #[serde(deserialize_with = "patch::nullable")]
+    pub data_quality_score: Option<Option<UnitInterval>>,
+    /// From when it is stale; later than `cached_at`.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl CacheEntryPatch {
+    pub(crate) fn validate(&self) -> Result<()> {
+        check_source(self.data_source.as_ref().and_then(Option::as_deref))
+    }
+}
+
+/// Most characters of a provider's name.
+const SOURCE_LENGTH: usize = 50;
+
+fn check_source(source: Option<&str>) -> Result<()> {
+    text::check_optional("data_source", source, SOURCE_LENGTH)
+}

@@ -1,0 +1,131 @@
+//! How cached documents are looked up, selected and counted.
+
+use chrono::{DateTime, Utc};
+use diesel::pg::Pg;
+use diesel::prelude::{Queryable, QueryableByName, Selectable};
+use diesel::sql_types::BigInt;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::schema::market_data_cache;
+use crate::types::{CacheEntryId, Count, DataType, Document, Ticker};
+
+/// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
+/// keys; parameters that are equal as JSON values (whatever the order of their keys, and 1 equals
+/// 1.0) are the same key.
+///
+/// ```
+/// use buffetbot_db::{CacheKey, DataType, Ticker};
+/// let aapl: Ticker = "AAPL".parse()?;
+/// let key = CacheKey::new(&aapl, DataType::FUNDAMENTALS)
+///     .params(serde_json::json!({"period": "1y"}))?;
+/// # Ok::<(), buffetbot_db::Error>(())
+/// ```
+#[derive(
+    Debug, Clone, PartialEq, Queryable, QueryableByName, Selectable, Serialize, Deserialize,
+)]
+#[diesel(table_name = market_data_cache, check_for_backend(Pg))]
+pub struct CacheKey {
+    /// What the document is about.
+    pub ticker: Ticker,
+    /// What the document is.
+    pub data_type: DataType,
+    /// Parameters of the request.
+    pub parameters: Option<Document>,
+}
+
+impl CacheKey {
+    /// The key without parameters.
+    pub fn new(ticker: &Ticker, data_type: DataType) -> Self {
+        CacheKey { ticker: ticker.clone(), data_type, parameters: None }
+    }
+
+    /// With parameters of any type that serializes.
+    ///
+    /// # Errors
+    /// Those of [`Document::encode`].
+    pub fn params(self, parameters: impl Serialize) -> Result<Self> {
+        Ok(CacheKey { parameters: Some(Document::encode(&parameters)?), ..self })
+    }
+}
+
+/// Which entries a list or a count takes in; the default is all.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CacheFilter {
+    /// About these tickers; none of them matches nothing.
+    pub tickers: Option<Vec<Ticker>>,
+    /// Of these types; none of them matches nothing.
+    pub data_types: Option<Vec<DataType>>,
+    /// Of exactly this provider.
+    pub data_source: Option<String>,
+    /// Only live ones, or only expired ones, by the database's clock.
+    pub is_live: Option<bool>,
+}
+
+/// An entry that is due to be fetched again, without its document.
+#[derive(
+    Debug, Clone, PartialEq, Queryable, QueryableByName, Selectable, Serialize, Deserialize,
+)]
+#[diesel(table_name = market_data_cache, check_for_backend(Pg))]
+pub struct StaleEntry {
+    /// The entry's id.
+    pub id: CacheEntryId,
+    /// What it is looked up by.
+    #[diesel(embed)]
+    pub key: CacheKey,
+    /// When its document was stored.
+    pub cached_at: DateTime<Utc>,
+    /// From when it is stale.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// How much is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, QueryableByName, Serialize, Deserialize)]
+#[diesel(check_for_backend(Pg))]
+pub struct CacheSize {
+    /// Entries, live and expired.
+    #[diesel(sql_type = BigInt, deserialize_as = Count)]
+    pub entries: u64,
+    /// Those of them that are live.
+    #[diesel(sql_type = BigInt, deserialize_as = Count)]
+    pub live: u64,
+    /// Bytes of their documents as stored, compressed.
+    #[diesel(sql_type = BigInt, deserialize_as = Count)]
+    pub bytes: u64,
+}
+
+impl CacheSize {
+    /// Entries that have expired and are not swept yet.
+    pub fn expired(&self) -> u64 {
+        self.entries - self.live
+    }
+}
+
+/// How much is stored of one type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeSize {
+    /// The type.
+    pub data_type: DataType,
+    /// How much.
+    pub size: CacheSize,
+}
+
+/// How much is stored about one ticker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickerSize {
+    /// The ticker.
+    pub ticker: Ticker,
+    /// How much.
+    pub size: CacheSize,
+}
+
+/// What the cache holds at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CacheStatistics {
+    /// All of it.
+    pub total: CacheSize,
+    /// Each type, by name.
+    pub by_type: Vec<TypeSize>,
+    /// The tickers that take the most bytes, largest first.
+    pub top_tickers: Vec<TickerSize>,
+}

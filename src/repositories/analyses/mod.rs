@@ -1,0 +1,401 @@
+//! Results of analyses.
+
+mod statements;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use diesel::dsl::{avg, count, count_star, exists, max, min, now};
+use diesel::prelude::{
+    AggregateExpressionMethods, BoolExpressionMethods, ExpressionMethods, IntoSql,
+    NullableExpressionMethods, PgExpressionMethods, PgJsonbExpressionMethods, QueryDsl,
+    SelectableHelper,
+};
+use diesel::sql_types::{
+    Array, BigInt, Interval, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
+
+use self::statements::{
+    INVALIDATE, LATEST_FRESH_MANY, Numbered, SWEEP_EXPIRED, SummaryRow, summed,
+};
+use super::keyset::newest_first;
+use crate::connection::Session;
+use crate::error::{Error, Result};
+use crate::models::{
+    Aged, AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisResult, AnalysisScope,
+    AnalysisSelector, AnalysisSummary, NewAnalysis, Swept,
+};
+use crate::schema::analysis_results;
+use crate::types::{
+    AnalysisId, AnalysisType, Cursor, Document, Page, PageRequest, PortfolioId, Ticker, ttl,
+};
+
+/// Results of analyses: a history, and a cache of the latest ones until they expire. A result is
+/// public, about a ticker alone, or private to a portfolio; what asks for the one never finds the
+/// other. Expiry is decided by the database's clock.
+#[async_trait]
+pub trait AnalysisRepository: Send + Sync {
+    /// Stores a result beside those that its key already has.
+    ///
+    /// # Errors
+    /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
+    async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult>;
+
+    /// Stores all of these results, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>>;
+
+    /// Another word for [`create`](Self::create).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    async fn save(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
+        self.create(analysis).await
+    }
+
+    /// Another word for [`create_many`](Self::create_many).
+    ///
+    /// # Errors
+    /// As [`create_many`](Self::create_many).
+    async fn save_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
+        self.create_many(analyses).await
+    }
+
+    /// The result of this id, fresh or expired, public or private.
+    async fn find(&self, id: AnalysisId) -> Result<Option<AnalysisResult>>;
+
+    /// Results, newest first by `calculated_at`; public ones unless the filter says otherwise.
+    async fn list(
+        &self,
+        filter: &AnalysisFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>>;
+
+    /// How many results there are.
+    async fn count(&self, filter: &AnalysisFilter) -> Result<u64>;
+
+    /// Whether the result exists, fresh or expired.
+    async fn exists(&self, id: AnalysisId) -> Result<bool>;
+
+    /// Changes what the patch says and returns the result as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` of a field.
+    async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult>;
+
+    /// Deletes the result; whether there was one.
+    async fn delete(&self, id: AnalysisId) -> Result<bool>;
+
+    /// Of the key's results that are fresh, the one computed last.
+    async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>>;
+
+    /// As [`latest_fresh`](Self::latest_fresh), of the public results of several tickers with the
+    /// same type and parameters, in one statement and in the order of the tickers.
+    async fn latest_fresh_many(
+        &self,
+        tickers: &[Ticker],
+        analysis_type: AnalysisType,
+        parameters: Option<&Document>,
+    ) -> Result<Vec<Option<AnalysisResult>>>;
+
+    /// The key's result that was computed last, fresh or expired, with its age.
+    async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>>;
+
+    /// The public results of a ticker, of one type or all, whatever their parameters and expiry,
+    /// newest first.
+    async fn history_for_ticker(
+        &self,
+        ticker: &Ticker,
+        analysis_type: Option<AnalysisType>,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>>;
+
+    /// The private results of a portfolio, of one ticker or all, whatever their parameters and
+    /// expiry, newest first.
+    async fn history_for_portfolio(
+        &self,
+        portfolio: PortfolioId,
+        ticker: Option<&Ticker>,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>>;
+
+    /// The results of each type summed up, types in the order of their names; a type without
+    /// results is left out.
+    async fn summary(&self, filter: &AnalysisFilter) -> Result<Vec<AnalysisSummary>>;
+
+    /// Lets all fresh results that the selector means expire now; they stay in the history. Returns
+    /// how many there were.
+    ///
+    /// # Errors
+    /// `Invalid` of `selector` where it has no part: it would mean every result.
+    async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64>;
+
+    /// Deletes up to `limit` results that expired `keep` ago or earlier, longest expired first.
+    /// Sweepers at work at once share the results and do not wait for each other.
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
+}
+
+/// [`AnalysisRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgAnalyses {
+    session: Session,
+}
+
+impl PgAnalyses {
+    pub(crate) fn new(session: Session) -> Self {
+        PgAnalyses { session }
+    }
+}
+
+/// Holds for rows that have not expired.
+macro_rules! is_fresh {
+    () => {
+        analysis_results::expires_at.is_null().or(analysis_results::expires_at.gt(now))
+    };
+}
+
+/// Restricts a boxed query to the rows of a filter.
+macro_rules! filtered {
+    ($query:expr, $filter:expr) => {{
+        let mut query = $query;
+        query = match $filter.scope {
+            AnalysisScope::Public => query.filter(analysis_results::portfolio_id.is_null()),
+            AnalysisScope::Portfolio(id) => query.filter(analysis_results::portfolio_id.eq(id)),
+            AnalysisScope::All => query,
+        };
+        if let Some(tickers) = &$filter.tickers {
+            query = query.filter(analysis_results::ticker.eq_any(tickers));
+        }
+        if let Some(types) = &$filter.analysis_types {
+            query = query.filter(analysis_results::analysis_type.eq_any(types));
+        }
+        if let Some(strategy) = &$filter.strategy {
+            query = query.filter(analysis_results::strategy.eq(strategy));
+        }
+        if let Some(recommendation) = &$filter.recommendation {
+            query = query.filter(analysis_results::recommendation.eq(recommendation));
+        }
+        if let Some(from) = $filter.calculated_from {
+            query = query.filter(analysis_results::calculated_at.ge(from));
+        }
+        if let Some(before) = $filter.calculated_before {
+            query = query.filter(analysis_results::calculated_at.lt(before));
+        }
+        if let Some(part) = &$filter.metadata_contains {
+            query = query.filter(analysis_results::metadata.contains(part));
+        }
+        match $filter.is_fresh {
+            Some(true) => query.filter(is_fresh!()),
+            Some(false) => query.filter(analysis_results::expires_at.le(now)),
+            None => query,
+        }
+    }};
+}
+
+/// The rows of a key, the one computed last first, as a boxed query. Public and private rows have an
+/// index each.
+macro_rules! of_key {
+    ($key:expr) => {{
+        let query = analysis_results::table
+            .filter(analysis_results::ticker.eq(&$key.ticker))
+            .filter(analysis_results::analysis_type.eq($key.analysis_type))
+            .filter(analysis_results::parameters.is_not_distinct_from($key.parameters.as_ref()))
+            .order((analysis_results::calculated_at.desc(), analysis_results::id.desc()))
+            .into_boxed();
+        match $key.portfolio {
+            Some(portfolio) => query.filter(analysis_results::portfolio_id.eq(portfolio)),
+            None => query.filter(analysis_results::portfolio_id.is_null()),
+        }
+    }};
+}
+
+/// One page of a boxed query, newest first.
+macro_rules! page_of {
+    ($self:ident, $query:expr, $page:expr) => {{
+        let at = analysis_results::calculated_at;
+        let query = newest_first!($query, $page, at, analysis_results::id);
+        let rows = $self.session.fetch_all(query.select(AnalysisResult::as_select())).await?;
+        Ok(Page::new(rows, $page, |a: &AnalysisResult| Cursor::new(a.calculated_at, a.id)))
+    }};
+}
+
+#[async_trait]
+impl AnalysisRepository for PgAnalyses {
+    #[tracing::instrument(level = "debug", name = "analyses.create", skip_all, err)]
+    async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
+        analysis.validate()?;
+        write::create(&self.session, analysis).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all, err)]
+    async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
+        for (index, analysis) in analyses.iter().enumerate() {
+            analysis.validate().map_err(|e| e.at(index))?;
+        }
+        write::create_many(&self.session, analyses).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.find", skip_all, err)]
+    async fn find(&self, id: AnalysisId) -> Result<Option<AnalysisResult>> {
+        let query = analysis_results::table.find(id).select(AnalysisResult::as_select());
+        self.session.fetch_optional(query).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.list", skip_all, err)]
+    async fn list(
+        &self,
+        filter: &AnalysisFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>> {
+        page_of!(self, filtered!(analysis_results::table.into_boxed(), filter), page)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.count", skip_all, err)]
+    async fn count(&self, filter: &AnalysisFilter) -> Result<u64> {
+        let query = filtered!(analysis_results::table.into_boxed(), filter).count();
+        let count: i64 = self.session.fetch_one(query).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.exists", skip_all, err)]
+    async fn exists(&self, id: AnalysisId) -> Result<bool> {
+        self.session.fetch_one(diesel::select(exists(analysis_results::table.find(id)))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.update", skip_all, err)]
+    async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
+        patch.validate()?;
+        let not_found = || Error::not_found("analysis result", id);
+        if *patch == AnalysisPatch::default() {
+            return self.find(id).await?.ok_or_else(not_found);
+        }
+        let update = diesel::update(analysis_results::table.find(id)).set(patch);
+        let update = update.returning(AnalysisResult::as_returning());
+        self.session.fetch_optional(update).await?.ok_or_else(not_found)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all, err)]
+    async fn delete(&self, id: AnalysisId) -> Result<bool> {
+        Ok(self.session.execute(diesel::delete(analysis_results::table.find(id))).await? > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all, err)]
+    async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>> {
+        let query = of_key!(key).filter(is_fresh!()).limit(1);
+        self.session.fetch_optional(query.select(AnalysisResult::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh_many", skip_all, err)]
+    async fn latest_fresh_many(
+        &self,
+        tickers: &[Ticker],
+        analysis_type: AnalysisType,
+        parameters: Option<&Document>,
+    ) -> Result<Vec<Option<AnalysisResult>>> {
+        if tickers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = diesel::sql_query(LATEST_FRESH_MANY)
+            .bind::<Array<Text>, _>(tickers)
+            .bind::<Text, _>(analysis_type)
+            .bind::<Nullable<Jsonb>, _>(parameters);
+        let rows: Vec<Numbered> = self.session.fetch_all(statement).await?;
+        let mut found = vec![None; tickers.len()];
+        for row in rows {
+            // WITH ORDINALITY counts from 1.
+            if let Some(slot) = usize::try_from(row.place - 1).ok().and_then(|i| found.get_mut(i)) {
+                *slot = Some(row.analysis);
+            }
+        }
+        Ok(found)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all, err)]
+    async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
+        let columns = (AnalysisResult::as_select(), now.into_sql::<Timestamptz>());
+        let found: Option<(AnalysisResult, DateTime<Utc>)> =
+            self.session.fetch_optional(of_key!(key).limit(1).select(columns)).await?;
+        Ok(found.map(|(analysis, seen_at)| {
+            let (made, expires) = (analysis.calculated_at, analysis.expires_at);
+            Aged::new(analysis, made, expires, seen_at)
+        }))
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.history_for_ticker", skip_all, err)]
+    async fn history_for_ticker(
+        &self,
+        ticker: &Ticker,
+        analysis_type: Option<AnalysisType>,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>> {
+        let mut query = analysis_results::table
+            .filter(analysis_results::portfolio_id.is_null())
+            .filter(analysis_results::ticker.eq(ticker))
+            .into_boxed();
+        if let Some(analysis_type) = analysis_type {
+            query = query.filter(analysis_results::analysis_type.eq(analysis_type));
+        }
+        page_of!(self, query, page)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.history_for_portfolio", skip_all, err)]
+    async fn history_for_portfolio(
+        &self,
+        portfolio: PortfolioId,
+        ticker: Option<&Ticker>,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>> {
+        let mut query = analysis_results::table
+            .filter(analysis_results::portfolio_id.eq(portfolio))
+            .into_boxed();
+        if let Some(ticker) = ticker {
+            query = query.filter(analysis_results::ticker.eq(ticker));
+        }
+        page_of!(self, query, page)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.summary", skip_all, err)]
+    async fn summary(&self, filter: &AnalysisFilter) -> Result<Vec<AnalysisSummary>> {
+        let by_type = analysis_results::table
+            .group_by(analysis_results::analysis_type)
+            .select((
+                analysis_results::analysis_type,
+                count_star(),
+                count(analysis_results::id).aggregate_filter(is_fresh!().assume_not_null()),
+                avg(analysis_results::score),
+                avg(analysis_results::confidence_level),
+                avg(analysis_results::data_quality_score),
+                min(analysis_results::calculated_at).assume_not_null(),
+                max(analysis_results::calculated_at).assume_not_null(),
+            ))
+            .order(analysis_results::analysis_type)
+            .into_boxed();
+        let rows: Vec<SummaryRow> = self.session.fetch_all(filtered!(by_type, filter)).await?;
+        Ok(rows.into_iter().map(summed).collect())
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all, err)]
+    async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64> {
+        if *selector == AnalysisSelector::default() {
+            return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
+        }
+        let statement = diesel::sql_query(INVALIDATE)
+            .bind::<Nullable<Text>, _>(selector.ticker.as_ref())
+            .bind::<Nullable<Text>, _>(selector.analysis_type)
+            .bind::<Nullable<SqlUuid>, _>(selector.portfolio)
+            .bind::<Nullable<Interval>, _>(selector.older_than.map(ttl::interval));
+        self.session.execute(statement).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+        let statement = diesel::sql_query(SWEEP_EXPIRED)
+            .bind::<Interval, _>(ttl::interval(keep))
+            .bind::<BigInt, _>(i64::from(limit));
+        Ok(Swept::new(self.session.execute(statement).await?, limit))
+    }
+}

@@ -1,0 +1,73 @@
+//! Statements that Diesel's query builder has no words for, and the rows that they return.
+
+use bigdecimal::BigDecimal;
+use chrono::{DateTime, Utc};
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::BigInt;
+
+use crate::models::{AnalysisResult, AnalysisSummary};
+use crate::types::AnalysisType;
+
+pub(super) const LATEST_FRESH_MANY: &str = "
+    SELECT wanted.place, latest.*
+    FROM unnest($1::TEXT[]) WITH ORDINALITY AS wanted (ticker, place)
+    CROSS JOIN LATERAL (
+        SELECT a.* FROM analysis_results a
+        WHERE a.ticker = wanted.ticker AND a.analysis_type = $2 AND a.portfolio_id IS NULL
+            AND a.parameters IS NOT DISTINCT FROM $3
+            AND (a.expires_at IS NULL OR a.expires_at > now())
+        ORDER BY a.calculated_at DESC, a.id DESC LIMIT 1
+    ) AS latest";
+
+#[derive(QueryableByName)]
+pub(super) struct Numbered {
+    #[diesel(sql_type = BigInt)]
+    pub(super) place: i64,
+    #[diesel(embed)]
+    pub(super) analysis: AnalysisResult,
+}
+
+/// Rows are locked in the order of their ids, so that two invalidations wait for each other instead
+/// of deadlocking.
+pub(super) const INVALIDATE: &str = "
+    WITH doomed AS MATERIALIZED (
+        SELECT id FROM analysis_results
+        WHERE ($1::TEXT IS NULL OR ticker = $1) AND ($2::TEXT IS NULL OR analysis_type = $2)
+            AND ($3::UUID IS NULL OR portfolio_id = $3)
+            AND ($4::INTERVAL IS NULL OR calculated_at <= now() - $4::INTERVAL)
+            AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY id FOR NO KEY UPDATE
+    )
+    UPDATE analysis_results a SET expires_at = now() FROM doomed WHERE a.id = doomed.id";
+
+pub(super) const SWEEP_EXPIRED: &str = "
+    WITH doomed AS MATERIALIZED (
+        SELECT id FROM analysis_results WHERE expires_at <= now() - $1::INTERVAL
+        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM analysis_results a USING doomed WHERE a.id = doomed.id";
+
+pub(super) type SummaryRow = (
+    AnalysisType,
+    i64,
+    i64,
+    Option<BigDecimal>,
+    Option<BigDecimal>,
+    Option<BigDecimal>,
+    DateTime<Utc>,
+    DateTime<Utc>,
+);
+
+pub(super) fn summed(row: SummaryRow) -> AnalysisSummary {
+    let (analysis_type, count, fresh, score, confidence, quality, first, last) = row;
+    AnalysisSummary {
+        analysis_type,
+        count: count.unsigned_abs(),
+        fresh: fresh.unsigned_abs(),
+        average_score: score,
+        average_confidence: confidence,
+        average_quality: quality,
+        first_calculated_at: first,
+        last_calculated_at: last,
+    }
+}

@@ -1,0 +1,374 @@
+//! The cache of market data.
+
+mod statements;
+mod statistics;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, now};
+use diesel::prelude::{
+    ExpressionMethods, IntoSql, PgExpressionMethods, QueryDsl, SelectableHelper,
+};
+use diesel::sql_types::{Array, BigInt, Interval, Jsonb, Nullable, Text, Timestamptz};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::statements::{
+    GET_MANY, INVALIDATE, LIST_STALE, Numbered, REFRESH, Refreshed, SWEEP_EXPIRED,
+};
+use super::keyset::newest_first;
+use crate::connection::Session;
+use crate::error::{Error, Result};
+use crate::models::{
+    Aged, CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSize, CacheStatistics,
+    NewCacheEntry, PutOptions, StaleEntry, Swept,
+};
+use crate::schema::market_data_cache;
+use crate::types::{CacheEntryId, Cursor, DataType, Document, Page, PageRequest, Ticker, ttl};
+
+diesel::define_sql_function! {
+    /// The key of request parameters, as the column `parameters_key` holds it.
+    fn cache_parameters_key(parameters: Nullable<Jsonb>) -> Bytea;
+}
+
+/// Documents of market-data providers, kept until they expire. Expiry is decided by the database's
+/// clock; an expired entry stays readable by [`get_stale`](Self::get_stale) until it is swept.
+#[async_trait]
+pub trait MarketCacheRepository: Send + Sync {
+    /// Stores a document under a key that has none, not even an expired one.
+    ///
+    /// # Errors
+    /// `Conflict` when the key has an entry ([`put`](Self::put) would replace it), `Invalid` of a
+    /// field.
+    async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry>;
+
+    /// Stores all of these documents, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>>;
+
+    /// The entry of this id, live or expired.
+    async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>>;
+
+    /// Entries, newest first by `cached_at`.
+    async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>>;
+
+    /// How many entries there are.
+    async fn count(&self, filter: &CacheFilter) -> Result<u64>;
+
+    /// Whether the entry exists, live or expired.
+    async fn exists(&self, id: CacheEntryId) -> Result<bool>;
+
+    /// Changes what the patch says and returns the entry as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` of a field, also where `expires_at` is not later than `cached_at`.
+    async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry>;
+
+    /// Deletes the entry; whether there was one.
+    async fn delete(&self, id: CacheEntryId) -> Result<bool>;
+
+    /// The live entry of this key; `None` where there is none or it has expired.
+    async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>>;
+
+    /// As [`get`](Self::get), of any number of keys in one round trip, in the order of the keys.
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<CacheEntry>>>;
+
+    /// The entry of this key, live or expired, with its age.
+    async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>>;
+
+    /// Stores a document under a key, in place of the one that it has. Any number of writers may
+    /// put one key at once: all succeed, and the last one's document stays. The returned entry
+    /// holds the document as given; PostgreSQL may spell it differently (order of keys, white
+    /// space, digits).
+    ///
+    /// # Errors
+    /// `Invalid`, also of `ttl` where it is zero.
+    async fn put(
+        &self,
+        key: &CacheKey,
+        data: &Document,
+        options: &PutOptions,
+    ) -> Result<CacheEntry>;
+
+    /// As [`put`](Self::put), of all these entries or none, in one round trip per chunk (of 500
+    /// entries or 8 MB). Of several entries of one key the last one in the order given wins. Returns
+    /// how many were written.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), within `Item`, which gives the index.
+    async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64>;
+
+    /// Lets the key's entry, live or expired, be live for `ttl` from now on; never shortens its
+    /// life. Returns when it expires then.
+    ///
+    /// # Errors
+    /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero.
+    async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>>;
+
+    /// Lets all live entries of a ticker, or those of one type, expire now; stale reads still find
+    /// them. Works on what the same transaction has put. Returns how many there were.
+    async fn invalidate(&self, ticker: &Ticker, data_type: Option<&DataType>) -> Result<u64>;
+
+    /// Deletes the key's entry; whether there was one.
+    async fn delete_key(&self, key: &CacheKey) -> Result<bool>;
+
+    /// Deletes up to `limit` entries that expired `keep` ago or earlier, longest expired first.
+    /// Sweepers at work at once share the entries and do not wait for each other.
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
+
+    /// Up to `limit` entries that have expired or will within `within`, soonest expiry first:
+    /// what is to be fetched again.
+    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Vec<StaleEntry>>;
+
+    /// What the cache holds: totals, each type, and the `top` tickers that take the most bytes.
+    /// Exact at any size, so it reads the whole table.
+    async fn statistics(&self, top: u32) -> Result<CacheStatistics>;
+
+    /// How much is stored about one ticker.
+    async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize>;
+}
+
+/// [`MarketCacheRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgMarketCache {
+    session: Session,
+}
+
+impl PgMarketCache {
+    pub(crate) fn new(session: Session) -> Self {
+        PgMarketCache { session }
+    }
+
+    /// The live document of this key as a `T`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the document does not have the shape of `T`.
+    pub async fn get_as<T: DeserializeOwned>(&self, key: &CacheKey) -> Result<Option<T>> {
+        self.get(key).await?.map(|entry| entry.decode()).transpose()
+    }
+
+    /// Stores a value of any type that serializes; see [`put`](MarketCacheRepository::put).
+    ///
+    /// # Errors
+    /// Those of [`Document::encode`] and of [`put`](MarketCacheRepository::put).
+    pub async fn put_as<T: Serialize + Sync + ?Sized>(
+        &self,
+        key: &CacheKey,
+        value: &T,
+        options: &PutOptions,
+    ) -> Result<CacheEntry> {
+        self.put(key, &Document::encode(value)?, options).await
+    }
+}
+
+/// The row of a key. The unique index finds it by the hash of the parameters; comparing the
+/// parameters, too, makes a hash collision a miss and never a wrong document.
+macro_rules! entry_of {
+    ($key:expr) => {
+        market_data_cache::table
+            .filter(market_data_cache::ticker.eq(&$key.ticker))
+            .filter(market_data_cache::data_type.eq(&$key.data_type))
+            .filter(
+                market_data_cache::parameters_key
+                    .eq(cache_parameters_key($key.parameters.as_ref())),
+            )
+            .filter(market_data_cache::parameters.is_not_distinct_from($key.parameters.as_ref()))
+    };
+}
+
+/// The rows of a filter, as a boxed query.
+macro_rules! filtered {
+    ($filter:expr) => {{
+        let mut query = market_data_cache::table.into_boxed();
+        if let Some(tickers) = &$filter.tickers {
+            query = query.filter(market_data_cache::ticker.eq_any(tickers));
+        }
+        if let Some(data_types) = &$filter.data_types {
+            query = query.filter(market_data_cache::data_type.eq_any(data_types));
+        }
+        if let Some(source) = &$filter.data_source {
+            query = query.filter(market_data_cache::data_source.eq(source));
+        }
+        match $filter.is_live {
+            Some(true) => query.filter(market_data_cache::expires_at.gt(now)),
+            Some(false) => query.filter(market_data_cache::expires_at.le(now)),
+            None => query,
+        }
+    }};
+}
+
+#[async_trait]
+impl MarketCacheRepository for PgMarketCache {
+    #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all, err)]
+    async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
+        entry.options.validate()?;
+        write::create(&self.session, entry).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all, err)]
+    async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>> {
+        write::validate(entries)?;
+        write::create_many(&self.session, entries).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.find", skip_all, err)]
+    async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>> {
+        let query = market_data_cache::table.find(id).select(CacheEntry::as_select());
+        self.session.fetch_optional(query).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all, err)]
+    async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
+        let query = newest_first!(
+            filtered!(filter),
+            page,
+            market_data_cache::cached_at,
+            market_data_cache::id
+        );
+        let rows = self.session.fetch_all(query.select(CacheEntry::as_select())).await?;
+        Ok(Page::new(rows, page, |entry: &CacheEntry| Cursor::new(entry.cached_at, entry.id)))
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all, err)]
+    async fn count(&self, filter: &CacheFilter) -> Result<u64> {
+        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.exists", skip_all, err)]
+    async fn exists(&self, id: CacheEntryId) -> Result<bool> {
+        self.session.fetch_one(diesel::select(exists(market_data_cache::table.find(id)))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all, err)]
+    async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
+        patch.validate()?;
+        let not_found = || Error::not_found("cache entry", id);
+        if *patch == CacheEntryPatch::default() {
+            return self.find(id).await?.ok_or_else(not_found);
+        }
+        let update = diesel::update(market_data_cache::table.find(id)).set(patch);
+        let update = update.returning(CacheEntry::as_returning());
+        self.session.fetch_optional(update).await?.ok_or_else(not_found)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all, err)]
+    async fn delete(&self, id: CacheEntryId) -> Result<bool> {
+        Ok(self.session.execute(diesel::delete(market_data_cache::table.find(id))).await? > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all, err)]
+    async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>> {
+        let query = entry_of!(key).filter(market_data_cache::expires_at.gt(now));
+        self.session.fetch_optional(query.select(CacheEntry::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all, err)]
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<CacheEntry>>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = diesel::sql_query(GET_MANY)
+            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Jsonb>>, _>(
+                keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
+            );
+        let rows: Vec<Numbered> = self.session.fetch_all(statement).await?;
+        let mut found = vec![None; keys.len()];
+        for row in rows {
+            // WITH ORDINALITY counts from 1.
+            if let Some(slot) = usize::try_from(row.n - 1).ok().and_then(|i| found.get_mut(i)) {
+                *slot = Some(row.entry);
+            }
+        }
+        Ok(found)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all, err)]
+    async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>> {
+        let columns = (CacheEntry::as_select(), now.into_sql::<Timestamptz>());
+        let found: Option<(CacheEntry, DateTime<Utc>)> =
+            self.session.fetch_optional(entry_of!(key).select(columns)).await?;
+        Ok(found.map(|(entry, seen_at)| {
+            let (cached_at, expires_at) = (entry.cached_at, entry.expires_at);
+            Aged::new(entry, cached_at, Some(expires_at), seen_at)
+        }))
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.put", skip_all, err)]
+    async fn put(
+        &self,
+        key: &CacheKey,
+        data: &Document,
+        options: &PutOptions,
+    ) -> Result<CacheEntry> {
+        options.validate()?;
+        write::put(&self.session, key, data, options).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all, err)]
+    async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
+        write::validate(entries)?;
+        write::put_many(&self.session, entries).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all, err)]
+    async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
+        ttl::check(ttl)?;
+        let statement = diesel::sql_query(REFRESH)
+            .bind::<Text, _>(&key.ticker)
+            .bind::<Text, _>(&key.data_type)
+            .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
+            .bind::<Interval, _>(ttl::interval(ttl));
+        let refreshed: Option<Refreshed> = self.session.fetch_optional(statement).await?;
+        let refreshed = refreshed.ok_or_else(|| {
+            Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
+        })?;
+        Ok(refreshed.expires_at)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all, err)]
+    async fn invalidate(&self, ticker: &Ticker, data_type: Option<&DataType>) -> Result<u64> {
+        let statement = diesel::sql_query(INVALIDATE)
+            .bind::<Text, _>(ticker)
+            .bind::<Nullable<Text>, _>(data_type);
+        self.session.execute(statement).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all, err)]
+    async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
+        Ok(self.session.execute(diesel::delete(entry_of!(key))).await? > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all, err)]
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+        let statement = diesel::sql_query(SWEEP_EXPIRED)
+            .bind::<Interval, _>(ttl::interval(keep))
+            .bind::<BigInt, _>(i64::from(limit));
+        Ok(Swept::new(self.session.execute(statement).await?, limit))
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all, err)]
+    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Vec<StaleEntry>> {
+        let statement = diesel::sql_query(LIST_STALE)
+            .bind::<Interval, _>(ttl::interval(within))
+            .bind::<BigInt, _>(i64::from(limit));
+        self.session.fetch_all(statement).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all, err)]
+    async fn statistics(&self, top: u32) -> Result<CacheStatistics> {
+        statistics::all(&self.session, top).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.size_of_ticker", skip_all, err)]
+    async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize> {
+        statistics::of_ticker(&self.session, ticker).await
+    }
+}

@@ -1,0 +1,62 @@
+//! Statements that Diesel's query builder has no words for, and the rows that they return.
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::{BigInt, Timestamptz};
+
+use crate::models::CacheEntry;
+
+pub(super) const GET_MANY: &str = "
+    SELECT wanted.n, c.id, c.ticker, c.data_type, c.data, c.data_source, c.data_quality_score,
+        c.cached_at, c.expires_at, c.parameters
+    FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) WITH ORDINALITY AS wanted (ticker, data_type, parameters, n)
+    JOIN market_data_cache c ON c.ticker = wanted.ticker AND c.data_type = wanted.data_type
+        AND c.parameters_key = cache_parameters_key(wanted.parameters)
+        AND c.parameters IS NOT DISTINCT FROM wanted.parameters
+    WHERE c.expires_at > now()";
+
+#[derive(QueryableByName)]
+pub(super) struct Numbered {
+    #[diesel(sql_type = BigInt)]
+    pub(super) n: i64,
+    #[diesel(embed)]
+    pub(super) entry: CacheEntry,
+}
+
+pub(super) const REFRESH: &str = "
+    UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4::INTERVAL)
+    WHERE ticker = $1 AND data_type = $2
+        AND parameters_key = cache_parameters_key($3::JSONB) AND parameters IS NOT DISTINCT FROM $3
+    RETURNING expires_at";
+
+#[derive(QueryableByName)]
+pub(super) struct Refreshed {
+    #[diesel(sql_type = Timestamptz)]
+    pub(super) expires_at: DateTime<Utc>,
+}
+
+/// `expires_at > cached_at` is a CHECK, and what the same transaction has put was cached at this very
+/// `now()`: it is dated back by the smallest step of the clock. The rows are locked in the order in
+/// which batches write them.
+pub(super) const INVALIDATE: &str = r#"
+    WITH doomed AS MATERIALIZED (
+        SELECT id FROM market_data_cache
+        WHERE ticker = $1 AND ($2::TEXT IS NULL OR data_type = $2) AND expires_at > now()
+        ORDER BY data_type COLLATE "C", parameters_key FOR NO KEY UPDATE
+    )
+    UPDATE market_data_cache c
+    SET expires_at = now(), cached_at = LEAST(cached_at, now() - INTERVAL '1 microsecond')
+    FROM doomed WHERE c.id = doomed.id AND c.ticker = $1"#;
+
+pub(super) const SWEEP_EXPIRED: &str = "
+    WITH doomed AS MATERIALIZED (
+        SELECT id, ticker FROM market_data_cache WHERE expires_at <= now() - $1::INTERVAL
+        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM market_data_cache c USING doomed
+    WHERE c.id = doomed.id AND c.ticker = doomed.ticker";
+
+pub(super) const LIST_STALE: &str = "
+    SELECT id, ticker, data_type, parameters, cached_at, expires_at
+    FROM market_data_cache WHERE expires_at <= now() + $1::INTERVAL
+    ORDER BY expires_at, id LIMIT $2";
