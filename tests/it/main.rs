@@ -4,6 +4,7 @@
 #[macro_use]
 mod support;
 
+mod analyses;
 mod cancellation;
 mod catalog;
 mod config;
@@ -11,6 +12,7 @@ mod connection;
 mod embedded;
 mod errors;
 mod faults;
+mod market_cache;
 mod migrations;
 mod pgbouncer;
 mod pool;
