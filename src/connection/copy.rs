@@ -116,21 +116,31 @@ impl PgConnection {
     /// Starts `COPY table (columns) FROM STDIN ...`, the statement given by the caller.
     ///
     /// # Errors
-    /// The server refused the statement; [`Error::Invalid`] outside of a transaction in
-    /// [`StatementMode::OneTrip`].
+    /// The server refused the statement, and if not for its syntax, the connection is discarded;
+    /// [`Error::Invalid`] outside of a transaction in [`StatementMode::OneTrip`].
     pub async fn copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
-        match self.wire().client.copy_in(sql).await {
+        let statement = match self.wire().client.prepare(sql).await {
+            Ok(statement) => statement,
+            Err(e) => return Err(guard.fail(e).into()),
+        };
+        match self.wire().client.copy_in(&statement).await {
             Ok(sink) => Ok(CopyIn { sink: Box::pin(sink), guard: Some(guard), _connection: self }),
-            Err(e) => Err(guard.fail(e).into()),
+            Err(e) => {
+                // The driver ends even a copy that never began, with a Sync that the server answers
+                // once more: each later statement would read the answer to the one before it.
+                self.discard();
+                Err(guard.fail(e).into())
+            }
         }
     }
 
     /// Starts `COPY ... TO STDOUT ...`, the statement given by the caller.
     ///
     /// # Errors
-    /// As [`copy_in`](Self::copy_in).
+    /// The server refused the statement; [`Error::Invalid`] outside of a transaction in
+    /// [`StatementMode::OneTrip`].
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;

@@ -55,6 +55,8 @@ pub struct PgConnection {
     pub(super) last_used: Instant,
     /// When the connection is too old to be handed out again.
     pub(super) retire_at: Option<Instant>,
+    /// While it lies in the pool.
+    pub(super) parked: Option<super::pool::Parked>,
     // Counts the pool's open connections; dropped with the connection.
     pub(super) open: Option<Arc<()>>,
 }
@@ -72,6 +74,7 @@ impl PgConnection {
             instrumentation: Mutex::new(Box::new(None::<Box<dyn Instrumentation>>)),
             last_used: Instant::now(),
             retire_at: None,
+            parked: None,
             open: None,
         })
     }

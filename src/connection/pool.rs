@@ -3,6 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -20,8 +21,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(150);
 /// A pool of connections; clones share it.
 ///
 /// Callers are served in the order of their asking, which bb8 alone does not promise; connections
-/// are reused last in, first out, so that the warm ones stay warm. Up to `pool_size` are kept;
-/// `pool_max_overflow` more are opened under load and closed when it is over.
+/// are reused last in, first out, so that the warm ones stay warm. Under load `pool_max_overflow` more
+/// than `pool_size` are opened; when it is over, `pool_size` stay open.
 #[derive(Clone)]
 pub struct Pool {
     inner: Arc<Inner>,
@@ -31,6 +32,7 @@ struct Inner {
     bb8: bb8::Pool<Shared>,
     manager: Arc<Manager>,
     queue: Arc<Semaphore>,
+    idle: Arc<AtomicUsize>,
     kept: usize,
     max: usize,
     timeout: Duration,
@@ -86,7 +88,8 @@ impl Pool {
             .build_unchecked(Shared(manager.clone()));
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
-        Ok(Pool { inner: Arc::new(Inner { bb8, manager, queue, kept, max, timeout }) })
+        let idle = Arc::default();
+        Ok(Pool { inner: Arc::new(Inner { bb8, manager, queue, idle, kept, max, timeout }) })
     }
 
     /// Waits for a connection, at most `pool_timeout`.
@@ -142,7 +145,10 @@ impl Pool {
         started: Instant,
     ) -> Result<Pooled> {
         match got {
-            Ok(connection) => Ok(Pooled { connection, _permit: permit, inner: self.inner.clone() }),
+            Ok(mut connection) => {
+                connection.parked = None;
+                Ok(Pooled { connection, _permit: permit, inner: self.inner.clone() })
+            }
             Err(bb8::RunError::User(e)) => Err(e),
             Err(bb8::RunError::TimedOut) => Err(self.gave_up(started)),
         }
@@ -256,12 +262,30 @@ impl DerefMut for Pooled {
 }
 
 impl Drop for Pooled {
-    /// Under load overflow connections are reused like all others; when the callers left would fit
-    /// into the kept ones, the surplus is closed.
+    /// Under load overflow connections are reused like all others; as many as are to be kept may idle.
     fn drop(&mut self) {
-        let state = self.inner.state();
-        if state.open > self.inner.kept && state.in_use <= self.inner.kept {
+        let (parked, idle) = Parked::new(&self.inner.idle);
+        if idle <= self.inner.kept {
+            self.connection.parked = Some(parked);
+        } else {
             self.connection.discard();
         }
+    }
+}
+
+/// Counts a connection as idle for as long as it exists.
+pub(super) struct Parked(Arc<AtomicUsize>);
+
+impl Parked {
+    /// And how many are idle with it.
+    fn new(count: &Arc<AtomicUsize>) -> (Self, usize) {
+        let others = count.fetch_add(1, Ordering::AcqRel);
+        (Parked(count.clone()), others + 1)
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -129,10 +129,10 @@ pub(super) async fn load<'a>(wire: Arc<Wire>, built: QueryResult<Built>) -> Quer
             wire.forget(&built.sql);
             match read_ahead(&wire, &built).await {
                 Ok(started) => Ok(Rows::new(started.guarded(guard))),
-                Err(again) => Err(guard.fail(first_cause(e, again))),
+                Err(again) => Err(failed(guard, first_cause(e, again)).await),
             }
         }
-        Err(e) => Err(guard.fail(e)),
+        Err(e) => Err(failed(guard, e).await),
     }
 }
 
@@ -173,6 +173,18 @@ async fn read_ahead(wire: &Wire, built: &Built) -> Result<Started, tokio_postgre
     Ok(Started::Many(PgRow(first), PgRow(second), rows))
 }
 
+/// The error of a statement. That it ran in an aborted transaction is told one turn of the task later:
+/// the statement that failed first was pipelined ahead of it, its error is here too, and of a
+/// `try_join!` of both the cause is to win, because it alone says whether to try again.
+async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::Error {
+    let follows = error.code().is_some_and(|c| c.code() == "25P02");
+    let error = guard.fail(error);
+    if follows {
+        tokio::task::yield_now().await;
+    }
+    error
+}
+
 /// Runs a statement without rows; returns how many it changed.
 pub(super) async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<u64> {
     let built = built?;
@@ -182,7 +194,7 @@ pub(super) async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> Query
             guard.finish(n);
             Ok(n)
         }
-        Err(e) => Err(guard.fail(e)),
+        Err(e) => Err(failed(guard, e).await),
     }
 }
 
@@ -194,6 +206,6 @@ pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
             guard.finish(0);
             Ok(())
         }
-        Err(e) => Err(guard.fail(e)),
+        Err(e) => Err(failed(guard, e).await),
     }
 }

@@ -216,7 +216,11 @@ impl UnitOfWork {
         self.batch(&format!("SAVEPOINT {name}")).await?;
         let result = work(self).await;
         let end = match &result {
-            Ok(_) => self.batch(&format!("RELEASE SAVEPOINT {name}")).await,
+            Ok(_) => match self.batch(&format!("RELEASE SAVEPOINT {name}")).await {
+                // An error that `work` swallowed had aborted the savepoint, not what was before it.
+                Err(e) => self.batch(&guard.undo).await.and(Err(e)),
+                released => released,
+            },
             Err(_) => self.batch(&guard.undo).await,
         };
         guard.open = false;

@@ -211,7 +211,27 @@ impl Shop {
     }
 
     async fn discard(&self, name: &str) -> Result<()> {
+        self.disconnect(name).await?;
         self.admin.batch(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
+    }
+
+    /// Ends the connections to a database. DROP DATABASE does so too, but looks only every 100 ms
+    /// whether they have gone.
+    async fn disconnect(&self, name: &str) -> Result<()> {
+        // Few, because the drop that follows deals with whoever does not go.
+        const LOOKS: u32 = 40;
+        for _ in 0..LOOKS {
+            let query = diesel::sql_query(
+                "SELECT count(pg_terminate_backend(pid)) > 0 AS got FROM pg_stat_activity WHERE datname = $1",
+            );
+            let connected: Option<Got> =
+                self.admin.fetch_optional(query.bind::<Text, _>(name)).await?;
+            if !connected.is_some_and(|connected| connected.got) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     async fn names(&self, prefix: &str) -> Result<Vec<String>> {

@@ -27,7 +27,7 @@ impl TcpServer {
     /// A server whose settings and `pg_hba.conf` the closure makes; it may put files into the
     /// directory that it is given.
     pub async fn start_with(options: impl FnOnce(&Path) -> ServerOptions) -> Self {
-        let bin = super::server().await.bin_dir().to_owned();
+        let bin = super::programs().await;
         let dir = private_dir();
         let password_file = dir.join("password");
         write_private(&password_file, PASSWORD);
