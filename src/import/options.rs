@@ -87,7 +87,8 @@ impl Columns {
         let is_there = |column: &Column| column.1.is_some();
         let parts = [&columns.expiration, &columns.option_type, &columns.strike];
         let named = has_ticker || is_there(&columns.ticker);
-        if !is_there(&columns.symbol) && !(named && parts.into_iter().all(is_there)) {
+        let described = is_there(&columns.symbol) || (named && parts.into_iter().all(is_there));
+        if !described {
             let needed = "needs contract_symbol, or underlying, expiration, type and strike";
             return Err(Error::invalid("header", needed));
         }

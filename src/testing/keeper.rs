@@ -190,18 +190,31 @@ impl Shop {
     }
 
     async fn make(&self, content: Content, name: String) -> Result<Made> {
-        let source = match content {
-            Content::Migrated => self.template().await?,
+        match content {
+            Content::Migrated => self.copy_template(&name).await?,
             // Unlike template1, never in use and never changed.
-            Content::Empty => "template0 ENCODING 'UTF8'".to_owned(),
-        };
-        self.create(&name, &source).await?;
+            Content::Empty => self.create(&name, "template0 ENCODING 'UTF8'").await?,
+        }
         Ok(Made {
             url: with_database(&self.url, &name),
             config: self.config.clone().database(&name),
             server: self.server.clone(),
             name,
         })
+    }
+
+    /// A program with other migrations may drop the template between its making and its use; it is
+    /// made again then.
+    async fn copy_template(&self, name: &str) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let template = self.template().await?;
+            let created = self.create(name, &template).await;
+            let gone = created.is_err() && self.names(&template).await?.is_empty();
+            if !gone || began.elapsed() > PATIENCE {
+                return created;
+            }
+        }
     }
 
     /// Copies files instead of logging each page: for small databases about half the time.
