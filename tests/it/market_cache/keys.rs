@@ -1,5 +1,6 @@
 //! Which parameters are the same key.
 
+use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{CacheKey, DataType, MarketCacheRepository};
 use serde_json::{Value, json};
 
@@ -102,6 +103,29 @@ async fn parameters_can_be_large(handle: &impl Handle) {
     assert_eq!(get(handle, &long).await, Some(json!(1)));
     assert_eq!(get(handle, &other).await, Some(json!(2)));
     assert!(long.parameters.expect("parameters").as_str().len() > 3_000);
+}
+
+/// With a hash that takes all parameters for one.
+#[tokio::test]
+async fn a_collision_is_a_miss_and_never_a_wrong_document() {
+    let db = TestDatabase::new().await.expect("a database");
+    db.sql(
+        r"CREATE OR REPLACE FUNCTION cache_parameters_key(parameters JSONB) RETURNS BYTEA
+          LANGUAGE SQL IMMUTABLE PARALLEL SAFE RETURN '\x00'::BYTEA",
+    )
+    .await;
+    let cache = db.market_cache();
+    let (one, other) = (spelled("[1]"), spelled("[2]"));
+    put(&*db, &one, json!("one")).await;
+    assert_eq!(get(&*db, &other).await, None);
+    assert!(cache.get_stale(&other).await.expect("get").is_none());
+    assert_eq!(cache.get_many(&[other.clone(), key("AAPL")]).await.expect("get"), [None, None]);
+    assert!(cache.refresh(&other, super::an_hour().ttl).await.is_err());
+    assert!(!cache.delete_key(&other).await.expect("delete"));
+    put(&*db, &other, json!("other")).await;
+    assert_eq!(get(&*db, &other).await, Some(json!("other")), "the older one gives way");
+    assert_eq!(get(&*db, &one).await, None);
+    assert_eq!(count(&*db).await, 1);
 }
 
 async fn get_many_answers_in_the_order_of_the_keys(handle: &impl Handle) {
