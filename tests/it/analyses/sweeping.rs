@@ -118,6 +118,20 @@ async fn two_sweepers_share_the_work_exactly() {
 }
 
 #[tokio::test]
+async fn a_sweeper_passes_over_what_another_holds() {
+    let db = TestDatabase::new().await.expect("a database");
+    for hours in 0..4 {
+        save(&*db, &value_of(&format!("OLD{hours}")).expires_at(at(hours))).await;
+    }
+    let other = db.begin().await.expect("a transaction");
+    other.sql("SELECT 1 FROM analysis_results ORDER BY expires_at LIMIT 2 FOR UPDATE").await;
+    let swept = db.analyses().sweep_expired(10, Duration::ZERO).await.expect("no wait for a lock");
+    assert_eq!((swept.deleted, swept.more_left), (2, false));
+    other.rollback().await.expect("rollback");
+    assert_eq!(db.analyses().sweep_expired(10, Duration::ZERO).await.expect("sweep").deleted, 2);
+}
+
+#[tokio::test]
 async fn invalidations_at_once_do_not_deadlock() {
     let db = TestDatabase::new().await.expect("a database");
     db.sql(

@@ -60,6 +60,24 @@ async fn two_sweepers_share_the_work_exactly() {
 }
 
 #[tokio::test]
+async fn a_sweeper_passes_over_what_another_holds() {
+    let db = TestDatabase::new().await.expect("a database");
+    db.sql(
+        "INSERT INTO market_data_cache (ticker, data_type, data, cached_at, expires_at)
+         SELECT 'T' || i, 'news', '{}', now() - interval '2 d', now() - i * interval '1 h'
+         FROM generate_series(1, 4) i",
+    )
+    .await;
+    let other = db.begin().await.expect("a transaction");
+    other.sql("SELECT 1 FROM market_data_cache ORDER BY expires_at LIMIT 2 FOR UPDATE").await;
+    let cache = db.market_cache();
+    let swept = cache.sweep_expired(10, Duration::ZERO).await.expect("no wait for a lock");
+    assert_eq!((swept.deleted, swept.more_left), (2, false));
+    other.rollback().await.expect("rollback");
+    assert_eq!(cache.sweep_expired(10, Duration::ZERO).await.expect("sweep").deleted, 2);
+}
+
+#[tokio::test]
 async fn batches_in_any_order_do_not_deadlock() {
     let db = TestDatabase::new().await.expect("a database");
     // Several chunks of one ticker and type: only their parameters order them.
