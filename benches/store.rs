@@ -179,10 +179,6 @@ async fn reads(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
     raw.batch("VACUUM ANALYZE price_history").await?;
     let first = stored[0].clone();
     let (from, to) = (NaiveDate::MIN, NaiveDate::MAX);
-    let (from, to) = (
-        from.max(NaiveDate::from_ymd_opt(1990, 1, 1).unwrap_or(from)),
-        to.min(NaiveDate::from_ymd_opt(2100, 1, 1).unwrap_or(to)),
-    );
     let prices: Arc<dyn PriceRepository> = Arc::new(db.prices().clone());
     let effort = Effort { operations: sizes.fast.operations / 10, ..sizes.fast };
     let ours = async |_| {

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use buffetbot_db::{CacheKey, Document, NewPriceBar};
 use bytes::{BufMut, BytesMut};
-use chrono::{DateTime, NaiveTime, Utc};
-use diesel_async::{AsyncConnection, AsyncPgConnection, RunQueryDsl};
+use chrono::{DateTime, Utc};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::SinkExt;
 use rust_decimal::Decimal;
 use serde::de::DeserializeOwned;
@@ -255,7 +255,7 @@ impl Raw {
                 buffer,
                 "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}",
                 bar.ticker,
-                bar.date.day().and_time(NaiveTime::MIN).and_utc(),
+                bar.date.midnight_utc(),
                 optional(&bar.open),
                 optional(&bar.high),
                 optional(&bar.low),
@@ -300,6 +300,9 @@ impl DieselPeer {
     /// Inserts all bars in one transaction, as many rows a statement as the limit of 65,535 binds
     /// allows.
     pub async fn insert(&self, bars: &[NewPriceBar]) -> usize {
+        // Within the function: it puts an `execute` on every type.
+        use diesel_async::RunQueryDsl;
+
         use buffetbot_db::schema::price_history::dsl::price_history;
         let taken = self.connection.lock().expect("not poisoned").take();
         let mut connection = taken.expect("not in use");

@@ -176,7 +176,7 @@ fn lock(cache: &Path) -> Result<File> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => {
-                std::thread::sleep(Duration::from_millis(50));
+                super::pause(Duration::from_millis(50));
             }
             Err(error) => return Err(format!("cannot lock {}: {error}", path.display())),
         }

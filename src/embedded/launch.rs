@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::error::{EmbeddedError, Result, io};
@@ -21,7 +21,7 @@ const LOG_TAIL_LINES: usize = 12;
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// Settings of a server whose data nobody needs after a crash.
-const FAST: [(&str, &str); 7] = [
+const FAST: [(&str, &str); 8] = [
     ("fsync", "off"),
     ("synchronous_commit", "off"),
     ("full_page_writes", "off"),
@@ -29,6 +29,8 @@ const FAST: [(&str, &str); 7] = [
     ("max_wal_senders", "0"),
     ("shared_buffers", "64MB"),
     ("autovacuum_naptime", "1d"),
+    // Files in the data directory, rather than objects in /dev/shm that would outlive a killed server.
+    ("dynamic_shared_memory_type", "mmap"),
 ];
 
 /// Settings of every embedded server. The log is kept free of statements and row data.
@@ -72,13 +74,23 @@ pub(super) fn init(site: &Site, programs: &Programs) -> Result<()> {
         if site.vanishes {
             initdb.arg("--no-sync");
         }
-        let output = initdb.output().map_err(io("run", &program))?;
+        let output = run_initdb(site, initdb).map_err(io("run", &program))?;
         if output.status.success() {
             return std::fs::rename(&new, &data).map_err(io("rename to", &data));
         }
         refused = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     }
     Err(EmbeddedError::Initdb { bin: programs.bin.clone(), detail: refused })
+}
+
+/// Runs initdb, leaving its process id where the watcher finds it, should we be killed meanwhile.
+fn run_initdb(site: &Site, mut command: Command) -> std::io::Result<Output> {
+    let note = site.dir.join("initdb-pid");
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    std::fs::write(&note, child.id().to_string())?;
+    let output = child.wait_with_output()?;
+    std::fs::remove_file(&note)?;
+    Ok(output)
 }
 
 /// The socket directory of the server that runs on `data`, starting it if none does. Called under the
@@ -102,7 +114,7 @@ pub(super) fn ensure_running(
         match start(site, programs, settings) {
             Err(EmbeddedError::Start { .. }) if attempt < ATTEMPTS => {
                 attempt += 1;
-                std::thread::sleep(Duration::from_millis(300));
+                super::pause(Duration::from_millis(300));
             }
             other => return other,
         }
@@ -203,7 +215,7 @@ fn wait_ready(site: &Site, mut child: Option<&mut Child>) -> Result<Option<PathB
         if began.elapsed() > limit {
             return Err(failed(site, &format!("not ready after {} s", limit.as_secs())));
         }
-        std::thread::sleep(PAUSE);
+        super::pause(PAUSE);
     }
 }
 

@@ -31,8 +31,6 @@
 //! The server listens on a unix socket in a 0700 directory and on nothing else. Whoever reaches the
 //! socket is trusted: that is the directory's owner and root, whom a password would not keep out.
 
-#![expect(clippy::disallowed_methods, reason = "what sleeps here runs on blocking threads")]
-
 mod account;
 mod error;
 mod fetch;
@@ -93,7 +91,8 @@ impl EmbeddedOptions {
 
     /// An ephemeral server that all programs of this user which ask for the same `key` at the same time
     /// share. It vanishes about two seconds after the last of them has gone, so that programs that run
-    /// one after another, as tests do, find it warm. `key` keeps letters, digits and `-`; the server's
+    /// one after another, as tests do, find it warm. It lives in memory (`/dev/shm`) where 4 GiB of that
+    /// are free and `TMPDIR` is not set, else in the temporary directory. `key` keeps letters, digits and `-`; the server's
     /// version and settings are part of its identity.
     pub fn shared(key: &str) -> Self {
         Self::new(Kind::Shared(key.to_owned()))
@@ -190,7 +189,9 @@ impl EmbeddedServer {
                 let programs = locate::locate(&account, options.bin_dir.as_deref(), None)?;
                 let dir = place::shared(&account, &identity(key, &programs, options))?;
                 let site = Site { dir, account, vanishes: true, linger: 2 };
-                Self::run(&site, options, programs)
+                let server = Self::run(&site, options, programs)?;
+                share::sweep_abandoned(&site);
+                Ok(server)
             }
             Kind::Kept(dir) => {
                 let dir = place::kept(&account, dir.as_deref())?;
@@ -290,6 +291,12 @@ impl EmbeddedServer {
             None => Ok(()),
         }
     }
+}
+
+/// Waits; only on threads where that blocks nobody.
+#[expect(clippy::disallowed_methods, reason = "everything here runs on blocking threads")]
+fn pause(time: std::time::Duration) {
+    std::thread::sleep(time);
 }
 
 /// Distinguishes shared servers of other versions and settings; short, for the socket's path.

@@ -92,7 +92,7 @@ impl Site {
                 self.clear()?;
             }
             drop(lock);
-            std::thread::sleep(PAUSE);
+            super::pause(PAUSE);
         }
     }
 
@@ -131,7 +131,7 @@ impl Site {
                 Err(TryLockError::WouldBlock) if began.elapsed() > PATIENCE => {
                     return Err(self.busy());
                 }
-                Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => super::pause(PAUSE),
                 Err(TryLockError::Error(error)) => return Err(io("lock", &path)(error)),
             }
         }

@@ -19,6 +19,15 @@ alive() {
     fi
 }
 
+# Whether $initdb still runs and works in this directory.
+preparing() {
+    [ -n "$initdb" ] || return 1
+    case $(tr '\0' ' ' <"/proc/$initdb/cmdline" 2>/dev/null || ps -o args= -p "$initdb" 2>/dev/null) in
+        *initdb*"$dir"*) return 0 ;;
+        *) return 1 ;;
+    esac
+}
+
 server_pid() { head -n 1 "$dir/data/postmaster.pid" 2>/dev/null; }
 
 read -r _
@@ -27,6 +36,18 @@ rm -f "$dir/users/$entry"
 [ "$linger" = 0 ] || sleep "$linger"
 # Removes only an empty directory, and only for one caller: this is the decision who is the last one out.
 rmdir "$dir/users" 2>/dev/null || exit 0
+
+# Killed while initdb was at work: it is told to give up, with the servers it runs (its process group).
+initdb=$(cat "$dir/initdb-pid" 2>/dev/null)
+if preparing; then
+    kill -TERM -- "-$initdb" 2>/dev/null
+    ticks=0
+    while preparing && [ "$ticks" -lt 100 ]; do
+        sleep 0.05
+        ticks=$((ticks + 1))
+    done
+fi
+rm -f "$dir/initdb-pid"
 
 pid=$(server_pid)
 if [ -z "$pid" ] && [ -d "$dir/data" ]; then

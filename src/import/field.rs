@@ -77,7 +77,7 @@ impl Fields<'_> {
         };
         let too_large = || format!("{}: {}: too large", column.0, shown(&format!("{value:e}")));
         let count = count.ok_or_else(too_large)?;
-        if BigDecimal::from(count) != value {
+        if value != count {
             self.quantised += 1;
         }
         Ok(Some(count))

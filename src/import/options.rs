@@ -86,8 +86,9 @@ impl Columns {
         };
         let is_there = |column: &Column| column.1.is_some();
         let parts = [&columns.expiration, &columns.option_type, &columns.strike];
-        let named = has_ticker || is_there(&columns.ticker);
-        if !is_there(&columns.symbol) && !(named && parts.into_iter().all(is_there)) {
+        let has_ticker = has_ticker || is_there(&columns.ticker);
+        let has_parts = has_ticker && parts.into_iter().all(is_there);
+        if !(has_parts || is_there(&columns.symbol)) {
             let needed = "needs contract_symbol, or underlying, expiration, type and strike";
             return Err(Error::invalid("header", needed));
         }

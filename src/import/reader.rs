@@ -17,6 +17,9 @@ use crate::models::UpsertReport;
 /// Rows stored at once.
 const BATCH: usize = 10_000;
 
+/// Bytes read from a file at once.
+const BUFFER: usize = 1 << 16;
+
 /// Batches that may wait to be stored while the next is read.
 const WAITING: usize = 1;
 
@@ -152,14 +155,17 @@ fn read<N>(
 ) -> Result<Vec<String>> {
     let (file, size) = source.open()?;
     // A row of another length is that row's problem alone.
-    let mut csv = ReaderBuilder::new().flexible(true).buffer_capacity(1 << 16).from_reader(file);
+    let file = Lines::new(file);
+    let mut csv = ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER).from_reader(file);
     let mut header = Header::new(csv.byte_headers().map_err(csv_error)?);
     let mut parse = columns(&mut header)?;
     let width = csv.byte_headers().map_err(csv_error)?.len();
     let mut record = ByteRecord::new();
     let mut batch = Batch::new();
     while csv.read_byte_record(&mut record).map_err(csv_error)? {
-        let line = record.position().map_or(0, csv::Position::line);
+        // Where the reader is now, one line behind the record's last: where it was before the
+        // record, blank lines may have followed.
+        let line = csv.position().line() - 1 - newlines(record.as_slice());
         let mut fields = Fields { record: &record, quantised: 0 };
         match check_width(&record, width).and_then(|()| parse(&mut fields)) {
             Ok(row) => {
@@ -170,16 +176,67 @@ fn read<N>(
             Err(reason) => batch.rejected.push(RejectedLine { line, reason }),
         }
         if batch.len() == BATCH {
-            batch.bytes = csv.position().byte();
+            batch.bytes = csv.get_ref().bytes;
             if batches.blocking_send((std::mem::replace(&mut batch, Batch::new()), size)).is_err() {
                 return Ok(Vec::new());
             }
         }
     }
-    batch.bytes = csv.position().byte();
+    batch.bytes = csv.get_ref().bytes;
     // The last one is sent even if it is empty: the observer learns that the end was reached.
     let _nobody_waits = batches.blocking_send((batch, size));
     Ok(header.ignored())
+}
+
+fn newlines(bytes: &[u8]) -> u64 {
+    bytes.iter().filter(|b| **b == b'\n').count() as u64
+}
+
+/// A file with every line, also the last, ended by a line feed: only then can the lines of records
+/// be told.
+struct Lines<R> {
+    file: R,
+    /// Bytes read of the file.
+    bytes: u64,
+    last: Option<u8>,
+}
+
+impl<R: Read> Lines<R> {
+    fn new(file: R) -> Self {
+        Lines { file, bytes: 0, last: None }
+    }
+}
+
+impl<R: Read> Read for Lines<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        // A piece may consist of nothing but the second half of a line's end.
+        loop {
+            let read = self.file.read(buffer)?;
+            self.bytes += read as u64;
+            if read == 0 {
+                let is_ended = matches!(self.last, None | Some(b'\n' | b'\r')) || buffer.is_empty();
+                if is_ended {
+                    return Ok(0);
+                }
+                self.last = Some(b'\n');
+                buffer[0] = b'\n';
+                return Ok(1);
+            }
+            let mut kept = 0;
+            for i in 0..read {
+                let byte = buffer[i];
+                let is_second_half = byte == b'\n' && self.last == Some(b'\r');
+                self.last = Some(byte);
+                if !is_second_half {
+                    buffer[kept] = if byte == b'\r' { b'\n' } else { byte };
+                    kept += 1;
+                }
+            }
+            if kept > 0 {
+                return Ok(kept);
+            }
+        }
+    }
 }
 
 /// A row that was cut off, or has values beyond the last column.

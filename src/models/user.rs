@@ -118,26 +118,30 @@ impl NewUser {
 }
 
 /// A change of an account. Passwords, activity and verification have methods of their own too.
-#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = users)]
 #[serde(default)]
 pub struct UserPatch {
     /// A new address; it does not reset the verification.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
     /// A new username, or none.
-    #[serde(deserialize_with = "patch::nullable")]
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
     pub username: Option<Option<String>>,
-    /// The hash of a new password.
+    /// The hash of a new password; never serialized.
+    #[serde(skip_serializing)]
     pub hashed_password: Option<PasswordHash>,
     /// Whether the account may be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub is_active: Option<bool>,
     /// Whether the address was confirmed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub is_verified: Option<bool>,
     /// A new given name, or none.
-    #[serde(deserialize_with = "patch::nullable")]
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
     pub first_name: Option<Option<String>>,
     /// A new family name, or none.
-    #[serde(deserialize_with = "patch::nullable")]
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
     pub last_name: Option<Option<String>>,
 }
 

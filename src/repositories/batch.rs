@@ -51,13 +51,50 @@ where
     K: Ord,
     F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
 {
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_cached_key(|&i| key(&items[i]));
+    let order = sorted(items, key);
     let chunks = chunks_by_weight(&order, |i| weight(&items[i]));
     let rows = write_chunks(session, items, &chunks, insert).await?;
+    Ok(in_order_of_items(order, rows))
+}
+
+/// As [`insert_many`], where `insert` may refuse what the server took: a statement that succeeded
+/// is undone then, also the only one.
+///
+/// # Errors
+/// As [`insert_many`].
+pub(super) async fn insert_many_judged<N, R, K, F>(
+    session: &Session,
+    items: &[N],
+    key: impl Fn(&N) -> K,
+    insert: F,
+) -> Result<Vec<R>>
+where
+    N: Sync,
+    R: Send,
+    K: Ord,
+    F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
+{
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
+    let order = sorted(items, key);
+    let chunks = chunks_by_weight(&order, |_| 0);
+    let rows = write_in_transaction(session, items, &chunks, insert).await?;
+    Ok(in_order_of_items(order, rows))
+}
+
+/// The indexes of the items, in the order of their keys.
+fn sorted<N, K: Ord>(items: &[N], key: impl Fn(&N) -> K) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_cached_key(|&i| key(&items[i]));
+    order
+}
+
+/// The rows of the items at these indexes, in the order of the items.
+fn in_order_of_items<R>(order: Vec<usize>, rows: Vec<R>) -> Vec<R> {
     let mut stored: Vec<(usize, R)> = order.into_iter().zip(rows).collect();
     stored.sort_unstable_by_key(|(i, _)| *i);
-    Ok(stored.into_iter().map(|(_, row)| row).collect())
+    stored.into_iter().map(|(_, row)| row).collect()
 }
 
 /// Cuts `order`, indexes of items, into chunks that one statement can carry. `weight` gives the
@@ -81,7 +118,7 @@ pub(super) fn chunks_by_weight(order: &[usize], weight: impl Fn(usize) -> usize)
 
 /// Writes chunks of items (given by their indexes) one after another, in one transaction or a
 /// savepoint of the unit of work, and returns the rows of all chunks. The chunks should be in the
-/// order of the rows' key.
+/// order of the rows' key. A statement that the server took is final: `write` must not refuse it.
 ///
 /// # Errors
 /// [`Error::Item`] with the index of the item that was refused; nothing was written.
@@ -109,6 +146,24 @@ where
             result => return result,
         }
     }
+    write_in_transaction(session, items, chunks, write).await
+}
+
+/// As [`write_chunks`], in a transaction also where there is one chunk only.
+///
+/// # Errors
+/// As [`write_chunks`].
+async fn write_in_transaction<N, R, F>(
+    session: &Session,
+    items: &[N],
+    chunks: &[&[usize]],
+    write: F,
+) -> Result<Vec<R>>
+where
+    N: Sync,
+    R: Send,
+    F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
+{
     let atomic = session.atomic().await?;
     let mut written = Vec::new();
     for chunk in chunks {

@@ -20,7 +20,7 @@ use crate::models::{
 };
 use crate::schema::{portfolios, positions};
 use crate::types::activity::of_activity;
-use crate::types::{Activity, Cursor, Page, PageRequest, PortfolioId, RiskTolerance, UserId};
+use crate::types::{Activity, Cursor, Page, PageRequest, PortfolioId, RiskTolerance, UserId, text};
 
 /// Portfolios of users. Deactivated ones are kept, and left out of lists by default.
 #[async_trait]
@@ -42,6 +42,9 @@ pub trait PortfolioRepository: Send + Sync {
 
     /// The user's portfolio of this name, exactly. Names need not be unique: of several an active
     /// one, and the newest, is meant.
+    ///
+    /// # Errors
+    /// `Invalid` of a name with NUL characters.
     async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>>;
 
     /// Portfolios, newest first.
@@ -176,6 +179,7 @@ impl PortfolioRepository for PgPortfolios {
 
     #[tracing::instrument(level = "debug", name = "portfolios.find_by_name", skip_all, err)]
     async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>> {
+        text::check("name", name, text::UNLIMITED)?;
         let query = portfolios::table
             .filter(portfolios::user_id.eq(user).and(portfolios::name.eq(name)))
             .order((

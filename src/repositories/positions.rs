@@ -182,7 +182,8 @@ impl PositionRepository for PgPositions {
                 return Err(held().at(index));
             }
         }
-        batch::insert_many(
+        // A held ticker is no error of the server: it is seen by the rows that are missing.
+        batch::insert_many_judged(
             &self.session,
             positions,
             |position| (position.portfolio_id, position.ticker.clone()),

@@ -14,7 +14,7 @@ use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{Erasure, NewUser, User, UserFilter, UserPatch};
 use crate::schema::users;
-use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId};
+use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId, text};
 
 diesel::define_sql_function! {
     /// PostgreSQL's `lower`.
@@ -191,12 +191,14 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.find_by_email", skip_all, err)]
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
+        text::check("email", email, text::UNLIMITED)?;
         let query = users::table.filter(lower(users::email).eq(lower(email)));
         self.session.fetch_optional(query.select(User::as_select())).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.find_by_username", skip_all, err)]
     async fn find_by_username(&self, username: &str) -> Result<Option<User>> {
+        text::check("username", username, text::UNLIMITED)?;
         let query = users::table.filter(users::username.eq(username));
         self.session.fetch_optional(query.select(User::as_select())).await
     }
@@ -221,12 +223,14 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.exists_email", skip_all, err)]
     async fn exists_email(&self, email: &str) -> Result<bool> {
+        text::check("email", email, text::UNLIMITED)?;
         let query = users::table.filter(lower(users::email).eq(lower(email)));
         self.session.fetch_one(diesel::select(exists(query))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.exists_username", skip_all, err)]
     async fn exists_username(&self, username: &str) -> Result<bool> {
+        text::check("username", username, text::UNLIMITED)?;
         let query = users::table.filter(users::username.eq(username));
         self.session.fetch_one(diesel::select(exists(query))).await
     }

@@ -190,18 +190,31 @@ impl Shop {
     }
 
     async fn make(&self, content: Content, name: String) -> Result<Made> {
-        let source = match content {
-            Content::Migrated => self.template().await?,
+        match content {
+            Content::Migrated => self.copy_template(&name).await?,
             // Unlike template1, never in use and never changed.
-            Content::Empty => "template0 ENCODING 'UTF8'".to_owned(),
-        };
-        self.create(&name, &source).await?;
+            Content::Empty => self.create(&name, "template0 ENCODING 'UTF8'").await?,
+        }
         Ok(Made {
             url: with_database(&self.url, &name),
             config: self.config.clone().database(&name),
             server: self.server.clone(),
             name,
         })
+    }
+
+    /// A program with other migrations may drop the template between its making and its use; it is
+    /// made again then.
+    async fn copy_template(&self, name: &str) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let template = self.template().await?;
+            let created = self.create(name, &template).await;
+            let gone = created.is_err() && self.names(&template).await?.is_empty();
+            if !gone || began.elapsed() > PATIENCE {
+                return created;
+            }
+        }
     }
 
     /// Copies files instead of logging each page: for small databases about half the time.
@@ -211,7 +224,27 @@ impl Shop {
     }
 
     async fn discard(&self, name: &str) -> Result<()> {
+        self.disconnect(name).await?;
         self.admin.batch(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await
+    }
+
+    /// Ends the connections to a database. DROP DATABASE does so too, but looks only every 100 ms
+    /// whether they have gone.
+    async fn disconnect(&self, name: &str) -> Result<()> {
+        // Few, because the drop that follows deals with whoever does not go.
+        const LOOKS: u32 = 40;
+        for _ in 0..LOOKS {
+            let query = diesel::sql_query(
+                "SELECT count(pg_terminate_backend(pid)) > 0 AS got FROM pg_stat_activity WHERE datname = $1",
+            );
+            let connected: Option<Got> =
+                self.admin.fetch_optional(query.bind::<Text, _>(name)).await?;
+            if !connected.is_some_and(|connected| connected.got) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     async fn names(&self, prefix: &str) -> Result<Vec<String>> {

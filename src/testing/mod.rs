@@ -1,13 +1,15 @@
 //! Test support: a database of its own for each test, on real PostgreSQL.
 //!
 //! ```no_run
-//! use buffetbot_db::UserRepository;
-//! use buffetbot_db::testing::TestDatabase;
+//! use buffetbot_db::testing::{TestDatabase, fixtures};
+//! use buffetbot_db::{PortfolioRepository, Repositories};
 //!
 //! #[tokio::test]
-//! async fn nobody_is_there_yet() -> buffetbot_db::Result<()> {
+//! async fn a_portfolio_has_an_owner() -> buffetbot_db::Result<()> {
 //!     let db = TestDatabase::new().await?;
-//!     assert_eq!(db.users().count().await?, 0);
+//!     let user = fixtures::user(&db).await?;
+//!     let portfolio = fixtures::portfolio(&db, user.id).await?;
+//!     assert_eq!(portfolio.user_id, user.id);
 //!     Ok(())
 //! }
 //! ```
@@ -34,6 +36,7 @@
 //! program's own connection holds an advisory lock, whichever machine it is on. On a server named by
 //! `TEST_DATABASE_URL` the template of the current migrations stays for the next run.
 
+pub mod fixtures;
 mod keeper;
 
 use std::fmt;
@@ -42,7 +45,7 @@ use std::ops::Deref;
 use crate::config::Environment;
 use crate::embedded::EmbeddedServer;
 use crate::error::Result;
-use crate::{Config, Database};
+use crate::{Config, Database, Repositories, RepositorySet};
 
 /// The most connections that one test's pool opens.
 const POOL_SIZE: u32 = 5;
@@ -126,6 +129,12 @@ impl Deref for TestDatabase {
     type Target = Database;
     fn deref(&self) -> &Database {
         &self.database
+    }
+}
+
+impl Repositories for TestDatabase {
+    fn repositories(&self) -> &RepositorySet {
+        self.database.repositories()
     }
 }
 

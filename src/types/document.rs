@@ -25,7 +25,7 @@ const JSONB_VERSION: u8 = 1;
 #[derive(Clone, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 #[diesel(sql_type = Text)]
-pub struct Document(Box<RawValue>);
+pub struct Document(Box<str>);
 
 impl Document {
     /// The document of `value`.
@@ -50,7 +50,7 @@ impl Document {
         if has_nul(raw.get()) {
             return Err(Error::invalid("json", "must not contain NUL characters"));
         }
-        Ok(Document(raw))
+        Ok(Document(raw.into()))
     }
 
     /// The document as a `T`.
@@ -58,7 +58,7 @@ impl Document {
     /// # Errors
     /// [`Error::Corrupt`]: it does not have the shape of `T`; the message gives line and column.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(self.0.get()).map_err(|e| Error::Corrupt {
+        serde_json::from_str(&self.0).map_err(|e| Error::Corrupt {
             table: "?".into(),
             column: "document".into(),
             reason: format!(
@@ -90,7 +90,7 @@ impl Document {
 
     /// The JSON text.
     pub fn as_str(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 }
 
@@ -146,7 +146,8 @@ impl TryFrom<serde_json::Value> for Document {
 
 impl Serialize for Document {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
     }
 }
 
@@ -169,8 +170,8 @@ impl FromSql<Jsonb, Pg> for Document {
     fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
         match value.as_bytes() {
             [JSONB_VERSION, text @ ..] => {
-                let text = std::str::from_utf8(text)?.to_owned();
-                Ok(Document(RawValue::from_string(text)?))
+                // What comes out of a JSONB column is valid: it is not parsed again.
+                Ok(Document(std::str::from_utf8(text)?.into()))
             }
             _ => Err(Box::new(Error::invalid("jsonb", "unknown version"))),
         }

@@ -4,6 +4,7 @@
 #[macro_use]
 mod support;
 
+mod analyses;
 mod cancellation;
 mod catalog;
 mod config;
@@ -11,11 +12,15 @@ mod connection;
 mod embedded;
 mod errors;
 mod faults;
+mod import;
+mod market_cache;
 mod migrations;
+mod options;
 mod pgbouncer;
 mod pool;
 mod portfolios;
 mod positions;
+mod prices;
 mod rows;
 mod schema_contract;
 mod schema_docs;

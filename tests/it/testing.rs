@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
-use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::testing::{TestDatabase, fixtures};
+use buffetbot_db::{PriceRepository, Repositories};
 
 use crate::embedded::{Program, Scratch, eventually, query, sql, start};
 
@@ -91,6 +92,29 @@ fn outlives_the_runtime_it_was_made_on() {
     assert_eq!(sql(first.url(), "SELECT 1").unwrap(), ["1"]);
     drop(second);
     assert_eq!(sql(first.url(), "SELECT 1").unwrap(), ["1"]);
+}
+
+#[tokio::test]
+async fn fixtures_satisfy_every_rule() {
+    let db = TestDatabase::new().await.unwrap();
+    let uow = db.begin().await.unwrap();
+    let ada = fixtures::user(&uow).await.unwrap();
+    let bob = fixtures::user(&uow).await.unwrap();
+    assert_ne!(ada.email, bob.email);
+    let portfolio = fixtures::portfolio(&uow, ada.id).await.unwrap();
+    fixtures::portfolio(&uow, ada.id).await.unwrap();
+    assert_eq!(portfolio.user_id, ada.id);
+    uow.commit().await.unwrap();
+
+    let friday = "2024-03-01".parse().unwrap();
+    let (aapl, msft) = ("AAPL".parse().unwrap(), "MSFT".parse().unwrap());
+    let bars = fixtures::bars(&aapl, friday, 300).unwrap();
+    assert_eq!(bars, fixtures::bars(&aapl, friday, 300).unwrap());
+    let others = fixtures::bars(&msft, friday, 300).unwrap();
+    assert!(bars.iter().zip(&others).any(|(one, other)| one.close != other.close));
+    assert_eq!(bars[1].date.date().to_string(), "2024-03-04");
+    let report = db.prices().upsert_many(&bars).await.unwrap();
+    assert_eq!((report.inserted, report.rejected.len()), (300, 0));
 }
 
 /// A server for `TEST_DATABASE_URL`, with a role that may do no more than it must.

@@ -3,21 +3,33 @@
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
+use diesel::query_builder::SqlQuery;
 use diesel::sql_types::BigInt;
 
 use crate::models::{AnalysisResult, AnalysisSummary};
 use crate::types::AnalysisType;
 
-pub(super) const LATEST_FRESH_MANY: &str = "
+/// The latest fresh public result of each ticker ($1) and a type ($2).
+macro_rules! latest_fresh_many {
+    ($parameters:literal) => {
+        concat!(
+            "
     SELECT wanted.place, latest.*
     FROM unnest($1::TEXT[]) WITH ORDINALITY AS wanted (ticker, place)
     CROSS JOIN LATERAL (
         SELECT a.* FROM analysis_results a
         WHERE a.ticker = wanted.ticker AND a.analysis_type = $2 AND a.portfolio_id IS NULL
-            AND a.parameters IS NOT DISTINCT FROM $3
-            AND (a.expires_at IS NULL OR a.expires_at > now())
+            AND (a.expires_at IS NULL OR a.expires_at > now()) AND ",
+            $parameters,
+            "
         ORDER BY a.calculated_at DESC, a.id DESC LIMIT 1
-    ) AS latest";
+    ) AS latest"
+        )
+    };
+}
+
+pub(super) const LATEST_FRESH_MANY: &str = latest_fresh_many!("a.parameters IS NULL");
+pub(super) const LATEST_FRESH_MANY_WITH: &str = latest_fresh_many!("a.parameters = $3");
 
 #[derive(QueryableByName)]
 pub(super) struct Numbered {
@@ -40,12 +52,18 @@ pub(super) const INVALIDATE: &str = "
     )
     UPDATE analysis_results a SET expires_at = now() FROM doomed WHERE a.id = doomed.id";
 
-pub(super) const SWEEP_EXPIRED: &str = "
+/// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
+/// guess a tenth of the table, and read all of it.
+pub(super) fn sweep_expired(limit: u32) -> SqlQuery {
+    diesel::sql_query(format!(
+        "
     WITH doomed AS MATERIALIZED (
         SELECT id FROM analysis_results WHERE expires_at <= now() - $1::INTERVAL
-        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED
     )
-    DELETE FROM analysis_results a USING doomed WHERE a.id = doomed.id";
+    DELETE FROM analysis_results a USING doomed WHERE a.id = doomed.id"
+    ))
+}
 
 pub(super) type SummaryRow = (
     AnalysisType,

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::statements::{
-    GET_MANY, INVALIDATE, LIST_STALE, Numbered, REFRESH, Refreshed, SWEEP_EXPIRED,
+    GET_MANY, INVALIDATE, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired,
 };
 use super::keyset::newest_first;
 use crate::connection::Session;
@@ -348,9 +348,7 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all, err)]
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
-        let statement = diesel::sql_query(SWEEP_EXPIRED)
-            .bind::<Interval, _>(ttl::interval(keep))
-            .bind::<BigInt, _>(i64::from(limit));
+        let statement = sweep_expired(limit).bind::<Interval, _>(ttl::interval(keep));
         Ok(Swept::new(self.session.execute(statement).await?, limit))
     }
 

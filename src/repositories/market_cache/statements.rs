@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
+use diesel::query_builder::SqlQuery;
 use diesel::sql_types::{BigInt, Timestamptz};
 
 use crate::models::CacheEntry;
@@ -48,13 +49,19 @@ pub(super) const INVALIDATE: &str = r#"
     SET expires_at = now(), cached_at = LEAST(cached_at, now() - INTERVAL '1 microsecond')
     FROM doomed WHERE c.id = doomed.id AND c.ticker = $1"#;
 
-pub(super) const SWEEP_EXPIRED: &str = "
+/// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
+/// guess a tenth of the table, and read all of it.
+pub(super) fn sweep_expired(limit: u32) -> SqlQuery {
+    diesel::sql_query(format!(
+        "
     WITH doomed AS MATERIALIZED (
         SELECT id, ticker FROM market_data_cache WHERE expires_at <= now() - $1::INTERVAL
-        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+        ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM market_data_cache c USING doomed
-    WHERE c.id = doomed.id AND c.ticker = doomed.ticker";
+    WHERE c.id = doomed.id AND c.ticker = doomed.ticker"
+    ))
+}
 
 pub(super) const LIST_STALE: &str = "
     SELECT id, ticker, data_type, parameters, cached_at, expires_at

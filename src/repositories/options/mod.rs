@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
-use diesel::sql_types::{BigInt, Double};
+use diesel::sql_types::Double;
 use futures_util::FutureExt;
 
 use super::batch;
@@ -343,20 +343,24 @@ impl OptionRepository for PgOptions {
     #[tracing::instrument(level = "debug", name = "options.sweep_older_than", skip_all, err)]
     async fn sweep_older_than(&self, age: Duration, limit: u32) -> Result<u64> {
         let age = age.min(LONGEST_AGE).as_secs_f64();
-        let statement =
-            diesel::sql_query(SWEEP).bind::<Double, _>(age).bind::<BigInt, _>(i64::from(limit));
-        self.session.execute(statement).await
+        self.session.execute(diesel::sql_query(sweep(limit)).bind::<Double, _>(age)).await
     }
 }
 
 /// A thousand years: what is longer ago than PostgreSQL's calendar begins cannot be computed.
 const LONGEST_AGE: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
 
-const SWEEP: &str = "
+/// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
+/// guess a tenth of the table, and read all of it.
+fn sweep(limit: u32) -> String {
+    format!(
+        "
     WITH doomed AS MATERIALIZED (
         SELECT ticker, id FROM options_data
         WHERE fetch_timestamp < now() - make_interval(secs => $1)
-        ORDER BY fetch_timestamp LIMIT $2 FOR UPDATE SKIP LOCKED
+        ORDER BY fetch_timestamp LIMIT {limit} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM options_data AS quote USING doomed
-    WHERE quote.id = doomed.id AND quote.ticker = doomed.ticker";
+    WHERE quote.id = doomed.id AND quote.ticker = doomed.ticker"
+    )
+}

@@ -20,7 +20,9 @@ const MERGE: &str = r#"
     SELECT id, ticker, option_type, strike_price, expiration_date,
         COALESCE(fetch_timestamp, now()), last_price, bid, ask, volume, open_interest, delta, gamma,
         theta, vega, implied_volatility, data_source
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::numeric[], $5::timestamptz[],
+        $6::timestamptz[], $7::numeric[], $8::numeric[], $9::numeric[], $10::bigint[], $11::bigint[],
+        $12::numeric[], $13::numeric[], $14::numeric[], $15::numeric[], $16::numeric[], $17::text[])
         AS delivered (id, ticker, option_type, strike_price, expiration_date, fetch_timestamp,
             last_price, bid, ask, volume, open_interest, delta, gamma, theta, vega,
             implied_volatility, data_source)

@@ -286,7 +286,7 @@ impl PriceRepository for PgPrices {
 /// Two index probes a ticker, however long its history is.
 const LATEST: &str = "
     SELECT bar.*, previous.close_price AS previous_close
-    FROM unnest($1) WITH ORDINALITY AS wanted (ticker, place)
+    FROM unnest($1::text[]) WITH ORDINALITY AS wanted (ticker, place)
     CROSS JOIN LATERAL (
         SELECT * FROM price_history
         WHERE ticker = wanted.ticker

@@ -19,8 +19,10 @@ pub(super) const MERGE: &str = r#"
         close_price, volume, adjusted_close, data_source, is_suspect)
     SELECT id, ticker, date, open_price, high_price, low_price,
         close_price, volume, adjusted_close, data_source, is_suspect
-    FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS delivered (id, ticker, date,
-        open_price, high_price, low_price, close_price, volume, adjusted_close, data_source, is_suspect)
+    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[],
+        $6::numeric[], $7::numeric[], $8::bigint[], $9::numeric[], $10::text[], $11::boolean[])
+    AS delivered (id, ticker, date, open_price, high_price, low_price,
+        close_price, volume, adjusted_close, data_source, is_suspect)
     ORDER BY ticker COLLATE "C", date
     ON CONFLICT (ticker, date) DO UPDATE SET
         open_price = excluded.open_price, high_price = excluded.high_price,

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
@@ -71,14 +72,51 @@ fn vanishes_when_killed_in_the_middle_of_a_start() {
     let tmp = Scratch::new();
     for milliseconds in [30, 100, 200, 350, 450, 600] {
         let program = Program::new("ephemeral", "drop", &tmp, |_| {});
-        std::thread::sleep(Duration::from_millis(milliseconds));
+        super::pause(Duration::from_millis(milliseconds));
         program.kill();
     }
     eventually("nothing is left", || tmp.entries().is_empty());
     eventually("no server is left", || {
-        let output = std::process::Command::new("ps").args(["-eo", "args="]).output().unwrap();
+        let output = Command::new("ps").args(["-eo", "args="]).output().unwrap();
         !String::from_utf8_lossy(&output.stdout).contains(tmp.0.to_str().unwrap())
     });
+}
+
+fn kill_watcher(dir: &Path) {
+    let output = Command::new("ps").args(["-eo", "pid=,args="]).output().unwrap();
+    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
+    let dir = dir.to_str().unwrap();
+    let watcher = listing
+        .lines()
+        .find(|line| line.contains("buffetbot-db-watch") && line.contains(dir))
+        .and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .expect("a watcher runs");
+    signal("KILL", watcher);
+    eventually("the watcher has ended", || !runs(watcher));
+}
+
+#[test]
+fn is_swept_by_the_next_start_when_program_and_watcher_were_killed() {
+    let tmp = Scratch::new();
+    let mut program = Program::new("ephemeral", "drop", &tmp, |_| {});
+    let ready = program.ready().unwrap();
+    let pid = server_pid(&ready.dir);
+    kill_watcher(&ready.dir);
+    program.kill();
+    assert!(runs(pid));
+    let mut living = Program::new("ephemeral", "drop", &tmp, |_| {});
+    let theirs = living.ready().unwrap();
+    assert!(ready.dir.exists(), "it is young: it might be starting");
+    for dir in [&ready.dir, &theirs.dir] {
+        for dir in [dir.to_path_buf(), dir.join("users")] {
+            let long_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
+            std::fs::File::open(dir).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+    let mut next = Program::new("ephemeral", "drop", &tmp, |_| {});
+    next.ready().unwrap();
+    gone(&ready.dir, pid);
+    assert_eq!(sql(&theirs.url, "SELECT 1").unwrap(), ["1"]);
 }
 
 #[test]
@@ -87,16 +125,7 @@ fn vanishes_when_its_watcher_was_killed_too() {
     let mut program = Program::new("ephemeral", "drop", &tmp, |_| {});
     let ready = program.ready().unwrap();
     let pid = server_pid(&ready.dir);
-    let output = std::process::Command::new("ps").args(["-eo", "pid=,args="]).output().unwrap();
-    let listing = String::from_utf8_lossy(&output.stdout).into_owned();
-    let dir = ready.dir.to_str().unwrap();
-    let watcher = listing
-        .lines()
-        .find(|line| line.contains("buffetbot-db-watch") && line.contains(dir))
-        .and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .expect("a watcher runs");
-    signal("KILL", watcher);
-    eventually("the watcher has ended", || !runs(watcher));
+    kill_watcher(&ready.dir);
     assert!(program.end().success());
     gone(&ready.dir, pid);
 }

@@ -72,13 +72,16 @@ fn elsewhere(program: &mut Program) {
     let ready = program.ready().unwrap();
     assert!(places.iter().any(|place| ready.dir.starts_with(place)), "{:?}", ready.dir);
     assert_eq!(sql(&ready.url, "SELECT 1").unwrap(), ["1"]);
-    let pid = super::server_pid(&ready.dir);
     program.process.kill().unwrap();
     program.process.wait().unwrap();
-    super::eventually("the server has ended", || !super::runs(pid));
-    if !existing.contains(&ready.dir) {
-        std::fs::remove_dir_all(&ready.dir).unwrap();
+    if existing.contains(&ready.dir) {
+        return;
     }
+    super::eventually("it is shut down", || !ready.dir.join("users").exists());
+    // Held while it is removed, so that nobody else moves in just then.
+    let lock = std::fs::File::open(ready.dir.join("buffetbot-db.lock")).unwrap();
+    lock.lock().unwrap();
+    std::fs::remove_dir_all(&ready.dir).unwrap();
 }
 
 fn ours(place: &Path) -> Vec<PathBuf> {

@@ -26,7 +26,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let began = Instant::now();
     while !condition() {
         assert!(began.elapsed() < LIMIT, "never happened: {what}");
-        std::thread::sleep(Duration::from_millis(20));
+        pause(Duration::from_millis(20));
     }
 }
 
@@ -49,6 +49,11 @@ pub(crate) async fn query(url: &str, text: &str) -> Result<Vec<String>, tokio_po
 pub(crate) fn sql(url: &str, text: &str) -> Result<Vec<String>, tokio_postgres::Error> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(query(url, text))
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests have no runtime")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
 }
 
 pub(crate) fn start(options: &EmbeddedOptions) -> EmbeddedServer {
@@ -98,7 +103,14 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        // A watcher may be removing a server there at the same time: what one has removed under the
+        // other is an error.
+        for _ in 0..100 {
+            if std::fs::remove_dir_all(&self.0).is_ok() || !self.0.exists() {
+                break;
+            }
+            pause(Duration::from_millis(20));
+        }
     }
 }
 

@@ -42,7 +42,7 @@ fn programs_that_come_and_go_always_find_one() {
                         assert!(program.end().success());
                     }
                     // Around the time that the server lingers, so that some meet it going down.
-                    std::thread::sleep(std::time::Duration::from_millis(1_700 + 150 * round));
+                    super::pause(std::time::Duration::from_millis(1_700 + 150 * round));
                 }
             })
         })

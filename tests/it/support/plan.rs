@@ -110,3 +110,17 @@ pub async fn assert_not_read_whole(db: &Database, sql: &str, arguments: &[&str],
         assert!(!plan.reads_all_of(table), "{mode}: reads all of {table} for {sql}: {plan:#?}");
     }
 }
+
+/// As [`assert_index`], only with a plan made for these arguments: where so much depends on them
+/// that the server, comparing costs, stays with such plans.
+pub async fn assert_index_planned_anew(
+    db: &Database,
+    sql: &str,
+    arguments: &[&str],
+    table: &str,
+    index: &str,
+) {
+    let plan = Plan::made(db, "force_custom_plan", sql, arguments).await;
+    assert!(plan.uses(index), "no {index} for {sql}: {plan:#?}");
+    assert!(!plan.reads_all_of(table), "reads all of {table} for {sql}: {plan:#?}");
+}

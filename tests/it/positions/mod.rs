@@ -13,6 +13,10 @@ use serde_json::json;
 use crate::support::handle::Handle;
 use crate::support::{every_page, parsed, portfolio, user};
 
+mod concurrent;
+mod moves;
+mod plans;
+
 conformance! {
     what_is_written_is_read,
     decimals_are_exact,
@@ -28,9 +32,6 @@ conformance! {
     activity_selects,
     many_are_added_in_order,
     many_or_none,
-    a_position_moves_inside_one_owner,
-    a_move_replaces_a_removed_position,
-    a_move_onto_a_held_ticker_conflicts,
 }
 
 async fn core(handle: &impl Handle) -> Portfolio {
@@ -356,140 +357,6 @@ async fn many_or_none(handle: &impl Handle) {
     }
 }
 
-async fn a_position_moves_inside_one_owner(handle: &impl Handle) {
-    let positions = handle.positions();
-    let ada = user(handle, "ada@example.com").await;
-    let grace = user(handle, "grace@example.com").await;
-    let core = portfolio(handle, &ada, "Core").await;
-    let other = portfolio(handle, &ada, "Other").await;
-    let hers = portfolio(handle, &grace, "Hers").await;
-    let held = hold(handle, &core, "AAPL").await;
-
-    assert_not_found(positions.move_to(core.id, held.id, hers.id).await, held.id);
-    assert_not_found(positions.move_to(core.id, held.id, PortfolioId::generate()).await, held.id);
-    let unknown = PositionId::generate();
-    assert_not_found(positions.move_to(core.id, unknown, other.id).await, unknown);
-    assert_eq!(positions.find(core.id, held.id).await.expect("read"), Some(held.clone()));
-
-    let moved = positions.move_to(core.id, held.id, other.id).await.expect("moved");
-    assert!(moved.updated_at > held.updated_at);
-    let expected = Position { portfolio_id: other.id, updated_at: moved.updated_at, ..held };
-    assert_eq!(moved, expected);
-    assert_eq!(positions.find(core.id, moved.id).await.expect("read"), None);
-    assert_eq!(positions.find(other.id, moved.id).await.expect("read"), Some(moved.clone()));
-    // To where it is already: nothing happens.
-    let stayed = positions.move_to(other.id, moved.id, other.id).await.expect("no error");
-    assert_eq!(stayed, moved);
-}
-
-async fn a_move_replaces_a_removed_position(handle: &impl Handle) {
-    let positions = handle.positions();
-    let ada = user(handle, "ada@example.com").await;
-    let core = portfolio(handle, &ada, "Core").await;
-    let other = portfolio(handle, &ada, "Other").await;
-    let held = hold(handle, &core, "AAPL").await;
-    let old = hold(handle, &other, "AAPL").await;
-    let bystander = hold(handle, &other, "MSFT").await;
-    positions.remove(other.id, old.id).await.expect("removed");
-    positions.remove(other.id, bystander.id).await.expect("removed");
-    let moved = positions.move_to(core.id, held.id, other.id).await.expect("moved");
-    assert_eq!((moved.id, moved.portfolio_id, moved.is_active), (held.id, other.id, true));
-    assert_eq!(positions.find(other.id, old.id).await.expect("read"), None);
-    assert!(positions.exists(other.id, bystander.id).await.expect("read"));
-    assert_eq!(positions.count(core.id, Activity::Any).await.expect("read"), 0);
-    // A refused move removes nothing.
-    let grace = user(handle, "grace@example.com").await;
-    let hers = portfolio(handle, &grace, "Hers").await;
-    let gone = hold(handle, &hers, "AAPL").await;
-    positions.remove(hers.id, gone.id).await.expect("removed");
-    assert_not_found(positions.move_to(other.id, moved.id, hers.id).await, moved.id);
-    assert!(positions.exists(hers.id, gone.id).await.expect("read"));
-}
-
-async fn a_move_onto_a_held_ticker_conflicts(handle: &impl Handle) {
-    let positions = handle.positions();
-    let ada = user(handle, "ada@example.com").await;
-    let core = portfolio(handle, &ada, "Core").await;
-    let other = portfolio(handle, &ada, "Other").await;
-    let held = hold(handle, &core, "AAPL").await;
-    let there = hold(handle, &other, "AAPL").await;
-    assert_held(handle.attempt(positions.move_to(core.id, held.id, other.id)).await);
-    assert_eq!(positions.find(core.id, held.id).await.expect("read"), Some(held));
-    assert_eq!(positions.find(other.id, there.id).await.expect("read"), Some(there));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_eight_adds_of_one_ticker_one_succeeds() {
-    let db = TestDatabase::new().await.expect("a database");
-    let core = core(&*db).await;
-    let removed = hold(&*db, &core, "MSFT").await;
-    db.positions().remove(core.id, removed.id).await.expect("removed");
-    // The same race for a new row and for one that is to be revived.
-    for ticker in ["AAPL", "MSFT"] {
-        let tasks: Vec<_> = (1..=8)
-            .map(|shares| {
-                let (db, new) = ((*db).clone(), new(&core, ticker, &shares.to_string()));
-                tokio::spawn(async move { db.positions().create(&new).await })
-            })
-            .collect();
-        let mut added = Vec::new();
-        for task in tasks {
-            match task.await.expect("no panic") {
-                Ok(position) => added.push(position),
-                refused => assert_held(refused),
-            }
-        }
-        assert_eq!(added.len(), 1, "{ticker}");
-        let stored = db.positions().find_by_ticker(core.id, &parsed(ticker)).await.expect("read");
-        assert_eq!(stored.as_ref(), added.first());
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_eight_upserts_of_one_ticker_all_succeed() {
-    let db = TestDatabase::new().await.expect("a database");
-    let core = core(&*db).await;
-    let tasks: Vec<_> = (1..=8)
-        .map(|shares| {
-            let (db, new) = ((*db).clone(), new(&core, "AAPL", &shares.to_string()));
-            tokio::spawn(async move { db.positions().upsert(&new).await })
-        })
-        .collect();
-    let mut ids = std::collections::HashSet::new();
-    for task in tasks {
-        ids.insert(task.await.expect("no panic").expect("upserted").id);
-    }
-    assert_eq!(ids.len(), 1);
-    assert_eq!(db.positions().count(core.id, Activity::Any).await.expect("read"), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn batches_over_the_same_tickers_do_not_deadlock() {
-    let db = TestDatabase::new().await.expect("a database");
-    let core = core(&*db).await;
-    let mut batch: Vec<_> = (0..800).map(|i| new(&core, &format!("T{i}"), "1")).collect();
-    let mut tasks = Vec::new();
-    for turn in 0..4 {
-        batch.rotate_left(turn * 137);
-        if turn % 2 == 1 {
-            batch.reverse();
-        }
-        let (db, batch) = ((*db).clone(), batch.clone());
-        tasks.push(tokio::spawn(async move { db.positions().create_many(&batch).await }));
-    }
-    let mut added = 0;
-    for task in tasks {
-        match task.await.expect("no panic") {
-            Ok(positions) => added += positions.len(),
-            Err(Error::Item { source, .. }) => {
-                assert!(matches!(*source, Error::Conflict { .. }), "{source}");
-            }
-            Err(other) => panic!("{other}"),
-        }
-    }
-    assert_eq!(added, 800);
-}
-
 #[tokio::test]
 async fn the_trait_is_dyn_compatible() {
     let db = TestDatabase::new().await.expect("a database");
@@ -497,86 +364,4 @@ async fn the_trait_is_dyn_compatible() {
     let positions: Arc<dyn PositionRepository> = Arc::new(db.positions().clone());
     let added = positions.add(&new(&core, "AAPL", "1")).await.expect("added");
     assert_eq!(positions.find(core.id, added.id).await.expect("read"), Some(added));
-}
-
-mod plans {
-    use buffetbot_db::PortfolioFilter;
-    use diesel_async::SimpleAsyncConnection;
-
-    use super::*;
-    use crate::support::plan::{Recorder, assert_index};
-
-    /// 2,000 portfolios with 20 positions each, one in five removed.
-    const SEED: &str = "
-        INSERT INTO users (email, hashed_password)
-        SELECT 'u' || u || '@example.com', '-' FROM generate_series(1, 20) u;
-        INSERT INTO portfolios (user_id, name, risk_tolerance)
-        SELECT id, 'P' || p, 'moderate' FROM users CROSS JOIN generate_series(1, 100) p;
-        INSERT INTO positions (portfolio_id, ticker, shares, is_active)
-        SELECT id, 'T' || t, t, t % 5 > 0 FROM portfolios CROSS JOIN generate_series(1, 20) t;
-        ANALYZE";
-
-    #[tokio::test]
-    async fn every_hot_statement_is_one_and_has_its_index() {
-        let (db, recorder) = Recorder::database().await;
-        let connection = db.connection().await.expect("a connection");
-        connection.as_diesel().batch_execute(SEED).await.expect("seeded");
-        drop(connection);
-        let page = PageRequest::first(1);
-        let some = db.portfolios().list(&PortfolioFilter::default(), &page).await.expect("read");
-        let core = &some.items[0];
-        let filter = PortfolioFilter { user_id: Some(core.user_id), ..PortfolioFilter::default() };
-        let page = PageRequest::first(2);
-        let hers = db.portfolios().list(&filter, &page).await.expect("read").items;
-        let other = hers.iter().find(|p| p.id != core.id).expect("another one");
-        let (id, other_id) = (format!("'{}'", core.id), format!("'{}'", other.id));
-        let positions = db.positions();
-        recorder.take();
-
-        let ticker: Ticker = parsed("T3");
-        let held = positions.find_by_ticker(core.id, &ticker).await.expect("read").expect("there");
-        let index = "positions_portfolio_id_ticker_key";
-        assert_index(&db, &recorder.only(), &[&id, "'T3'"], "positions", index).await;
-
-        recorder.take();
-        positions.list(core.id, Activity::Active, &PageRequest::first(10)).await.expect("read");
-        let index = "positions_portfolio_active_idx";
-        assert_index(&db, &recorder.only(), &[&id, "11"], "positions", index).await;
-
-        recorder.take();
-        assert_eq!(positions.count(core.id, Activity::Active).await.expect("read"), 16);
-        assert_index(&db, &recorder.only(), &[&id], "positions", index).await;
-
-        let held_id = format!("'{}'", held.id);
-        recorder.take();
-        positions.find(core.id, held.id).await.expect("read").expect("there");
-        let arguments = [&*held_id, &*id];
-        assert_index(&db, &recorder.only(), &arguments, "positions", "positions_pkey").await;
-
-        recorder.take();
-        positions.remove(core.id, held.id).await.expect("removed");
-        let arguments = ["FALSE", &*held_id, &*id];
-        assert_index(&db, &recorder.only(), &arguments, "positions", "positions_pkey").await;
-
-        recorder.take();
-        positions.create(&new(core, "T3", "5")).await.expect("revived");
-        recorder.only();
-        positions.upsert(&new(core, "T4", "5")).await.expect("replaced");
-        recorder.only();
-        positions.delete(core.id, held.id).await.expect("deleted");
-        recorder.only();
-
-        let held = positions.find_by_ticker(core.id, &parsed("T10")).await.expect("read");
-        let gone = positions.find_by_ticker(other.id, &parsed("T10")).await.expect("read");
-        let (held, gone) = (held.expect("there"), gone.expect("there"));
-        positions.remove(other.id, gone.id).await.expect("removed");
-        recorder.take();
-        positions.move_to(core.id, held.id, other.id).await.expect("moved");
-        let held_id = format!("'{}'", held.id);
-        let arguments = [&*id, &*held_id, &*other_id];
-        let sql = recorder.only();
-        for index in ["positions_pkey", "positions_portfolio_id_ticker_key"] {
-            assert_index(&db, &sql, &arguments, "positions", index).await;
-        }
-    }
 }

@@ -1,17 +1,20 @@
 //! Users: every verb, on the pool and in a unit of work.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
-    Document, Error, NewPosition, NewUser, PageRequest, PortfolioRepository, PositionRepository,
-    Repositories, User, UserFilter, UserId, UserPatch, UserRepository,
+    Document, Error, NewUser, PageRequest, Repositories, User, UserFilter, UserId, UserPatch,
+    UserRepository,
 };
 use serde_json::json;
 
 use crate::support::handle::Handle;
-use crate::support::{every_page, hash, parsed, portfolio, user};
+use crate::support::{every_page, hash, parsed, user};
+
+mod concurrent;
+mod erasure;
+mod plans;
 
 conformance! {
     what_is_written_is_read,
@@ -27,10 +30,6 @@ conformance! {
     filters_select,
     many_are_created_in_order,
     many_or_none,
-    deletion_takes_what_is_hers,
-    an_export_holds_everything_of_her,
-    erasure_counts_what_it_takes,
-    erasing_the_inactive_is_bounded,
 }
 
 fn document(value: serde_json::Value) -> Document {
@@ -67,6 +66,16 @@ async fn what_is_written_is_read(handle: &impl Handle) {
     assert!(!users.exists_email("%@example.com").await.expect("read"));
     assert!(!users.exists_username("ad_").await.expect("read"));
     assert!(!users.exists_username("ADA").await.expect("read"));
+    // What no row can hold is refused before the server would abort a transaction over it.
+    for (expected, refused) in [
+        ("email", users.find_by_email("ada\0").await.map(|_| ())),
+        ("email", users.exists_email("ada\0").await.map(|_| ())),
+        ("username", users.find_by_username("ada\0").await.map(|_| ())),
+        ("username", users.exists_username("ada\0").await.map(|_| ())),
+    ] {
+        let error = refused.expect_err("NUL");
+        assert!(matches!(&error, Error::Invalid { field, .. } if field == expected), "{error}");
+    }
 
     let plain = user(handle, "grace@example.com").await;
     assert_eq!((plain.username.as_ref(), plain.preferences.as_ref()), (None, None));
@@ -165,6 +174,8 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
         json!({"username": null, "first_name": "Augusta", "is_verified": true}),
     )
     .expect("a patch");
+    let json = serde_json::to_value(&patch).expect("JSON");
+    assert_eq!(json, json!({"username": null, "first_name": "Augusta", "is_verified": true}));
     let after = handle.users().update(before.id, &patch).await.expect("changed");
     assert!(after.updated_at > before.updated_at);
     let expected = User {
@@ -334,217 +345,11 @@ async fn many_or_none(handle: &impl Handle) {
     }
 }
 
-/// A user with two portfolios, three positions and one analysis, and market data.
-async fn furnished(handle: &impl Handle) -> User {
-    let ada = user(handle, "ada@example.com").await;
-    let core = portfolio(handle, &ada, "Core").await;
-    let more = portfolio(handle, &ada, "More").await;
-    for (portfolio, ticker) in [(&core, "AAPL"), (&core, "MSFT"), (&more, "AAPL")] {
-        let new = NewPosition::new(portfolio.id, parsed(ticker), Some(parsed("1.5")));
-        handle.positions().create(&new).await.expect("added");
-    }
-    handle
-        .sql(&format!(
-            "INSERT INTO analysis_results (portfolio_id, ticker, analysis_type)
-             VALUES ('{}', 'AAPL', 'risk_analysis'), (NULL, 'AAPL', 'value_analysis');
-             INSERT INTO price_history (ticker, date, close_price) VALUES ('AAPL', '2024-01-02Z', 185.64)",
-            core.id
-        ))
-        .await;
-    ada
-}
-
-async fn left(handle: &impl Handle, table: &str) -> i64 {
-    use diesel_async::RunQueryDsl;
-    #[derive(diesel::QueryableByName)]
-    struct Count {
-        #[diesel(sql_type = diesel::sql_types::BigInt)]
-        count: i64,
-    }
-    let connection = handle.connection().await;
-    let query = diesel::sql_query(format!("SELECT count(*) FROM {table}"));
-    query.get_result::<Count>(&mut connection.as_diesel()).await.expect("read").count
-}
-
-async fn deletion_takes_what_is_hers(handle: &impl Handle) {
-    let ada = furnished(handle).await;
-    let grace = user(handle, "grace@example.com").await;
-    let kept = portfolio(handle, &grace, "Hers").await;
-    assert!(handle.users().delete(ada.id).await.expect("deleted"));
-    assert!(!handle.users().delete(ada.id).await.expect("ran"));
-    assert_eq!(handle.users().find(ada.id).await.expect("read"), None);
-    for (table, expected) in [
-        ("users", 1),
-        ("portfolios", 1),
-        ("positions", 0),
-        ("analysis_results", 1),
-        ("price_history", 1),
-    ] {
-        assert_eq!(left(handle, table).await, expected, "{table}");
-    }
-    assert!(handle.portfolios().exists(kept.id).await.expect("read"));
-}
-
-async fn an_export_holds_everything_of_her(handle: &impl Handle) {
-    let ada = furnished(handle).await;
-    furnished_stranger(handle).await;
-    let export = handle.users().export(ada.id).await.expect("read").expect("there");
-    assert!(!export.as_str().contains("argon2"), "the password's hash is not hers to have");
-    let export: serde_json::Value = export.decode().expect("JSON");
-    assert_eq!(export["user"]["email"], "ada@example.com");
-    assert_eq!(export["user"]["id"], ada.id.to_string());
-    let names: Vec<_> =
-        export["portfolios"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
-    assert_eq!(names.len(), 2);
-    assert!(names.iter().any(|n| *n == "Core") && names.iter().any(|n| *n == "More"));
-    let positions = export["positions"].as_array().expect("a list");
-    assert_eq!(positions.len(), 3);
-    assert!(
-        positions
-            .iter()
-            .all(|p| p["shares"].to_string() == "1.5" || p["shares"].to_string() == "1.5000000000")
-    );
-    let analyses = export["analyses"].as_array().expect("a list");
-    assert_eq!(analyses.len(), 1);
-    assert_eq!(analyses[0]["analysis_type"], "risk_analysis");
-
-    let empty = user(handle, "empty@example.com").await;
-    let export = handle.users().export(empty.id).await.expect("read").expect("there");
-    let export: serde_json::Value = export.decode().expect("JSON");
-    for list in ["portfolios", "positions", "analyses"] {
-        assert_eq!(export[list], json!([]), "{list}");
-    }
-}
-
-async fn furnished_stranger(handle: &impl Handle) {
-    let stranger = user(handle, "stranger@example.com").await;
-    let portfolio = portfolio(handle, &stranger, "Secret").await;
-    let new = NewPosition::new(portfolio.id, parsed("TSLA"), None);
-    handle.positions().create(&new).await.expect("added");
-}
-
-async fn erasure_counts_what_it_takes(handle: &impl Handle) {
-    let ada = furnished(handle).await;
-    furnished_stranger(handle).await;
-    let erased = handle.users().erase(ada.id).await.expect("erased").expect("there");
-    assert_eq!((erased.portfolios, erased.positions, erased.analyses), (2, 3, 1));
-    assert_eq!(handle.users().erase(ada.id).await.expect("ran"), None);
-    for (table, expected) in [
-        ("users", 1),
-        ("portfolios", 1),
-        ("positions", 1),
-        ("analysis_results", 1),
-        ("price_history", 1),
-    ] {
-        assert_eq!(left(handle, table).await, expected, "{table}");
-    }
-}
-
-/// Users unchanged for as many days as their number says, inserted so because the trigger keeps
-/// `updated_at` of a changed one.
-async fn aged(handle: &impl Handle, days: std::ops::Range<u32>, is_active: bool) {
-    for day in days {
-        handle
-            .sql(&format!(
-                "INSERT INTO users (email, hashed_password, is_active, updated_at)
-                 VALUES ('{is_active}{day}@example.com', '{}', {is_active}, now() - interval '{day} days')",
-                hash().expose()
-            ))
-            .await;
-    }
-}
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-async fn erasing_the_inactive_is_bounded(handle: &impl Handle) {
-    let users = handle.users();
-    aged(handle, 0..8, false).await;
-    aged(handle, 0..8, true).await;
-    let emails = async || {
-        let filter = UserFilter { is_active: Some(false), ..UserFilter::default() };
-        let rows = users.list(&filter, &PageRequest::default()).await.expect("read").items;
-        let mut emails: Vec<_> = rows.into_iter().map(|u| u.email).collect();
-        emails.sort();
-        emails
-    };
-    assert_eq!(users.erase_inactive(100 * DAY, 10).await.expect("ran"), 0);
-    assert_eq!(users.erase_inactive(3 * DAY, 0).await.expect("ran"), 0);
-    // Oldest first: 7 and 6, then 5, 4 and 3, which is just old enough.
-    assert_eq!(users.erase_inactive(3 * DAY, 2).await.expect("ran"), 2);
-    let six: Vec<_> = (0..6).map(|day| format!("false{day}@example.com")).collect();
-    assert_eq!(emails().await, six);
-    assert_eq!(users.erase_inactive(3 * DAY, 10).await.expect("ran"), 3);
-    assert_eq!(emails().await, six[..3]);
-    assert_eq!(users.erase_inactive(3 * DAY, 10).await.expect("ran"), 0);
-    assert_eq!(users.count(&UserFilter::default()).await.expect("read"), 3 + 8);
-}
-
 #[test]
 fn a_password_hash_never_leaves_by_serde_or_debug() {
     let new = NewUser::new("ada@example.com", hash());
     let shown = format!("{new:?} {}", serde_json::to_string(&new).expect("JSON"));
     assert!(!shown.contains("RdescudvJCs"), "{shown}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn of_eight_accounts_for_one_address_one_is_made() {
-    let db = TestDatabase::new().await.expect("a database");
-    let tasks: Vec<_> = (0..8)
-        .map(|i| {
-            let db = (*db).clone();
-            let email = if i % 2 == 0 { "ada@example.com" } else { "ADA@example.com" };
-            tokio::spawn(async move { db.users().create(&NewUser::new(email, hash())).await })
-        })
-        .collect();
-    let mut made = 0;
-    for task in tasks {
-        match task.await.expect("no panic") {
-            Ok(_) => made += 1,
-            Err(error) => assert!(matches!(error, Error::Conflict { .. }), "{error}"),
-        }
-    }
-    assert_eq!(made, 1);
-    assert_eq!(db.users().count(&UserFilter::default()).await.expect("read"), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn merges_at_once_lose_nothing() {
-    let db = TestDatabase::new().await.expect("a database");
-    let id = user(&*db, "ada@example.com").await.id;
-    let tasks: Vec<_> = (0..16)
-        .map(|i| {
-            let db = (*db).clone();
-            tokio::spawn(async move {
-                let changes = Document::encode(&json!({ format!("key{i}"): i })).expect("JSON");
-                db.users().merge_preferences(id, &changes).await
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.expect("no panic").expect("merged");
-    }
-    let merged = db.users().preferences(id).await.expect("read").expect("there");
-    let merged: serde_json::Map<String, serde_json::Value> = merged.decode().expect("an object");
-    assert_eq!(merged.len(), 16);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_erasers_share_the_work() {
-    let db = TestDatabase::new().await.expect("a database");
-    aged(&*db, 1..41, false).await;
-    let erase = |db: buffetbot_db::Database| async move {
-        let mut erased = 0;
-        loop {
-            match db.users().erase_inactive(DAY / 2, 3).await.expect("ran") {
-                0 => return erased,
-                n => erased += n,
-            }
-        }
-    };
-    let (one, two) =
-        tokio::join!(tokio::spawn(erase((*db).clone())), tokio::spawn(erase((*db).clone())));
-    assert_eq!(one.expect("no panic") + two.expect("no panic"), 40);
-    assert_eq!(db.users().count(&UserFilter::default()).await.expect("read"), 0);
 }
 
 /// A part of a program holds the trait object, not the database.
@@ -554,64 +359,4 @@ async fn the_trait_is_dyn_compatible() {
     let users: Arc<dyn UserRepository> = Arc::new(db.users().clone());
     let made = users.create(&NewUser::new("ada@example.com", hash())).await.expect("created");
     assert_eq!(users.find(made.id).await.expect("read"), Some(made));
-}
-
-mod plans {
-    use diesel_async::SimpleAsyncConnection;
-
-    use super::*;
-    use crate::support::plan::{Recorder, assert_index};
-
-    const SEED: &str = "
-        INSERT INTO users (email, username, hashed_password, is_active, created_at)
-        SELECT 'U' || u || '@example.com', 'u' || u, '{hash}', u % 100 > 0,
-            '2024-01-01Z'::timestamptz + (u / 10) * interval '1 minute'
-        FROM generate_series(1, 20000) u;
-        ANALYZE";
-
-    #[tokio::test]
-    async fn every_hot_statement_is_one_and_has_its_index() {
-        let (db, recorder) = Recorder::database().await;
-        let seed = SEED.replace("{hash}", hash().expose());
-        let connection = db.connection().await.expect("a connection");
-        connection.as_diesel().batch_execute(&seed).await.expect("seeded");
-        drop(connection);
-        let users = db.users();
-        let (filter, page) = (UserFilter::default(), PageRequest::first(10));
-
-        recorder.take();
-        let first = users.list(&filter, &page).await.expect("read");
-        assert_index(&db, &recorder.only(), &["11"], "users", "users_created_idx").await;
-
-        recorder.take();
-        let page = PageRequest::after(10, first.next.expect("there are more"));
-        users.list(&filter, &page).await.expect("read");
-        let id = format!("'{}'", first.items[9].id);
-        let arguments = ["'2024-01-02 12:00Z'", "'2024-01-02 12:00Z'", &*id, "11"];
-        assert_index(&db, &recorder.only(), &arguments, "users", "users_created_idx").await;
-
-        recorder.take();
-        assert!(users.exists_email("u17@example.com").await.expect("read"));
-        let arguments = ["'U17@example.com'"];
-        assert_index(&db, &recorder.only(), &arguments, "users", "users_email_lower_key").await;
-
-        recorder.take();
-        assert!(users.exists_username("u17").await.expect("read"));
-        assert_index(&db, &recorder.only(), &["'u17'"], "users", "users_username_key").await;
-
-        recorder.take();
-        users.record_login(first.items[0].id).await.expect("noted");
-        assert_index(&db, &recorder.only(), &[&id], "users", "users_pkey").await;
-
-        recorder.take();
-        let changes = document(json!({"a": 1}));
-        users.merge_preferences(first.items[0].id, &changes).await.expect("merged");
-        assert_index(&db, &recorder.only(), &[&id, "'{}'"], "users", "users_pkey").await;
-
-        recorder.take();
-        users.export(first.items[0].id).await.expect("read").expect("there");
-        recorder.only();
-        users.erase(first.items[0].id).await.expect("erased").expect("there");
-        recorder.only();
-    }
 }

@@ -1,0 +1,286 @@
+//! The cache of market data: what callers of its repository see, on the pool and in a transaction.
+
+mod bulk;
+mod concurrency;
+mod expiry;
+mod keys;
+mod plans;
+
+use std::time::Duration;
+
+use buffetbot_db::{
+    CacheEntry, CacheEntryId, CacheEntryPatch, CacheFilter, CacheKey, DataType, Document, Error,
+    MarketCacheRepository, NewCacheEntry, PutOptions, Repositories, Ticker,
+};
+use serde_json::{Value, json};
+
+use crate::support::handle::Handle;
+use crate::support::{every_page, parsed};
+
+pub const HOUR: Duration = Duration::from_secs(3_600);
+
+pub fn ticker(symbol: &str) -> Ticker {
+    parsed(symbol)
+}
+
+/// The key of a ticker's fundamentals, without parameters.
+pub fn key(symbol: &str) -> CacheKey {
+    CacheKey::new(&ticker(symbol), DataType::FUNDAMENTALS)
+}
+
+pub fn document(value: Value) -> Document {
+    Document::encode(&value).expect("a document")
+}
+
+pub fn an_hour() -> PutOptions {
+    PutOptions::ttl(HOUR)
+}
+
+/// A number of 20 digits or so, unlike its neighbours.
+pub fn scattered(i: u64) -> u64 {
+    i.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+pub async fn put(repos: &impl Repositories, key: &CacheKey, value: Value) -> CacheEntry {
+    repos.market_cache().put(key, &document(value), &an_hour()).await.expect("put")
+}
+
+pub async fn get(repos: &impl Repositories, key: &CacheKey) -> Option<Value> {
+    let entry = repos.market_cache().get(key).await.expect("get");
+    entry.map(|entry| entry.decode().expect("JSON"))
+}
+
+pub async fn count(repos: &impl Repositories) -> u64 {
+    repos.market_cache().count(&CacheFilter::default()).await.expect("count")
+}
+
+conformance! {
+    what_is_put_is_read,
+    put_replaces_the_document_and_keeps_the_id,
+    create_refuses_a_key_that_has_an_entry,
+    documents_come_back_as_they_were,
+    any_type_goes_in_and_out,
+    invalid_fields_are_refused_by_name,
+    a_patch_changes_what_it_says,
+    deleting_twice_is_true_then_false,
+    filters_and_pages_reach_every_row,
+    statistics_are_exact,
+}
+
+async fn what_is_put_is_read(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let key = key("AAPL").params(json!({"period": "1y"})).expect("parameters");
+    let options = an_hour().source("yahoo").quality(parsed("0.95"));
+    let entry = cache.put(&key, &document(json!({"pe": 31.5})), &options).await.expect("put");
+    assert_eq!(entry.key(), key);
+    assert_eq!(entry.data_source.as_deref(), Some("yahoo"));
+    assert_eq!(entry.data_quality_score, Some(parsed("0.95")));
+    assert_eq!(entry.expires_at - entry.cached_at, chrono::TimeDelta::hours(1));
+    assert_eq!(cache.get(&key).await.expect("get").as_ref(), Some(&entry));
+    assert_eq!(cache.find(entry.id).await.expect("find").as_ref(), Some(&entry));
+    assert!(cache.exists(entry.id).await.expect("exists"));
+    let unknown = CacheEntryId::generate();
+    assert_eq!(cache.find(unknown).await.expect("find"), None);
+    assert!(!cache.exists(unknown).await.expect("exists"));
+}
+
+async fn put_replaces_the_document_and_keeps_the_id(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let options = an_hour().source("yahoo").quality(parsed("0.5"));
+    let first = cache.put(&key("IBM"), &document(json!(1)), &options).await.expect("put");
+    let second = put(handle, &key("IBM"), json!(2)).await;
+    assert_eq!(second.id, first.id);
+    assert_eq!((second.data_source.as_deref(), &second.data_quality_score), (None, &None));
+    assert_eq!(cache.get(&key("IBM")).await.expect("get"), Some(second));
+    assert_eq!(count(handle).await, 1);
+}
+
+async fn create_refuses_a_key_that_has_an_entry(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let new = NewCacheEntry::new(key("IBM"), document(json!({"a": 1})), an_hour());
+    let entry = cache.create(&new).await.expect("create");
+    assert_eq!(entry.id, new.id);
+    assert_eq!(cache.get(&new.key).await.expect("get").as_ref(), Some(&entry));
+    // Expired entries count, too.
+    cache.invalidate(&new.key.ticker, None).await.expect("invalidate");
+    let again = NewCacheEntry::new(key("IBM"), document(json!({"a": 2})), an_hour());
+    match handle.attempt(cache.create(&again)).await {
+        Err(Error::Conflict { constraint, .. }) => {
+            assert_eq!(constraint, "market_data_cache_entry_key");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(count(handle).await, 1);
+}
+
+async fn documents_come_back_as_they_were(handle: &impl Handle) {
+    let mut deep = json!("bottom");
+    for _ in 0..100 {
+        deep = json!([deep]);
+    }
+    let documents = [
+        json!({"exact": 9_007_199_254_740_993_i64, "most": u64::MAX, "least": i64::MIN}),
+        json!({"Ünïcødé": "日本語 🦀 \u{1f9ea} \u{7f} \" \\ \n", "": "empty key"}),
+        json!({"float": 0.1, "small": 1e-300, "zero": 0, "null": null, "list": [[], {}, [1]]}),
+        json!("text"),
+        json!(null),
+        deep,
+    ];
+    for sent in documents {
+        put(handle, &key("AAPL"), sent.clone()).await;
+        assert_eq!(get(handle, &key("AAPL")).await, Some(sent));
+    }
+    // 5 MB, hardly compressible.
+    let numbers: Vec<u64> = (0..280_000).map(scattered).collect();
+    let large = document(json!({ "numbers": numbers }));
+    assert!(large.as_str().len() > 5_000_000);
+    handle.market_cache().put(&key("AAPL"), &large, &an_hour()).await.expect("put");
+    let read = handle.market_cache().get(&key("AAPL")).await.expect("get").expect("an entry");
+    assert!(read.data == large);
+}
+
+async fn any_type_goes_in_and_out(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let sent = (String::from("AAPL"), vec![1.5, 2.5], Some(7_u8));
+    cache.put_as(&key("AAPL"), &sent, &an_hour()).await.expect("put");
+    assert_eq!(cache.get_as(&key("AAPL")).await.expect("get"), Some(sent));
+    assert_eq!(cache.get_as::<Value>(&key("MSFT")).await.expect("get"), None);
+    match cache.get_as::<Vec<u32>>(&key("AAPL")).await {
+        Err(error @ Error::Corrupt { .. }) => {
+            let text = error.to_string();
+            assert!(text.contains("market_data_cache.data"), "{text}");
+            assert!(!text.contains("AAPL"), "shows the document: {text}");
+        }
+        other => panic!("{other:?}"),
+    }
+    match cache.put_as(&key("AAPL"), &f64::NAN, &an_hour()).await {
+        Err(Error::Invalid { field, .. }) => assert_eq!(field, "json"),
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let long = an_hour().source("s".repeat(51));
+    let nul = an_hour().source("a\0b");
+    for (options, name) in
+        [(PutOptions::ttl(Duration::ZERO), "ttl"), (long, "data_source"), (nul, "data_source")]
+    {
+        match cache.put(&key("AAPL"), &document(json!(1)), &options).await {
+            Err(Error::Invalid { field, .. }) => assert_eq!(field, name),
+            other => panic!("{other:?}"),
+        }
+    }
+    let longest = an_hour().source("ß".repeat(50));
+    cache.put(&key("AAPL"), &document(json!(1)), &longest).await.expect("put");
+}
+
+async fn a_patch_changes_what_it_says(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let options = an_hour().source("yahoo").quality(parsed("0.5"));
+    let entry = cache.put(&key("AAPL"), &document(json!(1)), &options).await.expect("put");
+    let unchanged = cache.update(entry.id, &CacheEntryPatch::default()).await.expect("update");
+    assert_eq!(unchanged, entry);
+    // In JSON, null clears and an absent field leaves.
+    let patch: CacheEntryPatch =
+        serde_json::from_value(json!({"data": {"b": 2}, "data_source": null})).expect("a patch");
+    let changed = cache.update(entry.id, &patch).await.expect("update");
+    let expected =
+        CacheEntry { data: document(json!({"b": 2})), data_source: None, ..entry.clone() };
+    assert_eq!(changed, expected);
+    assert_eq!(cache.find(entry.id).await.expect("find"), Some(changed));
+    let early = CacheEntryPatch { expires_at: Some(entry.cached_at), ..CacheEntryPatch::default() };
+    match handle.attempt(cache.update(entry.id, &early)).await {
+        Err(Error::Invalid { field, .. }) => assert_eq!(field, "market_data_cache_check"),
+        other => panic!("{other:?}"),
+    }
+    for patch in [CacheEntryPatch::default(), patch] {
+        match cache.update(CacheEntryId::generate(), &patch).await {
+            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, "cache entry"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn deleting_twice_is_true_then_false(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let entry = put(handle, &key("AAPL"), json!(1)).await;
+    assert!(cache.delete(entry.id).await.expect("delete"));
+    assert!(!cache.delete(entry.id).await.expect("delete"));
+    let with = key("AAPL").params(json!({"a": 1})).expect("parameters");
+    put(handle, &with, json!(2)).await;
+    put(handle, &key("AAPL"), json!(1)).await;
+    assert!(cache.delete_key(&with).await.expect("delete"));
+    assert!(!cache.delete_key(&with).await.expect("delete"));
+    assert_eq!(get(handle, &key("AAPL")).await, Some(json!(1)), "only that key's entry");
+}
+
+async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    // One statement: all of them with one `cached_at`.
+    let entries: Vec<NewCacheEntry> = (0..25)
+        .map(|i| {
+            let data_type = if i % 2 == 0 { DataType::NEWS } else { DataType::PEERS };
+            let key = CacheKey::new(&ticker(&format!("T{i}")), data_type);
+            NewCacheEntry::new(key, document(json!(i)), an_hour().source(format!("s{}", i % 5)))
+        })
+        .collect();
+    assert_eq!(cache.put_many(&entries).await.expect("put"), 25);
+    let all = CacheFilter::default();
+    for size in [1, 4, 25, 26] {
+        let rows = every_page(size, async |page| cache.list(&all, &page).await).await;
+        let mut ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        assert!(rows.is_sorted_by(|a, b| (a.cached_at, a.id) > (b.cached_at, b.id)));
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 25, "pages of {size}");
+    }
+    cache.invalidate(&ticker("T3"), None).await.expect("invalidate");
+    let none = Some(Vec::new());
+    let filters = [
+        (CacheFilter { tickers: Some(vec![ticker("T1"), ticker("T2")]), ..all.clone() }, 2),
+        (CacheFilter { tickers: none, ..all.clone() }, 0),
+        (CacheFilter { data_types: Some(vec![DataType::NEWS]), ..all.clone() }, 13),
+        (CacheFilter { data_types: Some(Vec::new()), ..all.clone() }, 0),
+        (CacheFilter { data_source: Some("s3".into()), ..all.clone() }, 5),
+        (CacheFilter { data_source: Some("s%".into()), ..all.clone() }, 0),
+        (CacheFilter { is_live: Some(true), ..all.clone() }, 24),
+        (CacheFilter { is_live: Some(false), ..all.clone() }, 1),
+    ];
+    for (filter, expected) in filters {
+        assert_eq!(cache.count(&filter).await.expect("count"), expected, "{filter:?}");
+        let rows = every_page(3, async |page| cache.list(&filter, &page).await).await;
+        assert_eq!(rows.len() as u64, expected, "{filter:?}");
+    }
+}
+
+async fn statistics_are_exact(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    assert_eq!(cache.statistics(5).await.expect("statistics"), Default::default());
+    for (symbol, data_type, length) in [
+        ("BIG", DataType::NEWS, 300),
+        ("BIG", DataType::PEERS, 200),
+        ("MID", DataType::NEWS, 100),
+        ("LOW", DataType::NEWS, 1),
+    ] {
+        // Text that does not compress to the size of another.
+        let text: String = (0..length).map(|i: u64| scattered(i).to_string()).collect();
+        put(handle, &CacheKey::new(&ticker(symbol), data_type), json!(text)).await;
+    }
+    cache.invalidate(&ticker("MID"), None).await.expect("invalidate");
+    let statistics = cache.statistics(2).await.expect("statistics");
+    let total = statistics.total;
+    assert_eq!((total.entries, total.live, total.expired()), (4, 3, 1));
+    let types: Vec<_> = statistics.by_type.iter().map(|t| (t.data_type.as_str(), t.size)).collect();
+    assert_eq!(types.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["news", "peers"]);
+    assert_eq!(types.iter().map(|(_, size)| size.entries).collect::<Vec<_>>(), [3, 1]);
+    assert_eq!(types.iter().map(|(_, size)| size.bytes).sum::<u64>(), total.bytes);
+    let top: Vec<_> = statistics.top_tickers.iter().map(|t| t.ticker.as_str()).collect();
+    assert_eq!(top, ["BIG", "MID"]);
+    for of in &statistics.top_tickers {
+        assert_eq!(cache.size_of_ticker(&of.ticker).await.expect("size"), of.size);
+    }
+    assert!(statistics.top_tickers[0].size.bytes > statistics.top_tickers[1].size.bytes);
+    let nothing = cache.size_of_ticker(&ticker("NONE")).await.expect("size");
+    assert_eq!((nothing.entries, nothing.live, nothing.bytes), (0, 0, 0));
+}
