@@ -125,7 +125,6 @@ fn no_error_and_no_debug_shows_a_url_or_a_password() {
     let secret = "sesameopenup";
     for url in [
         format!("postgres://ada:{secret}@localhost:port/db"),
-        format!("postgres://ada:{secret}%ff@localhost/db"),
         format!("postgres://ada:{secret}@localhost/db?sslmode={secret}"),
         format!("postgres://ada:{secret}@localhost/db?unknown={secret}"),
         format!("{secret}://ada:{secret}@localhost/db"),
