@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::statements::{
-    GET_MANY, INVALIDATE, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired,
+    GET, GET_MANY, INVALIDATE, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired,
 };
 use super::keyset::newest_first;
 use crate::connection::Session;
@@ -264,8 +264,11 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all, err)]
     async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>> {
-        let query = entry_of!(key).filter(market_data_cache::expires_at.gt(now));
-        self.session.fetch_optional(query.select(CacheEntry::as_select())).await
+        let statement = diesel::sql_query(GET)
+            .bind::<Text, _>(&key.ticker)
+            .bind::<Text, _>(&key.data_type)
+            .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref());
+        self.session.fetch_optional(statement).await
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all, err)]
