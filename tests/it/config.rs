@@ -198,7 +198,7 @@ async fn a_directory_as_the_host_is_a_unix_socket() {
     let vars = [("DB_HOST", dir.as_str()), ("DB_USERNAME", "postgres"), ("DB_NAME", db.name())];
     let other = Database::connect(from(&vars).unwrap()).await.unwrap();
     assert_eq!(
-        number(&*other.connection().await.unwrap(), "SELECT 1::bigint AS n").await.unwrap(),
+        number(&other.connection().await.unwrap(), "SELECT 1::bigint AS n").await.unwrap(),
         1
     );
 }

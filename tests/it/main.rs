@@ -27,5 +27,6 @@ mod schema_docs;
 mod schema_rules;
 mod testing;
 mod tls;
+mod transactions;
 mod unit_of_work;
 mod users;

@@ -157,7 +157,7 @@ async fn a_client_certificate_logs_in() {
     let server = tls_server(&authority, false).await;
     let admin = url(&server, "postgres", "localhost", "sslmode=require");
     let admin = Database::connect(Config::new(&admin).unwrap()).await.unwrap();
-    execute(&*admin.connection().await.unwrap(), "CREATE ROLE ada LOGIN").await.unwrap();
+    execute(&admin.connection().await.unwrap(), "CREATE ROLE ada LOGIN").await.unwrap();
     let login = async |by: &Authority, user: &str| {
         let (certificate, key) = by.certify(user, false);
         let (certificate, key) =
@@ -221,7 +221,7 @@ async fn a_unix_socket_needs_no_tls() {
     let config = db.config().ssl_mode(SslMode::Prefer).pool_size(1);
     let other = Database::connect(config).await.unwrap();
     assert_eq!(
-        number(&*other.connection().await.unwrap(), "SELECT 1::bigint AS n").await.unwrap(),
+        number(&other.connection().await.unwrap(), "SELECT 1::bigint AS n").await.unwrap(),
         1
     );
     let observer = raw(db.url()).await;
