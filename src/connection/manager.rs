@@ -121,10 +121,11 @@ impl bb8::ManageConnection for Manager {
         if connection.is_discarded() {
             return Err(Error::Unavailable { reason: "connection was closed".into() });
         }
-        if connection.retire_at.is_some_and(|at| Instant::now() >= at) {
+        let now = Instant::now();
+        if connection.retire_at.is_some_and(|at| now >= at) {
             return Err(Error::Unavailable { reason: "connection reached its age limit".into() });
         }
-        if connection.last_used.elapsed() < self.ping_after {
+        if now.duration_since(connection.last_used) < self.ping_after {
             return Ok(());
         }
         // An empty statement: a round trip and nothing else. Dropped at its limit, it discards the connection.
@@ -135,7 +136,31 @@ impl bb8::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut PgConnection) -> bool {
-        connection.last_used = Instant::now();
-        !connection.is_reusable() || connection.retire_at.is_some_and(|at| Instant::now() >= at)
+        let now = Instant::now();
+        connection.last_used = now;
+        !connection.is_reusable() || connection.retire_at.is_some_and(|at| now >= at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Manager;
+
+    #[test]
+    fn connections_made_together_do_not_retire_together() {
+        let hour = Duration::from_secs(3_600);
+        let config = crate::Config::new("postgres://ada@localhost/db").unwrap();
+        let manager = Manager::new(&config.clone().pool_recycle(Some(hour))).unwrap();
+        let made = Instant::now();
+        let ages: Vec<_> =
+            (0..50).filter_map(|_| manager.retire_at()).map(|at| at - made).collect();
+        assert_eq!(ages.len(), 50);
+        // A little more than a tenth, for the time that this takes.
+        assert!(ages.iter().all(|age| (hour * 9 / 10..hour * 6 / 5).contains(age)), "{ages:?}");
+        let spread = ages.iter().max().unwrap().abs_diff(*ages.iter().min().unwrap());
+        assert!(spread > hour / 20, "{spread:?}");
+        assert!(Manager::new(&config.pool_recycle(None)).unwrap().retire_at().is_none());
     }
 }
