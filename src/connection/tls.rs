@@ -106,9 +106,7 @@ impl Tls {
             Tls::Rustls(tls) => token.cancel_query(tls).await,
         }
     }
-}
 
-impl Tls {
     /// As [`cancel`](Self::cancel), on a stream of one's own to the host of this name.
     pub async fn cancel_on<S>(
         &self,
@@ -119,6 +117,9 @@ impl Tls {
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
+        // Only a certificate can be for another name.
+        #[cfg(not(feature = "tls"))]
+        let _ = name;
         match self {
             Tls::Plain => token.cancel_query_raw(stream, NoTls).await,
             #[cfg(feature = "tls")]
