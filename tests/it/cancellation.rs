@@ -13,8 +13,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio_postgres::Client;
 
 use crate::support::{
-    GENEROUS, Number, active, batch, database, eventually, execute, number, pid, pool_pid, raw,
-    somebody,
+    GENEROUS, Number, active, batch, database, database_with, eventually, execute, number, pid,
+    pool_pid, raw, somebody,
 };
 
 /// Far longer than a test waits: whoever does not cancel, fails.
@@ -29,7 +29,8 @@ struct Watched {
 impl Watched {
     /// A database with a pool of one.
     async fn new() -> Self {
-        let db = database(1).await;
+        // Without a limit that would stop the server in the end, cancelled or not.
+        let db = database_with(|c| c.pool_size(1).statement_timeout(Duration::ZERO)).await;
         let observer = raw(db.url()).await;
         Watched { db, observer }
     }

@@ -1,6 +1,7 @@
 //! Every `sslmode` against a server with TLS, and one without.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use buffetbot_db::{Config, Database, Error, Result, SslMode};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -181,7 +182,8 @@ async fn a_dropped_statement_is_cancelled_over_tls() {
     let server = tls_server(&authority, false).await;
     let query = format!("sslmode=verify-full&sslrootcert={ca}");
     let config = Config::new(&url(&server, "postgres", "localhost", &query)).unwrap();
-    let db = Database::connect(config.pool_size(2)).await.unwrap();
+    let db =
+        Database::connect(config.pool_size(2).statement_timeout(Duration::ZERO)).await.unwrap();
     let observer = db.connection().await.unwrap();
     let running = "SELECT count(*) AS n FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
     let call = async {

@@ -8,7 +8,9 @@ use buffetbot_db::{
     Error, NewUser, Repositories, Result, UnitOfWork, UserFilter, UserId, UserRepository,
 };
 
-use crate::support::{active, batch, database, eventually, number, pool_pid, raw, somebody};
+use crate::support::{
+    active, batch, database, database_with, eventually, number, pool_pid, raw, somebody,
+};
 
 pub(super) async fn count(repositories: &impl Repositories) -> u64 {
     repositories.users().count(&UserFilter::default()).await.unwrap()
@@ -199,7 +201,7 @@ async fn of_a_failing_join_the_first_error_survives() {
 
 #[tokio::test]
 async fn a_failing_join_cancels_the_sibling_with_its_connection() {
-    let db = database(1).await;
+    let db = database_with(|c| c.pool_size(1).statement_timeout(Duration::ZERO)).await;
     let (bad, slow) = ("SELECT 1::bigint / $1 AS n", "SELECT 1::bigint AS n FROM pg_sleep(60)");
     let result = db
         .transaction(async |unit| {
