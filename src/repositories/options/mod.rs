@@ -19,7 +19,8 @@ use super::merge::Plan;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch, UpsertReport,
+    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch, Swept,
+    UpsertReport,
 };
 use crate::schema::options_data;
 use crate::types::{
@@ -116,9 +117,8 @@ pub trait OptionRepository: Send + Sync {
     async fn delete(&self, id: OptionQuoteId) -> Result<bool>;
 
     /// Retention: deletes up to `limit` quotes of snapshots taken longer than `age` ago, oldest
-    /// first. Returns how many; fewer than `limit` means that none is left, or that another sweep is
-    /// at work on them.
-    async fn sweep_older_than(&self, age: Duration, limit: u32) -> Result<u64>;
+    /// first. Sweepers at work at once share the quotes and do not wait for each other.
+    async fn sweep_older_than(&self, limit: u32, age: Duration) -> Result<Swept>;
 }
 
 /// [`OptionRepository`] on PostgreSQL.
@@ -341,9 +341,10 @@ impl OptionRepository for PgOptions {
     }
 
     #[tracing::instrument(level = "debug", name = "options.sweep_older_than", skip_all, err)]
-    async fn sweep_older_than(&self, age: Duration, limit: u32) -> Result<u64> {
+    async fn sweep_older_than(&self, limit: u32, age: Duration) -> Result<Swept> {
         let age = age.min(LONGEST_AGE).as_secs_f64();
-        self.session.execute(diesel::sql_query(sweep(limit)).bind::<Double, _>(age)).await
+        let statement = diesel::sql_query(sweep(limit)).bind::<Double, _>(age);
+        Ok(Swept::new(self.session.execute(statement).await?, limit))
     }
 }
 

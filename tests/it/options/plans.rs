@@ -59,7 +59,7 @@ async fn every_hot_statement_is_one_and_has_its_index() {
 
     recorder.take();
     let age = std::time::Duration::from_secs(60 * 60);
-    assert_eq!(options.sweep_older_than(age, 10).await.expect("swept"), 10);
+    assert_eq!(options.sweep_older_than(10, age).await.expect("swept").deleted, 10);
     let sql = recorder.only();
     let index = "idx_options_fetch_timestamp";
     assert_index(&db, &sql, &["3600"], table, index).await;
