@@ -202,30 +202,27 @@ async fn of_a_failing_join_the_first_error_survives() {
 #[tokio::test]
 async fn a_failing_join_cancels_the_sibling_with_its_connection() {
     let db = database_with(|c| c.pool_size(1).statement_timeout(Duration::ZERO)).await;
-    let (bad, slow) = ("SELECT 1::bigint / $1 AS n", "SELECT 1::bigint AS n FROM pg_sleep(60)");
-    let result = db
-        .transaction(async |unit| {
-            let connection = unit.connection().await?;
-            let bad = async {
-                number(&connection, &bad.replace("$1", "0")).await?;
-                Ok::<_, Error>(())
-            };
-            let slow = async {
-                // Sent when the first has failed at the server, in a savepoint that lets it run.
-                batch(&connection, "ROLLBACK TO SAVEPOINT here").await?;
-                number(&connection, slow).await?;
-                Ok(())
-            };
-            batch(&connection, "SAVEPOINT here").await?;
-            tokio::try_join!(biased; bad, slow)
-        })
-        .await;
-    let error = result.unwrap_err();
-    assert!(matches!(&error, Error::Database { sqlstate, .. } if sqlstate == "22012"), "{error:?}");
+    let observer = raw(db.url()).await;
+    let asleep = async || {
+        let sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'
+                   AND datname = current_database()";
+        !observer.query(sql, &[]).await.unwrap().is_empty()
+    };
+    let unit = db.begin().await.unwrap();
+    let connection = unit.connection().await.unwrap();
+    let joined = tokio::try_join!(
+        async {
+            eventually("the sibling is at work", asleep).await;
+            "no id".parse::<UserId>()
+        },
+        number(&connection, "SELECT 1::bigint AS n FROM pg_sleep(600)"),
+    );
+    assert!(matches!(joined, Err(Error::Invalid { .. })), "{joined:?}");
+    drop(connection);
+    drop(unit);
     // The pool of one goes on at once, the sleeper is stopped.
     assert_eq!(count(&**db).await, 0);
-    let observer = raw(db.url()).await;
-    eventually("the server has stopped the sibling", async || active(&observer).await == 0).await;
+    eventually("the server has stopped the sibling", async || !asleep().await).await;
 }
 
 #[tokio::test]
