@@ -1,0 +1,55 @@
+-- Nothing said whether a copy of a cached row is still the newest, nor whether a document that was
+-- fetched again has changed.
+CREATE SEQUENCE cache_version AS BIGINT;
+
+COMMENT ON SEQUENCE cache_version IS
+    'Versions of cached rows and fencing tokens of their leases, in one order';
+
+ALTER TABLE market_data_cache
+    ADD COLUMN version BIGINT NOT NULL DEFAULT nextval('cache_version'),
+    ADD COLUMN revision BIGINT NOT NULL DEFAULT nextval('cache_version');
+ALTER TABLE analysis_results
+    ADD COLUMN version BIGINT NOT NULL DEFAULT nextval('cache_version');
+
+COMMENT ON COLUMN market_data_cache.version IS
+    'Grows with every change of the row, kept by a trigger; a fetch whose token is older may not replace it';
+COMMENT ON COLUMN market_data_cache.revision IS
+    'Grows when the document changes, kept by a trigger: the watermark of what was computed from it';
+COMMENT ON COLUMN analysis_results.version IS 'Grows with every change of the row, kept by a trigger';
+
+-- Drawn while the row is locked, so that of one row's versions the later is the greater.
+CREATE FUNCTION move_cache_version() RETURNS TRIGGER
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    NEW.version := nextval('cache_version');
+    IF NEW.data IS DISTINCT FROM OLD.data THEN
+        NEW.revision := NEW.version;
+    END IF;
+    RETURN NEW;
+END;
+$$;
+
+COMMENT ON FUNCTION move_cache_version() IS
+    'Moves version on every change of an entry, and revision where its document changes';
+
+CREATE FUNCTION move_analysis_version() RETURNS TRIGGER
+    LANGUAGE plpgsql
+AS $$
+BEGIN
+    NEW.version := nextval('cache_version');
+    RETURN NEW;
+END;
+$$;
+
+COMMENT ON FUNCTION move_analysis_version() IS 'Moves version on every change of a result';
+
+CREATE TRIGGER market_data_cache_move_version
+    BEFORE UPDATE ON market_data_cache
+    FOR EACH ROW EXECUTE FUNCTION move_cache_version();
+CREATE TRIGGER analysis_results_move_version
+    BEFORE UPDATE ON analysis_results
+    FOR EACH ROW EXECUTE FUNCTION move_analysis_version();
+
+COMMENT ON COLUMN analysis_results.inputs IS
+    'Watermarks of what the result was computed from: documents by revision, bars by digest; NULL: not recorded';
