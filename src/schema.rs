@@ -39,8 +39,12 @@ diesel::table! {
         created_at -> Timestamptz,
         /// Time of the latest change, kept by a trigger
         updated_at -> Timestamptz,
-        /// What the result was computed from: an object from data type to watermark; NULL: not recorded
+        /// Watermarks of what the result was computed from: documents by revision, bars by digest; NULL: not recorded
         inputs -> Nullable<Jsonb>,
+        /// Grows with every change of the row, kept by a trigger
+        version -> Int8,
+        /// Until when the expired result may stand in for one that cannot be computed; NULL: not at all
+        stale_until -> Nullable<Timestamptz>,
     }
 }
 
@@ -70,6 +74,14 @@ diesel::table! {
         parameters -> Nullable<Jsonb>,
         /// Key of the parameters, kept by the database: 16 bytes, the same for equal documents; empty for NULL
         parameters_key -> Bytea,
+        /// Grows with every change of the row, kept by a trigger; a fetch whose token is older may not replace it
+        version -> Int8,
+        /// Grows when the document changes, kept by a trigger: the watermark of what was computed from it
+        revision -> Int8,
+        /// Until when the expired document may stand in for one that cannot be fetched; NULL: not at all
+        stale_until -> Nullable<Timestamptz>,
+        /// Names under which the entry is invalidated together with others
+        tags -> Array<Nullable<Text>>,
     }
 }
 
