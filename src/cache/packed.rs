@@ -1,0 +1,31 @@
+//! A cached value between levels: what a row, or an entry of Redis, says of it.
+
+use std::time::Duration;
+
+use crate::types::{Document, UnitInterval};
+
+/// A value as text, with what is known of it. Times are spans from the moment of reading, so that no
+/// clock but the database's matters.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Packed {
+    /// The row's version: of two copies the one with the greater is newer.
+    pub version: i64,
+    /// Grows when the document changes.
+    pub revision: i64,
+    /// How long ago it was stored.
+    pub age: Duration,
+    /// How long it is fresh from now on; zero: it has expired.
+    pub fresh_for: Duration,
+    /// How long it may be served from now on, fresh or stale; at least `fresh_for`.
+    pub kept_for: Duration,
+    /// Name of the provider.
+    pub source: Option<Box<str>>,
+    pub quality: Option<UnitInterval>,
+    pub body: Document,
+}
+
+impl Packed {
+    pub fn is_fresh(&self) -> bool {
+        !self.fresh_for.is_zero()
+    }
+}
