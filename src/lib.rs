@@ -70,6 +70,7 @@
 //!    line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
 //! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
+pub(crate) mod cache;
 pub(crate) mod config;
 mod connection;
 mod database;

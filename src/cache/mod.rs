@@ -1,0 +1,7 @@
+//! The cache's levels.
+#![allow(dead_code)]
+
+pub(crate) mod address;
+pub(crate) mod breaker;
+pub(crate) mod change;
+pub(crate) mod packed;
