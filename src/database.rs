@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::cache::{Cache, CacheOptions};
 use crate::config::{Config, Environment};
 use crate::connection::session::Lease;
 use crate::connection::{self, Connection, Pool, Source};
@@ -22,6 +23,7 @@ use crate::repositories::RepositorySet;
 pub struct Database {
     pool: Pool,
     repositories: RepositorySet,
+    cache: Cache,
     config: Config,
     // Held for its life: the last clone of the handle leaves the server.
     #[cfg(feature = "embedded")]
@@ -48,14 +50,31 @@ impl Database {
     /// [`Error::Config`](crate::Error::Config) where certificates cannot be read.
     pub fn connect_lazy(config: Config) -> Result<Self> {
         let pool = Pool::new(&config)?;
-        let repositories = RepositorySet::new(&Source::Pool(pool.clone()));
+        let cache = Cache::new(CacheOptions::default(), &pool)?;
+        let repositories = RepositorySet::new(&Source::Pool(pool.clone(), Some(cache.clone())));
         Ok(Database {
             pool,
             repositories,
+            cache,
             config,
             #[cfg(feature = "embedded")]
             server: None,
         })
+    }
+
+    /// This handle with a cache of other levels and defaults; handles cloned before keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) of a level that cannot be used.
+    pub fn with_cache(self, options: CacheOptions) -> Result<Self> {
+        let cache = Cache::new(options, &self.pool)?;
+        let source = Source::Pool(self.pool.clone(), Some(cache.clone()));
+        Ok(Database { repositories: RepositorySet::new(&source), cache, ..self })
+    }
+
+    /// The cache of market data: values from memory, Redis or the database, else fetched, once.
+    pub fn cache(&self) -> &Cache {
+        &self.cache
     }
 
     /// Begins a transaction, read committed and read-write.

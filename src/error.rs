@@ -15,7 +15,7 @@ use crate::connection::sqlstate;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, named by what the caller can do about it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The row that was to be changed does not exist; nothing was written.
@@ -111,6 +111,18 @@ pub enum Error {
         column: String,
         /// What is wrong, without the value.
         reason: String,
+    },
+    /// The fetch of a value that is not cached failed, and there is no stale value to stand in.
+    #[error("fetch failed: {source}")]
+    Fetch {
+        /// The error that the fetch returned, shared by all who waited for it.
+        source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
+    },
+    /// A fetch failed a moment ago and is not tried again yet: the provider is spared.
+    #[error("the last fetch failed; the next is tried in {retry_in:?}")]
+    PutOff {
+        /// When a call fetches again.
+        retry_in: Duration,
     },
     /// The configuration cannot be used.
     #[error("configuration: {variable}: {reason}")]

@@ -70,7 +70,7 @@
 //!    line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
 //! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
-pub(crate) mod cache;
+mod cache;
 pub(crate) mod config;
 mod connection;
 mod database;
@@ -87,6 +87,11 @@ pub mod schema;
 pub mod testing;
 mod types;
 
+pub use cache::{
+    BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch, Fetched, Origin, Policy,
+};
+#[cfg(feature = "redis")]
+pub use cache::RedisOptions;
 pub use config::{Config, Environment};
 pub use connection::{
     Certificates, Connection, CopyIn, CopyOut, Isolation, PgConnection, PgField, PgRow, Pool,

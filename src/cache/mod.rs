@@ -1,7 +1,161 @@
-//! The cache's levels.
-#![allow(dead_code)]
+//! The cache: one call that answers from memory, Redis or PostgreSQL, and else fetches, once.
+//!
+//! ```text
+//!     get_or_fetch
+//!         |  copy       memory (moka)          trusted while the log of changes was read lately
+//!         |  find       Redis -> PostgreSQL    one reading per key at a time
+//!         |  fetch      lease -> your closure  one fetch per key at a time, in all processes
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod`, `many` | [`Cache`]: the calls |
+//! | `options`, `policy`, `fetched`, `cached`, `counters` | what callers give and get |
+//! | `core`, `lookup` | the levels, and how a lookup goes through them |
+//! | `fetching`, `lease`, `flights` | one fetch at a time, across processes and within |
+//! | `kind`, `documents`, `analyses` | what is cached, and the rows it is kept in |
+//! | `memory`, `redis`, `database`, `breaker` | the levels |
+//! | `sync`, `change` | how copies learn that their row has changed |
+//! | `address`, `canonical`, `packed` | keys and values between levels |
 
-pub(crate) mod address;
-pub(crate) mod breaker;
-pub(crate) mod change;
-pub(crate) mod packed;
+mod address;
+mod breaker;
+mod cached;
+mod canonical;
+mod change;
+mod core;
+mod counters;
+mod database;
+mod documents;
+mod fetched;
+mod fetching;
+mod flights;
+mod kind;
+mod lease;
+mod lookup;
+mod memory;
+mod options;
+mod packed;
+mod policy;
+#[cfg(feature = "redis")]
+mod redis;
+mod sync;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::FutureExt;
+
+use self::address::AddressRef;
+use self::core::Core;
+use self::documents::Documents;
+use self::kind::Job;
+use crate::connection::Pool;
+use crate::error::Result;
+use crate::models::CacheKey;
+
+pub use self::cached::{Cached, Origin};
+pub use self::counters::{CacheCounters, CacheReport};
+pub use self::documents::CacheValue;
+pub use self::fetched::{BoxError, Fetch, Fetched};
+pub use self::options::CacheOptions;
+pub use self::policy::Policy;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisOptions;
+
+/// The cache of market data, over the levels that [`CacheOptions`] names: memory, Redis, the table
+/// `market_data_cache`. Cheap to clone; clones share everything.
+///
+/// # What is promised
+/// - One fetch at a time per key, in the process and across processes that share the database. A
+///   process that dies while fetching is replaced after [`CacheOptions::lease`]. No connection is held
+///   while fetching.
+/// - A value is served from memory at most [`CacheOptions::trust_for`] after another process has changed
+///   or invalidated it; usually it is milliseconds. Where the log of changes cannot be read for that long,
+///   calls ask the database; where that does not answer either, fresh values from memory stand in until
+///   they expire.
+/// - What was invalidated is not served again, fresh or stale, and a fetch that was under way does not
+///   bring it back.
+/// - Expiry goes by the database's clock; spans within the process by a monotonic one.
+/// - A fetch runs on a task of its own: a caller who gives up does not end it for others.
+#[derive(Clone)]
+pub struct Cache {
+    core: Arc<Core>,
+}
+
+impl Cache {
+    pub(crate) fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
+        Ok(Cache { core: Arc::new(Core::new(options, pool)?) })
+    }
+
+    /// The default policy of this cache, as [`CacheOptions::policy`] gave it.
+    pub fn policy(&self) -> &Policy {
+        &self.core.options.policy
+    }
+
+    /// The value of a key: from the nearest level that has it fresh, else from `fetch`. A stale value
+    /// (see [`Policy::stale_for`]) is served while it is fetched again, and when that fails. After a
+    /// failure nobody fetches for [`Policy::retry_after`].
+    ///
+    /// A value that serializes to `null`, such as `None` of an `Option`, is a negative result, kept for
+    /// [`Policy::negative_ttl`]. A stored document that is no `T` counts as absent.
+    ///
+    /// # Errors
+    /// Only where there is no stale value: [`Error::Fetch`](crate::Error::Fetch), [`Error::PutOff`] during the pause after a
+    /// failure, [`Error::Timeout`](crate::Error::Timeout) after [`Policy::hard_timeout`]; `Invalid` of the policy or of a value
+    /// that is no JSON; what the database refuses. A database or Redis that is down is no error.
+    pub async fn get_or_fetch<T: CacheValue>(
+        &self,
+        key: &CacheKey,
+        policy: &Policy,
+        fetch: impl Fetch<T>,
+    ) -> Result<Cached<T>> {
+        let address = AddressRef::from(key);
+        let now = Instant::now();
+        if let Some(entry) = self.core.copy::<Documents<T>>(address, now) {
+            if policy.eager.is_none_or(|share| !entry.is_due_at(now, share)) {
+                self.core.counters.memory_hits.one();
+                return Ok(Cached::new(entry, Origin::Memory, now));
+            }
+        }
+        let job: Job<Documents<T>> = Box::new(|previous| {
+            async move { fetch(previous).await.map(Into::into).map_err(Into::into) }.boxed()
+        });
+        self.core.get_or::<Documents<T>>(address, policy, job).await
+    }
+
+    /// The fresh value of a key from the nearest level that has it; nothing is fetched.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) where the stored document is no `T`; what the database refuses, and
+    /// `Unavailable`.
+    pub async fn get<T: CacheValue>(&self, key: &CacheKey) -> Result<Option<Cached<T>>> {
+        self.core.get::<Documents<T>>(key.into()).await
+    }
+
+    /// Stores a value in every level, in place of the one that its key has; a fetch that is under way
+    /// does not replace it.
+    ///
+    /// # Errors
+    /// `Invalid` of the policy, or of a value that is no JSON; those of the database: then nothing is
+    /// stored.
+    pub async fn put<T: CacheValue>(
+        &self,
+        key: &CacheKey,
+        value: impl Into<Fetched<T>>,
+        policy: &Policy,
+    ) -> Result<Cached<T>> {
+        self.core.put::<Documents<T>>(key.into(), value.into(), policy).await
+    }
+
+    /// What the cache has done in this process since it was made.
+    pub fn counters(&self) -> CacheCounters {
+        self.core.read_counters()
+    }
+}
+
+impl std::fmt::Debug for Cache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cache").field("options", &self.core.options).finish_non_exhaustive()
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::pg_connection::{Options, PgConnection};
 use super::sqlstate;
@@ -47,6 +47,19 @@ impl Manager {
         })
     }
 
+    #[cfg(feature = "redis")]
+    pub fn name(&self) -> String {
+        use tokio_postgres::config::Host;
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            #[cfg(unix)]
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let hosts: Vec<_> = hosts.collect();
+        let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
+        format!("{}:{:?}/{name}", hosts.join(","), self.config.get_ports())
+    }
+
     pub fn failures(&self) -> watch::Receiver<Option<ConnectFailure>> {
         self.failure.subscribe()
     }
@@ -56,17 +69,20 @@ impl Manager {
         Arc::strong_count(&self.open) - 1
     }
 
-    /// A connection beside the pool's.
-    pub async fn connect_unpooled(&self) -> Result<PgConnection> {
-        match tokio::time::timeout(self.connect_timeout, self.try_connect()).await {
+    /// A connection beside the pool's; `wake` is told of notifications, and of its end.
+    pub async fn connect_unpooled(&self, wake: Option<Arc<Notify>>) -> Result<PgConnection> {
+        match tokio::time::timeout(self.connect_timeout, self.try_connect(wake)).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(e)) => Err(Error::Unavailable { reason: sqlstate::without_secrets(&e) }),
             Err(_) => Err(Error::Unavailable { reason: self.timed_out() }),
         }
     }
 
-    async fn try_connect(&self) -> Result<PgConnection, tokio_postgres::Error> {
-        PgConnection::connect(&self.config, &self.tls, &self.options).await
+    async fn try_connect(
+        &self,
+        wake: Option<Arc<Notify>>,
+    ) -> Result<PgConnection, tokio_postgres::Error> {
+        PgConnection::connect(&self.config, &self.tls, &self.options, wake).await
     }
 
     fn timed_out(&self) -> String {
@@ -96,7 +112,7 @@ impl bb8::ManageConnection for Manager {
     type Error = Error;
 
     async fn connect(&self) -> Result<PgConnection> {
-        match tokio::time::timeout(self.connect_timeout, self.try_connect()).await {
+        match tokio::time::timeout(self.connect_timeout, self.try_connect(None)).await {
             Ok(Ok(mut connection)) => {
                 connection.retire_at = self.retire_at();
                 connection.open = Some(self.open.clone());

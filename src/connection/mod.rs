@@ -32,6 +32,7 @@ mod wire;
 pub use copy::{CopyIn, CopyOut};
 pub(crate) use pg_connection::Options;
 pub use pg_connection::PgConnection;
+pub(crate) use pool::ANNOUNCEMENTS;
 pub use pool::{Pool, PoolState, Pooled};
 pub use row::{PgField, PgRow};
 pub use rows::Rows;

@@ -16,6 +16,7 @@ use diesel_async::{
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use tokio::sync::Notify;
 
 use super::cancel::Canceller;
 use super::manager::Manager;
@@ -67,8 +68,9 @@ impl PgConnection {
         config: &tokio_postgres::Config,
         tls: &Tls,
         options: &Options,
+        wake: Option<Arc<Notify>>,
     ) -> Result<Self, tokio_postgres::Error> {
-        let client = tls.connect(config).await?;
+        let client = tls.connect(config, wake).await?;
         Ok(PgConnection {
             wire: Arc::new(Wire::new(client, Canceller::new(config, tls), options)),
             transaction_state: AnsiTransactionManager::default(),
@@ -299,7 +301,7 @@ impl AsyncConnection for PgConnection {
         let manager = crate::Config::new(url)
             .and_then(|config| Manager::new(&config))
             .map_err(|e| ConnectionError::InvalidConnectionUrl(e.to_string()))?;
-        let connected = manager.connect_unpooled().await;
+        let connected = manager.connect_unpooled(None).await;
         connected.map_err(|e| ConnectionError::BadConnection(e.to_string()))
     }
 

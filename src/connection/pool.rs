@@ -3,12 +3,12 @@
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::poll;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::manager::{ConnectFailure, Manager};
 use super::pg_connection::PgConnection;
@@ -17,6 +17,11 @@ use crate::error::{Error, Result};
 
 /// Between attempts of one waiter to have a connection made, while connecting fails.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
+
+/// The channel on which processes tell each other that cached rows may have changed.
+pub(crate) const ANNOUNCEMENTS: &str = "buffetbot_cache";
+/// How long announcements are gathered.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(10);
 
 /// A pool of connections; clones share it.
 ///
@@ -36,6 +41,8 @@ struct Inner {
     kept: usize,
     max: usize,
     timeout: Duration,
+    /// Whether a NOTIFY is on its way.
+    announcing: AtomicBool,
 }
 
 /// bb8 owns its manager; the pool asks it for its state too.
@@ -89,7 +96,9 @@ impl Pool {
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
         let idle = Arc::default();
-        Ok(Pool { inner: Arc::new(Inner { bb8, manager, queue, idle, kept, max, timeout }) })
+        let announcing = AtomicBool::new(false);
+        let inner = Inner { bb8, manager, queue, idle, kept, max, timeout, announcing };
+        Ok(Pool { inner: Arc::new(inner) })
     }
 
     /// Waits for a connection, at most `pool_timeout`.
@@ -192,7 +201,49 @@ impl Pool {
 
     /// A connection that belongs to the caller and to no pool.
     pub(crate) async fn connect_unpooled(&self) -> Result<PgConnection> {
-        self.inner.manager.connect_unpooled().await
+        self.inner.manager.connect_unpooled(None).await
+    }
+
+    /// Which database this is: its servers and name, the same in every process that is configured so.
+    #[cfg(feature = "redis")]
+    pub(crate) fn name(&self) -> String {
+        self.inner.manager.name()
+    }
+
+    /// A connection that belongs to the caller and listens on a channel; `wake` is told of
+    /// notifications, and of the connection's end.
+    pub(crate) async fn listen(&self, channel: &str, wake: Arc<Notify>) -> Result<PgConnection> {
+        let connection = self.inner.manager.connect_unpooled(Some(wake)).await?;
+        connection.batch(&format!("LISTEN {channel}")).await?;
+        Ok(connection)
+    }
+
+    /// Tells every process, soon, that cached rows may have changed. All that is to be told within a
+    /// moment is one NOTIFY, in a transaction of its own: NOTIFY takes a lock at commit, and writers
+    /// that notify would wait for each other. A notification that is lost only delays: readers of the
+    /// log read it anyway.
+    pub(crate) fn announce(&self) {
+        if self.inner.announcing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = self.clone();
+        // Outside of a runtime nothing can be sent, and nothing is lost but time.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            self.inner.announcing.store(false, Ordering::Release);
+            return;
+        };
+        runtime.spawn(async move {
+            tokio::time::sleep(ANNOUNCE_AFTER).await;
+            // What is written from here on is announced by the next.
+            pool.inner.announcing.store(false, Ordering::Release);
+            let sent = match pool.get().await {
+                Ok(connection) => connection.batch(&format!("NOTIFY {ANNOUNCEMENTS}")).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
+                tracing::debug!(target: "buffetbot_db::connection", %error, "NOTIFY failed");
+            }
+        });
     }
 
     /// How many connections are open and in use.
@@ -242,6 +293,11 @@ pub struct Pooled {
 }
 
 impl Pooled {
+    /// The pool that it goes back to.
+    pub(super) fn pool(&self) -> Pool {
+        Pool { inner: self.inner.clone() }
+    }
+
     /// How long this connection's pool lets a caller wait.
     pub(super) fn pool_timeout(&self) -> Duration {
         self.inner.timeout

@@ -12,6 +12,7 @@ use tokio::sync::{RwLockMappedWriteGuard, RwLockReadGuard};
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::unit_of_work::Transaction;
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 
 /// The source of a repository's connections, and the table it speaks of in errors.
@@ -23,7 +24,8 @@ pub(crate) struct Session {
 
 #[derive(Clone)]
 pub(crate) enum Source {
-    Pool(Pool),
+    /// And the cache of the handle that it belongs to.
+    Pool(Pool, Option<Cache>),
     Transaction(Arc<Transaction>),
 }
 
@@ -34,13 +36,29 @@ impl Session {
 
     /// Whether each statement is a transaction of its own, outside of any unit of work.
     pub fn is_pooled(&self) -> bool {
-        matches!(self.source, Source::Pool(_))
+        matches!(self.source, Source::Pool(..))
+    }
+
+    /// The cache; none inside a unit of work.
+    pub fn cache(&self) -> Option<&Cache> {
+        match &self.source {
+            Source::Pool(_, cache) => cache.as_ref(),
+            Source::Transaction(_) => None,
+        }
+    }
+
+    /// Tells every process, soon, that cached rows may have changed: once they are committed.
+    pub fn announce(&self) {
+        match &self.source {
+            Source::Pool(pool, _) => pool.announce(),
+            Source::Transaction(transaction) => transaction.announce(),
+        }
     }
 
     /// A connection to run statements on; inside a unit of work it is the shared one.
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {
-            Source::Pool(pool) => Ok(Lease::Pooled(pool.get().await?)),
+            Source::Pool(pool, _) => Ok(Lease::Pooled(pool.get().await?)),
             Source::Transaction(transaction) => Ok(Lease::Shared(transaction.shared().await?)),
         }
     }
@@ -49,7 +67,7 @@ impl Session {
     /// a unit of work a savepoint, during which nothing else runs on its connection.
     pub async fn atomic(&self) -> Result<Atomic<'_>> {
         let scope = match &self.source {
-            Source::Pool(pool) => Scope::Transaction(pool.get().await?),
+            Source::Pool(pool, _) => Scope::Transaction(pool.get().await?),
             Source::Transaction(transaction) => Scope::Savepoint(transaction.exclusive().await?),
         };
         // From here on a drop rolls back, also while this statement is in flight.

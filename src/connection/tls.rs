@@ -1,6 +1,9 @@
 //! Transport: plain or TLS, by `sslmode`.
 
-use tokio_postgres::{CancelToken, Client, NoTls};
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls};
 
 use crate::error::{Error, Result};
 
@@ -78,21 +81,23 @@ impl Tls {
         }
     }
 
-    /// Connects and drives the connection on the current runtime.
+    /// Connects and drives the connection on the current runtime. `wake` is told of notifications, and
+    /// of the connection's end.
     pub async fn connect(
         &self,
         config: &tokio_postgres::Config,
+        wake: Option<Arc<Notify>>,
     ) -> Result<Client, tokio_postgres::Error> {
         match self {
             Tls::Plain => {
                 let (client, connection) = config.connect(NoTls).await?;
-                drive(connection);
+                drive(connection, wake);
                 Ok(client)
             }
             #[cfg(feature = "tls")]
             Tls::Rustls(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
-                drive(connection);
+                drive(connection, wake);
                 Ok(client)
             }
         }
@@ -136,13 +141,27 @@ impl Tls {
 }
 
 /// Runs the driver's half of a connection until it ends; its end reaches every statement as an error.
-fn drive<S, T>(connection: tokio_postgres::Connection<S, T>)
+fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, wake: Option<Arc<Notify>>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        let end = match &wake {
+            None => connection.await,
+            Some(wake) => loop {
+                match std::future::poll_fn(|context| connection.poll_message(context)).await {
+                    Some(Ok(AsyncMessage::Notification(_))) => wake.notify_one(),
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => break Err(error),
+                    None => break Ok(()),
+                }
+            },
+        };
+        if let Some(wake) = wake {
+            wake.notify_one();
+        }
+        if let Err(error) = end {
             let reason = super::sqlstate::without_secrets(&error);
             tracing::debug!(target: "buffetbot_db::connection", reason, "connection ended");
         }

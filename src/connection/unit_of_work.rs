@@ -22,6 +22,8 @@ pub(crate) struct Transaction {
     /// Ended while somebody else held the connection: nothing more runs in it, and it is rolled
     /// back as soon as it can be had.
     over: AtomicBool,
+    /// Cached rows were written: other processes are told after the commit.
+    announces: AtomicBool,
     /// Longest wait for others to let go of the connection.
     patience: Duration,
 }
@@ -30,7 +32,8 @@ impl Transaction {
     fn new(connection: Pooled) -> Self {
         let patience = connection.pool_timeout();
         let connection = RwLock::new(Some(connection));
-        Transaction { connection, over: AtomicBool::new(false), patience }
+        let (over, announces) = (AtomicBool::new(false), AtomicBool::new(false));
+        Transaction { connection, over, announces, patience }
     }
 
     /// For one statement; several such pipeline.
@@ -55,6 +58,10 @@ impl Transaction {
         let mut slot = self.patiently(self.connection.write()).await?;
         self.check_open()?;
         slot.take().ok_or(ENDED)
+    }
+
+    pub fn announce(&self) {
+        self.announces.store(true, Ordering::Release);
     }
 
     fn check_open(&self) -> Result<()> {
@@ -181,7 +188,12 @@ impl UnitOfWork {
     /// [`Error::Retryable`] on a serialization failure; [`Error::Unavailable`] when the connection
     /// failed, and then whether it was committed is unknown.
     pub async fn commit(self) -> Result<()> {
-        self.transaction.take().await?.commit().await
+        let connection = self.transaction.take().await?;
+        connection.commit().await?;
+        if self.transaction.announces.load(Ordering::Acquire) {
+            connection.pool().announce();
+        }
+        Ok(())
     }
 
     /// Undoes everything.

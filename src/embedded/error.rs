@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Every message names the way out. None contains row data: text taken from the server's log is from
 /// its start only, before any client could connect.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EmbeddedError {
     /// No usable PostgreSQL server programs on this machine, and none could be fetched.
@@ -104,7 +104,7 @@ pub enum EmbeddedError {
         /// On which path.
         path: PathBuf,
         /// The operating system's answer.
-        source: std::io::Error,
+        source: std::sync::Arc<std::io::Error>,
     },
     /// The blocking task that does the work was cancelled: the runtime is shutting down.
     #[error("the runtime is shutting down: start the embedded server from a live tokio runtime")]
@@ -122,5 +122,5 @@ pub(super) fn io(
     path: &Path,
 ) -> impl FnOnce(std::io::Error) -> EmbeddedError + use<> {
     let path = path.to_path_buf();
-    move |source| EmbeddedError::Io { action, path, source }
+    move |source| EmbeddedError::Io { action, path, source: source.into() }
 }

@@ -1,0 +1,146 @@
+//! What a lookup returns.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::packed::Packed;
+use crate::error::Result;
+use crate::types::{Document, UnitInterval};
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// This process's memory.
+    Memory,
+    /// Redis.
+    Redis,
+    /// The table, where another call or process had stored it.
+    Database,
+    /// The fetch that this call made or waited for.
+    Fetched,
+    /// Any level, after its expiry: the fetch is under way, has failed, or is put off.
+    Stale,
+}
+
+/// A cached value, and what is known of it.
+#[derive(Debug)]
+pub struct Cached<T> {
+    /// The value, shared with the memory level.
+    pub value: Arc<T>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// How long ago it was stored.
+    pub age: Duration,
+    entry: Arc<Entry<T>>,
+}
+
+impl<T> Cached<T> {
+    pub(super) fn new(entry: Arc<Entry<T>>, origin: Origin, now: Instant) -> Self {
+        Cached { value: entry.value.clone(), origin, age: entry.age_at(now), entry }
+    }
+
+    /// Name of the provider.
+    pub fn source(&self) -> Option<&str> {
+        self.entry.source.as_deref()
+    }
+
+    /// Quality of the value.
+    pub fn quality(&self) -> Option<&UnitInterval> {
+        self.entry.quality.as_ref()
+    }
+
+    /// Whether the value is past its expiry.
+    pub fn is_stale(&self) -> bool {
+        self.origin == Origin::Stale
+    }
+
+    /// The watermark for what is computed from this value: it grows when the stored document changes.
+    /// `None` where the value was not stored in the database.
+    pub fn revision(&self) -> Option<i64> {
+        (self.entry.revision > 0).then_some(self.entry.revision)
+    }
+}
+
+impl<T> Clone for Cached<T> {
+    fn clone(&self) -> Self {
+        Cached { value: self.value.clone(), entry: self.entry.clone(), ..*self }
+    }
+}
+
+/// A value as the levels hand it on. Its times are those of a monotonic clock: `loaded` is taken
+/// before the level is asked, so that a slow answer makes it older and never younger.
+#[derive(Debug)]
+pub(crate) struct Entry<T> {
+    pub value: Arc<T>,
+    /// 0: not stored in the database.
+    pub version: i64,
+    pub revision: i64,
+    pub loaded: Instant,
+    /// When it was loaded.
+    pub age: Duration,
+    pub fresh_for: Duration,
+    pub kept_for: Duration,
+    pub source: Option<Box<str>>,
+    pub quality: Option<UnitInterval>,
+    /// Bytes of its text.
+    pub size: usize,
+}
+
+impl<T> Entry<T> {
+    /// # Errors
+    /// That of `decode`.
+    pub fn unpack(
+        packed: Packed,
+        loaded: Instant,
+        decode: impl FnOnce(&Packed) -> Result<T>,
+    ) -> Result<Self> {
+        Ok(Entry {
+            value: Arc::new(decode(&packed)?),
+            version: packed.version,
+            revision: packed.revision,
+            loaded,
+            age: packed.age,
+            fresh_for: packed.fresh_for,
+            kept_for: packed.kept_for,
+            source: packed.source,
+            quality: packed.quality,
+            size: packed.body.as_str().len(),
+        })
+    }
+
+    /// The entry as other levels hold it, `body` being the text of its value.
+    pub fn pack(&self, body: Document) -> Packed {
+        Packed {
+            version: self.version,
+            revision: self.revision,
+            age: self.age,
+            fresh_for: self.fresh_for,
+            kept_for: self.kept_for,
+            source: self.source.clone(),
+            quality: self.quality.clone(),
+            body,
+        }
+    }
+
+    pub fn age_at(&self, now: Instant) -> Duration {
+        self.age + now.saturating_duration_since(self.loaded)
+    }
+
+    pub fn is_fresh_at(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.loaded) < self.fresh_for
+    }
+
+    /// Whether it may be served to a caller who accepts values `stale_for` past their expiry.
+    pub fn is_usable_at(&self, now: Instant, stale_for: Duration) -> bool {
+        let passed = now.saturating_duration_since(self.loaded);
+        // What had expired when it was loaded expired at an unknown time before: its window is what
+        // the row says.
+        passed < self.kept_for && passed < self.fresh_for.saturating_add(stale_for)
+    }
+
+    /// Whether this share of its life is over.
+    pub fn is_due_at(&self, now: Instant, share: f64) -> bool {
+        self.age_at(now) >= (self.age + self.fresh_for).mul_f64(share)
+    }
+}

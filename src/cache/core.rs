@@ -1,0 +1,274 @@
+//! The levels, and how a lookup goes through them.
+
+use std::any::{Any, TypeId};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::address::{Address, AddressRef};
+use super::cached::{Cached, Entry, Origin};
+use super::change::Change;
+use super::counters::Counters;
+use super::database::{DatabaseLevel, is_down};
+use super::fetching::{self, FetchOutcome};
+use super::flights::{Flight, Flights};
+use super::kind::{Job, Kind, Read};
+use super::memory::Memory;
+use super::options::CacheOptions;
+use super::policy::Policy;
+#[cfg(feature = "redis")]
+use super::redis::RedisLevel;
+use super::sync::Sync;
+use crate::connection::Pool;
+use crate::error::Result;
+
+/// An entry of whichever type its key in [`Flights`] names.
+pub(crate) type AnyEntry = Arc<dyn Any + Send + std::marker::Sync>;
+
+/// What the levels below memory have of a key.
+#[derive(Clone, Default)]
+pub(crate) struct Loaded {
+    entry: Option<(AnyEntry, Origin)>,
+    /// The database did not answer: a copy in memory may stand in.
+    is_partial: bool,
+}
+
+type ReadOutcome = Result<Loaded>;
+
+/// Keys whose last fetch failed, most recent ones first to stay.
+const MOST_PAUSES: u64 = 10_000;
+
+pub(crate) struct Core {
+    pub options: CacheOptions,
+    pub memory: Option<Memory>,
+    #[cfg(feature = "redis")]
+    pub redis: Option<RedisLevel>,
+    pub database: Option<DatabaseLevel>,
+    pub counters: Arc<Counters>,
+    /// Where there are copies of rows.
+    pub sync: Option<Sync>,
+    reads: Arc<Flights<ReadOutcome>>,
+    fetches: Arc<Flights<FetchOutcome>>,
+    /// Failures in a row, and until when nobody in this process fetches.
+    pauses: moka::sync::Cache<Address, (u32, Instant)>,
+}
+
+/// What a lookup found.
+pub(crate) struct Found<T> {
+    pub entry: Arc<Entry<T>>,
+    pub origin: Origin,
+}
+
+impl Core {
+    pub fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
+        let counters = Arc::new(Counters::default());
+        let memory = (options.memory > 0).then(|| Memory::new(options.memory, counters.clone()));
+        let database = options.database.then(|| {
+            DatabaseLevel::new(pool.clone(), &options, counters.clone())
+        });
+        #[cfg(feature = "redis")]
+        let redis = match &options.redis {
+            Some(redis) => Some(RedisLevel::new(redis, pool.name())?),
+            None => None,
+        };
+        #[cfg(feature = "redis")]
+        let has_copies = memory.is_some() || redis.is_some();
+        #[cfg(not(feature = "redis"))]
+        let has_copies = memory.is_some();
+        Ok(Core {
+            sync: (has_copies && database.is_some()).then(Sync::new),
+            memory,
+            #[cfg(feature = "redis")]
+            redis,
+            database,
+            counters,
+            reads: Flights::new(),
+            fetches: Flights::new(),
+            pauses: moka::sync::Cache::new(MOST_PAUSES),
+            options,
+        })
+    }
+
+    /// The copy in memory, if it is fresh and may be trusted. What most calls need, and all that they
+    /// need: nothing here waits or allocates.
+    pub fn copy<K: Kind>(&self, address: AddressRef<'_>, now: Instant) -> Option<Arc<Entry<K::Value>>> {
+        let entry = self.memory.as_ref()?.get::<K::Value>(address)?;
+        (entry.is_fresh_at(now) && self.is_trusted(now)).then_some(entry)
+    }
+
+    /// Whether memory has been told of the changes up to the staleness bound.
+    fn is_trusted(&self, now: Instant) -> bool {
+        self.sync.as_ref().is_none_or(|sync| sync.is_current(now, self.options.trust_for))
+    }
+
+    /// What the levels have of a key, fresh or not.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt) where the value is no `K::Value`; whatever the database refuses. A level that
+    /// is down is left out.
+    pub async fn find<K: Kind>(
+        self: &Arc<Self>,
+        address: AddressRef<'_>,
+    ) -> Result<Option<Found<K::Value>>> {
+        if let Some(sync) = &self.sync {
+            sync.ensure_running(self).await;
+        }
+        let flight = {
+            let key = (address.to_owned(), TypeId::of::<K::Value>());
+            let (core, address) = (self.clone(), key.0.clone());
+            self.reads.join(key, move || async move { core.load::<K>(&address).await })
+        };
+        let loaded = flight.await?;
+        let found = loaded.entry.and_then(|(entry, origin)| {
+            Some(Found { entry: entry.downcast().ok()?, origin })
+        });
+        if found.is_none() && loaded.is_partial {
+            let copy = self.memory.as_ref().and_then(|memory| memory.get(address));
+            return Ok(copy.map(|entry| Found { entry, origin: Origin::Memory }));
+        }
+        Ok(found)
+    }
+
+    /// Asks Redis, then the database.
+    async fn load<K: Kind>(&self, address: &Address) -> Result<Loaded> {
+        let mut loaded = Loaded::default();
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            let began = Instant::now();
+            let packed = redis.get(address.as_ref()).await;
+            // What does not decode is as good as absent: the database says what is wrong with it.
+            if let Some(Ok(entry)) = packed.map(|packed| K::unpack(packed, began)) {
+                let (is_fresh, entry) = (entry.is_fresh_at(Instant::now()), Arc::new(entry));
+                if is_fresh {
+                    self.keep(address.as_ref(), &entry);
+                }
+                loaded.entry = Some((entry, Origin::Redis));
+                if is_fresh {
+                    return Ok(loaded);
+                }
+            }
+        }
+        let Some(database) = &self.database else { return Ok(loaded) };
+        let read = async {
+            let connection = database.session.connection().await?;
+            K::read(&connection, address.as_ref(), self.packs()).await
+        };
+        match database.run(read).await {
+            Ok(Some(read)) => loaded.entry = Some((self.take_in(address, read).await, Origin::Database)),
+            // Redis may hold what the table does not: a stale value whose row was swept.
+            Ok(None) => loaded.entry = None,
+            Err(error) if is_down(&error) => loaded.is_partial = true,
+            Err(error) => return Err(error),
+        }
+        Ok(loaded)
+    }
+
+    /// Whether entries are wanted as text too.
+    pub fn packs(&self) -> bool {
+        #[cfg(feature = "redis")]
+        return self.redis.is_some();
+        #[cfg(not(feature = "redis"))]
+        false
+    }
+
+    /// Takes a row that was read or written into the levels above.
+    pub async fn take_in<T: Send + std::marker::Sync + 'static>(
+        &self,
+        address: &Address,
+        read: Read<T>,
+    ) -> Arc<Entry<T>> {
+        #[cfg(feature = "redis")]
+        if let (Some(redis), Some(packed)) = (&self.redis, &read.packed) {
+            if packed.is_fresh() {
+                redis.put(address.as_ref(), packed).await;
+            }
+        }
+        let entry = Arc::new(read.entry);
+        self.keep(address.as_ref(), &entry);
+        entry
+    }
+
+    fn keep<T: Send + std::marker::Sync + 'static>(&self, address: AddressRef<'_>, entry: &Arc<Entry<T>>) {
+        if let Some(memory) = &self.memory {
+            // Without a reader that has begun nobody would say that the copy is outdated.
+            if !entry.kept_for.is_zero() && self.is_trusted(entry.loaded) {
+                memory.put(address, entry);
+            } else if self.database.is_some() && entry.version > 0 {
+                memory.remove(address);
+            }
+        }
+    }
+
+    /// A fetch of the key: the one under way, or a new one on a task of its own.
+    pub fn fetch<K: Kind>(
+        self: &Arc<Self>,
+        address: Address,
+        policy: &Policy,
+        previous: Option<Arc<Entry<K::Value>>>,
+        is_eager: bool,
+        job: Job<K>,
+    ) -> Flight<FetchOutcome> {
+        let core = self.clone();
+        let policy = policy.clone();
+        let key = (address.clone(), TypeId::of::<K::Value>());
+        let (flight, is_first) = self.fetches.launch(
+            key,
+            move || fetching::run::<K>(core, address, policy, previous, is_eager, job),
+            || Err(fetching::failed("the fetch's task was stopped")),
+        );
+        if !is_first {
+            self.counters.waits.one();
+        }
+        flight
+    }
+
+    /// How long fetches of the key are put off in this process.
+    pub fn pause(&self, address: AddressRef<'_>, now: Instant) -> Option<std::time::Duration> {
+        let (_, until) = self.pauses.get(&address)?;
+        until.checked_duration_since(now)
+    }
+
+    pub fn failures(&self, address: AddressRef<'_>) -> u32 {
+        self.pauses.get(&address).map_or(0, |(failures, _)| failures)
+    }
+
+    pub fn put_off(&self, address: &Address, failures: u32, until: Instant) {
+        self.pauses.insert(address.clone(), (failures, until));
+    }
+
+    pub fn put_off_no_longer(&self, address: AddressRef<'_>) {
+        self.pauses.invalidate(&address);
+    }
+
+    /// Drops the copies of rows that changed.
+    pub async fn apply(&self, changes: &[Change]) {
+        if let Some(memory) = &self.memory {
+            self.counters.dropped.add(memory.apply(changes));
+        }
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            redis.forget(changes).await;
+        }
+    }
+
+    /// Drops every copy in memory.
+    pub fn forget_copies(&self) {
+        if let Some(memory) = &self.memory {
+            memory.clear();
+        }
+    }
+
+    /// A lookup's answer from an entry past its expiry.
+    pub fn stale<T>(&self, entry: Arc<Entry<T>>, now: Instant) -> Cached<T> {
+        self.counters.stale_served.one();
+        Cached::new(entry, Origin::Stale, now)
+    }
+
+    pub fn count_hit(&self, origin: Origin) {
+        match origin {
+            Origin::Memory => self.counters.memory_hits.one(),
+            Origin::Redis => self.counters.redis_hits.one(),
+            Origin::Database => self.counters.database_hits.one(),
+            Origin::Fetched | Origin::Stale => {}
+        }
+    }
+}

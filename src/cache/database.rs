@@ -1,0 +1,98 @@
+//! The database as a level that may be down.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::address::AddressRef;
+use super::breaker::Breaker;
+use super::counters::Counters;
+use super::lease::{self, Turn};
+use crate::connection::{Pool, Session, Source};
+use crate::error::{Error, Result};
+
+/// The pool, a limit on each use of it, and a breaker.
+pub(crate) struct DatabaseLevel {
+    pool: Pool,
+    pub session: Session,
+    breaker: Breaker,
+    timeout: Duration,
+    lease: Duration,
+    counters: Arc<Counters>,
+}
+
+impl DatabaseLevel {
+    pub fn new(pool: Pool, options: &super::CacheOptions, counters: Arc<Counters>) -> Self {
+        DatabaseLevel {
+            session: Session::new(Source::Pool(pool.clone(), None), "market_data_cache"),
+            pool,
+            breaker: Breaker::new("PostgreSQL"),
+            timeout: options.database_timeout,
+            lease: options.lease,
+            counters,
+        }
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Runs statements within the limit. A level that is down is told by [`is_down`] of the error.
+    pub async fn run<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
+        if !self.breaker.allows() {
+            return Err(Error::Unavailable { reason: "left out after a failure".into() });
+        }
+        let result = match tokio::time::timeout(self.timeout, work).await {
+            Ok(result) => result,
+            Err(_) => {
+                Err(Error::Unavailable { reason: format!("no answer within {:?}", self.timeout) })
+            }
+        };
+        match &result {
+            Err(error) if is_down(error) => {
+                self.counters.database_errors.one();
+                self.breaker.failed(&error.to_string());
+            }
+            _ => self.breaker.worked(),
+        }
+        result
+    }
+
+    pub async fn take(&self, address: AddressRef<'_>) -> Result<Turn> {
+        let work =
+            async { lease::take(&*self.session.connection().await?, address, self.lease).await };
+        self.run(work).await
+    }
+
+    pub async fn release(&self, address: AddressRef<'_>, token: i64) -> Result<bool> {
+        let work = async { lease::release(&*self.session.connection().await?, address, token).await };
+        self.run(work).await
+    }
+
+    pub async fn fail(&self, address: AddressRef<'_>, token: i64, pause: Duration) -> Result<()> {
+        let work =
+            async { lease::fail(&*self.session.connection().await?, address, token, pause).await };
+        self.run(work).await
+    }
+
+    /// Renews the lease while it is held; never returns. A renewal that fails is tried again at the
+    /// next turn: the lease outlives two.
+    pub async fn keep_renewing(&self, address: AddressRef<'_>, token: i64) -> std::convert::Infallible {
+        let mut held = true;
+        loop {
+            tokio::time::sleep(self.lease / 3).await;
+            if held {
+                let work = async {
+                    let connection = self.session.connection().await?;
+                    lease::renew(&connection, address, token, self.lease).await
+                };
+                held = self.run(work).await.unwrap_or(true);
+            }
+        }
+    }
+}
+
+/// Whether the error says that the database cannot be reached, not that it refused something.
+pub(super) fn is_down(error: &Error) -> bool {
+    matches!(error, Error::Unavailable { .. })
+}

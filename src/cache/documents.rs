@@ -1,0 +1,297 @@
+//! Documents of providers, as one of the things that are cached.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::{
+    BigInt, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
+};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::address::{Address, AddressRef};
+use super::cached::Entry;
+use super::database::{DatabaseLevel, is_down};
+use super::fetched::Fetched;
+use super::kind::{Kind, Read, Settled};
+use super::lease::{Keyed, keyed};
+use super::packed::Packed;
+use super::policy::Policy;
+use crate::connection::PgConnection;
+use crate::error::{Error, Result};
+use crate::models::PutOptions;
+use crate::types::{CacheEntryId, Document, UnitInterval, ttl};
+
+/// A type that can be cached as a document: any that serde can write and read.
+pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {}
+
+/// Documents that are read as `T`.
+pub(crate) struct Documents<T>(PhantomData<fn() -> T>);
+
+const READ: &str = "
+    SELECT data, data_source, data_quality_score, version, revision,
+        cached_at, expires_at, stale_until, now() AS seen_at
+    FROM market_data_cache
+    WHERE ticker = $1 AND data_type = $2
+        AND parameters_key = cache_parameters_key($3) AND parameters IS NOT DISTINCT FROM $3";
+
+#[derive(QueryableByName)]
+pub(super) struct Row {
+    #[diesel(sql_type = Jsonb)]
+    data: Document,
+    #[diesel(sql_type = Nullable<Text>)]
+    data_source: Option<String>,
+    #[diesel(sql_type = Nullable<Numeric>)]
+    data_quality_score: Option<UnitInterval>,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = BigInt)]
+    revision: i64,
+    #[diesel(sql_type = Timestamptz)]
+    cached_at: DateTime<Utc>,
+    #[diesel(sql_type = Timestamptz)]
+    expires_at: DateTime<Utc>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    stale_until: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Timestamptz)]
+    seen_at: DateTime<Utc>,
+}
+
+/// The span from one time to a later one; none where it is not later.
+pub(super) fn span(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
+    (to - from).to_std().unwrap_or_default()
+}
+
+impl Row {
+    pub fn packed(self) -> Packed {
+        let kept_until = self.stale_until.map_or(self.expires_at, |s| s.max(self.expires_at));
+        Packed {
+            version: self.version,
+            revision: self.revision,
+            age: span(self.cached_at, self.seen_at),
+            fresh_for: span(self.seen_at, self.expires_at),
+            kept_for: span(self.seen_at, kept_until),
+            source: self.data_source.map(Into::into),
+            quality: self.data_quality_score,
+            body: self.data,
+        }
+    }
+}
+
+/// The lease is given up and the document stored by one statement; only the lease's holder stores, and
+/// over a row that was written since the lease was taken not even that. Without a token anybody does.
+macro_rules! store {
+    ($source:literal, $newer:literal) => {
+        concat!(
+            "WITH held AS (",
+            $source,
+            ") INSERT INTO market_data_cache AS c (id, ticker, data_type, parameters, data, \
+             data_source, data_quality_score, cached_at, expires_at, stale_until) \
+             SELECT $7, $2, $3, $4, $8, $9, $10, now(), now() + $11::INTERVAL, \
+             now() + $12::INTERVAL FROM held \
+             ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET \
+             parameters = excluded.parameters, data = excluded.data, \
+             data_source = excluded.data_source, \
+             data_quality_score = excluded.data_quality_score, cached_at = excluded.cached_at, \
+             expires_at = excluded.expires_at, stale_until = excluded.stale_until ",
+            $newer,
+            " RETURNING version, revision"
+        )
+    };
+}
+
+const STORE_LEASED: &str = store!(
+    "DELETE FROM cache_leases WHERE space = $1 AND ticker = $2 AND name = $3 \
+     AND parameters_key = cache_parameters_key($4) AND portfolio_id IS NOT DISTINCT FROM $5::UUID \
+     AND token = $6 RETURNING 1",
+    "WHERE c.version < $6"
+);
+const STORE: &str = store!("SELECT $1::TEXT, $5::UUID, $6::BIGINT", "");
+
+/// The document stays, its times are renewed.
+const EXTEND: &str = "
+    WITH held AS (
+        DELETE FROM cache_leases WHERE space = $1 AND ticker = $2 AND name = $3
+            AND parameters_key = cache_parameters_key($4)
+            AND portfolio_id IS NOT DISTINCT FROM $5::UUID AND token = $6 RETURNING 1
+    )
+    UPDATE market_data_cache c SET
+        cached_at = now(), expires_at = now() + $7::INTERVAL, stale_until = now() + $8::INTERVAL
+    FROM held
+    WHERE c.ticker = $2 AND c.data_type = $3 AND c.parameters_key = cache_parameters_key($4)
+        AND c.parameters IS NOT DISTINCT FROM $4 AND c.version < $6
+    RETURNING version, revision";
+
+#[derive(QueryableByName)]
+struct Stamp {
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = BigInt)]
+    revision: i64,
+}
+
+/// A document on its way into the levels.
+struct Draft<T> {
+    value: Arc<T>,
+    /// `None`: the row has it already.
+    body: Option<Document>,
+    ttl: Duration,
+    stale_for: Duration,
+    source: Option<String>,
+    quality: Option<UnitInterval>,
+    size: usize,
+    revision: i64,
+}
+
+impl<T: CacheValue> Draft<T> {
+    /// # Errors
+    /// `Invalid`: the value is no JSON, or the policy's source is too long; that nothing was there
+    /// before of which the fetch could say that it is unchanged.
+    fn new(mut new: Fetched<T>, policy: &Policy, previous: Option<&Entry<T>>) -> Result<Self> {
+        let policy = new.settle(policy);
+        let Some(value) = new.value else {
+            let Some(previous) = previous else {
+                return Err(Error::invalid("fetched", "unchanged, but there was no value before"));
+            };
+            return Ok(Draft {
+                value: previous.value.clone(),
+                body: None,
+                ttl: policy.jittered(policy.ttl),
+                stale_for: policy.stale_for,
+                source: previous.source.as_deref().map(Into::into),
+                quality: previous.quality.clone(),
+                size: previous.size,
+                revision: previous.revision,
+            });
+        };
+        let body = Document::encode(&value)?;
+        let is_negative = body.as_str() == "null";
+        let ttl = policy.jittered(if is_negative { policy.negative_ttl } else { policy.ttl });
+        let options = PutOptions { source: policy.source, ..PutOptions::ttl(ttl) };
+        options.validate()?;
+        Ok(Draft {
+            value: Arc::new(value),
+            size: body.as_str().len(),
+            body: Some(body),
+            ttl,
+            // That there is nothing is not held on to when it might be wrong.
+            stale_for: if is_negative { Duration::ZERO } else { policy.stale_for },
+            source: options.source,
+            quality: policy.quality,
+            revision: 0,
+        })
+    }
+
+    async fn store(
+        &self,
+        database: &DatabaseLevel,
+        address: &Address,
+        token: Option<i64>,
+    ) -> Result<Option<Stamp>> {
+        let kept = (!self.stale_for.is_zero()).then(|| ttl::interval(self.ttl + self.stale_for));
+        let with = |statement| -> Keyed<'_> {
+            keyed(statement, address.as_ref()).bind::<Nullable<BigInt>, _>(token)
+        };
+        let statement = match &self.body {
+            Some(body) => with(if token.is_some() { STORE_LEASED } else { STORE })
+                .bind::<SqlUuid, _>(CacheEntryId::generate())
+                .bind::<Jsonb, _>(body)
+                .bind::<Nullable<Text>, _>(self.source.as_deref())
+                .bind::<Nullable<Numeric>, _>(self.quality.as_ref()),
+            None => with(EXTEND),
+        };
+        let statement = statement
+            .bind::<Interval, _>(ttl::interval(self.ttl))
+            .bind::<Nullable<Interval>, _>(kept);
+        let stamp = database.run(database.session.fetch_optional(statement)).await?;
+        database.session.announce();
+        Ok(stamp)
+    }
+
+    fn settled(self, stamp: Option<Stamp>, started: Instant, is_current: bool, pack: bool) -> Result<Settled<T>> {
+        let (version, revision) = stamp.map_or((0, self.revision), |s| (s.version, s.revision));
+        let entry = Entry {
+            value: self.value,
+            version,
+            revision,
+            loaded: started,
+            age: Duration::ZERO,
+            fresh_for: self.ttl,
+            kept_for: self.ttl + self.stale_for,
+            source: self.source.map(Into::into),
+            quality: self.quality,
+            size: self.size,
+        };
+        let body = match (pack, self.body) {
+            (false, _) => None,
+            (true, Some(body)) => Some(body),
+            (true, None) => Some(Document::encode(&*entry.value)?),
+        };
+        let packed = body.map(|body| entry.pack(body));
+        Ok(Settled { read: Read { entry, packed }, is_current })
+    }
+}
+
+impl<T: CacheValue> Kind for Documents<T> {
+    type Value = T;
+    type New = Fetched<T>;
+
+    fn read<'a>(
+        connection: &'a PgConnection,
+        address: AddressRef<'a>,
+        pack: bool,
+    ) -> BoxFuture<'a, Result<Option<Read<T>>>> {
+        async move {
+            let loaded = Instant::now();
+            let statement = diesel::sql_query(READ)
+                .bind::<Text, _>(address.ticker)
+                .bind::<Text, _>(address.name)
+                .bind::<Nullable<Jsonb>, _>(address.parameters);
+            let row: Option<Row> = connection.fetch_optional(statement).await?;
+            row.map(|row| {
+                let packed = row.packed();
+                let copy = pack.then(|| packed.clone());
+                Ok(Read { entry: Self::unpack(packed, loaded)?, packed: copy })
+            })
+            .transpose()
+        }
+        .boxed()
+    }
+
+    fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<T>> {
+        Entry::unpack(packed, loaded, |packed| packed.body.decode_column("market_data_cache", "data"))
+    }
+
+    fn settle<'a>(
+        database: Option<&'a DatabaseLevel>,
+        address: &'a Address,
+        token: Option<i64>,
+        new: Fetched<T>,
+        policy: &'a Policy,
+        previous: Option<Arc<Entry<T>>>,
+        pack: bool,
+    ) -> BoxFuture<'a, Result<Settled<T>>> {
+        async move {
+            let draft = Draft::new(new, policy, previous.as_deref())?;
+            let started = Instant::now();
+            let Some(database) = database else {
+                return draft.settled(None, started, true, pack);
+            };
+            match draft.store(database, address, token).await {
+                Ok(Some(stamp)) => draft.settled(Some(stamp), started, true, pack),
+                Ok(None) => draft.settled(None, started, false, pack),
+                // The value is good all the same; this process's memory keeps it.
+                Err(error) if is_down(&error) => draft.settled(None, started, true, false),
+                Err(error) => Err(error),
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,187 @@
+//! One fetch: the lease, the caller's closure, and what becomes of its result.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+
+use super::address::Address;
+use super::cached::{Cached, Entry, Origin};
+use super::core::{AnyEntry, Core};
+use super::database::{DatabaseLevel, is_down};
+use super::fetched::BoxError;
+use super::kind::{Job, Kind, Read};
+use super::lease::Turn;
+use super::policy::Policy;
+use crate::error::{Error, Result};
+
+/// The entry, and whether this fetch made it or another process did.
+pub(crate) type FetchOutcome = Result<(AnyEntry, Origin)>;
+
+/// How soon a waiter looks again for what another process fetches, at first; then it doubles.
+const FIRST_LOOK: Duration = Duration::from_millis(10);
+/// How long a waiter waits at most between two looks.
+const LAST_LOOK: Duration = Duration::from_millis(250);
+
+/// An [`Error::Fetch`].
+pub(crate) fn failed(error: impl Into<BoxError>) -> Error {
+    Error::Fetch { source: error.into().into() }
+}
+
+/// Fetches, unless another process does or has just done so.
+pub(crate) async fn run<K: Kind>(
+    core: Arc<Core>,
+    address: Address,
+    policy: Policy,
+    previous: Option<Arc<Entry<K::Value>>>,
+    is_eager: bool,
+    job: Job<K>,
+) -> FetchOutcome {
+    let mut lease = Lease { token: None, failures: core.failures(address.as_ref()), previous };
+    if let Some(database) = &core.database {
+        // A value that is replaced before its expiry is fetched although it is fresh.
+        let replaces = lease.previous.as_ref().filter(|_| is_eager).map_or(0, |p| p.version);
+        match wait_for_turn::<K>(&core, database, &address, &policy, replaces, &mut lease).await {
+            Ok(Some(entry)) => return Ok((entry, Origin::Database)),
+            Ok(None) => {}
+            // One process can fetch without the others' consent better than not at all.
+            Err(error) if is_down(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let outcome = fetch::<K>(&core, &address, &policy, &mut lease, job).await;
+    match outcome {
+        Ok(entry) => {
+            core.put_off_no_longer(address.as_ref());
+            Ok((entry, Origin::Fetched))
+        }
+        Err(error) => {
+            core.counters.fetch_errors.one();
+            let failures = lease.failures.saturating_add(1);
+            let pause = policy.pause(failures);
+            core.put_off(&address, failures, Instant::now() + pause);
+            if let (Some(database), Some(token)) = (&core.database, lease.token) {
+                // The lease runs out by itself.
+                let _ = database.fail(address.as_ref(), token, pause).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+struct Lease<T> {
+    /// `None`: without a database, or it is down.
+    token: Option<i64>,
+    failures: u32,
+    /// What the row held when the lease was taken.
+    previous: Option<Arc<Entry<T>>>,
+}
+
+/// Takes the lease, or returns what its holder has stored meanwhile.
+async fn wait_for_turn<K: Kind>(
+    core: &Core,
+    database: &DatabaseLevel,
+    address: &Address,
+    policy: &Policy,
+    replaces: i64,
+    lease: &mut Lease<K::Value>,
+) -> Result<Option<AnyEntry>> {
+    let deadline = Instant::now() + policy.hard_timeout;
+    let mut news = core.sync.as_ref().map(|sync| sync.news());
+    let mut look = FIRST_LOOK;
+    let mut has_waited = false;
+    loop {
+        let turn = database.take(address.as_ref()).await?;
+        // Read after the lease was asked for: what its last holder stored is seen.
+        let read = async {
+            let connection = database.session.connection().await?;
+            K::read(&connection, address.as_ref(), core.packs()).await
+        };
+        let row = match database.run(read).await {
+            // It is to be replaced.
+            Err(Error::Corrupt { .. }) => None,
+            row => row?,
+        };
+        let is_done = |read: &Read<K::Value>| {
+            read.entry.is_fresh_at(Instant::now()) && read.entry.version > replaces
+        };
+        if row.as_ref().is_some_and(is_done) {
+            if let Turn::Taken { token, .. } = turn {
+                database.release(address.as_ref(), token).await?;
+            }
+            return match row {
+                Some(read) => Ok(Some(core.take_in(address, read).await as AnyEntry)),
+                None => Ok(None),
+            };
+        }
+        let held_for = match turn {
+            Turn::Taken { token, failures } => {
+                (lease.token, lease.failures) = (Some(token), failures);
+                lease.previous = row.map(|read| Arc::new(read.entry));
+                return Ok(None);
+            }
+            Turn::PutOff { failures, pause } => {
+                core.put_off(address, failures, Instant::now() + pause);
+                return Err(Error::PutOff { retry_in: pause });
+            }
+            Turn::Held { for_now } => for_now,
+        };
+        if !std::mem::replace(&mut has_waited, true) {
+            core.counters.waits.one();
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Timeout { limit: "hard_timeout of a fetch in another process" });
+        }
+        let pause = look.min(held_for.max(Duration::from_millis(1)));
+        look = (look * 2).min(LAST_LOOK);
+        match &mut news {
+            // The holder announces what it has stored.
+            Some(news) => drop(tokio::time::timeout(pause, news.changed()).await),
+            None => tokio::time::sleep(pause).await,
+        }
+    }
+}
+
+/// Runs the closure and stores what it returns. No connection is held meanwhile.
+async fn fetch<K: Kind>(
+    core: &Core,
+    address: &Address,
+    policy: &Policy,
+    lease: &mut Lease<K::Value>,
+    job: Job<K>,
+) -> Result<AnyEntry> {
+    let previous = lease.previous.take();
+    core.counters.fetches.one();
+    if previous.is_some() {
+        core.counters.refreshes.one();
+    }
+    let given = previous.clone().map(|entry| {
+        let now = Instant::now();
+        let origin = if entry.is_fresh_at(now) { Origin::Database } else { Origin::Stale };
+        Cached::new(entry, origin, now)
+    });
+    let work = AssertUnwindSafe(async move { job(given).await }).catch_unwind();
+    let work = tokio::time::timeout(policy.hard_timeout, work);
+    let done = match (&core.database, lease.token) {
+        (Some(database), Some(token)) => tokio::select! {
+            done = work => done,
+            never = database.keep_renewing(address.as_ref(), token) => match never {},
+        },
+        _ => work.await,
+    };
+    let new = match done {
+        Ok(Ok(Ok(new))) => new,
+        Ok(Ok(Err(error))) => return Err(failed(error)),
+        Ok(Err(_)) => return Err(failed("the fetch panicked")),
+        Err(_) => return Err(Error::Timeout { limit: "hard_timeout of a fetch" }),
+    };
+    let database = core.database.as_ref();
+    let settled =
+        K::settle(database, address, lease.token, new, policy, previous, core.packs()).await?;
+    if !settled.is_current {
+        core.counters.superseded.one();
+        return Ok(Arc::new(settled.read.entry));
+    }
+    Ok(core.take_in(address, settled.read).await)
+}

@@ -1,0 +1,65 @@
+//! What is cached: documents of providers, or results of analyses.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+
+use super::address::{Address, AddressRef};
+use super::cached::Entry;
+use super::database::DatabaseLevel;
+use super::fetched::BoxError;
+use super::packed::Packed;
+use super::policy::Policy;
+use super::Cached;
+use crate::connection::PgConnection;
+use crate::error::Result;
+
+/// A fetch, with its types put away.
+pub(crate) type Job<K> = Box<
+    dyn FnOnce(Option<Cached<<K as Kind>::Value>>) -> BoxFuture<'static, Result<<K as Kind>::New, BoxError>>
+        + Send,
+>;
+
+/// An entry, and how other levels hold it, where somebody wants to know.
+pub(crate) struct Read<T> {
+    pub entry: Entry<T>,
+    pub packed: Option<Packed>,
+}
+
+/// What became of a fetched value.
+pub(crate) struct Settled<T> {
+    pub read: Read<T>,
+    /// Whether the levels may keep it. Not where the key was invalidated or put meanwhile.
+    pub is_current: bool,
+}
+
+/// One of the two caches.
+pub(crate) trait Kind: Send + Sync + Sized + 'static {
+    type Value: Send + Sync + 'static;
+    /// What a fetch returns.
+    type New: Send + 'static;
+
+    /// The key's row, fresh or not.
+    fn read<'a>(
+        connection: &'a PgConnection,
+        address: AddressRef<'a>,
+        pack: bool,
+    ) -> BoxFuture<'a, Result<Option<Read<Self::Value>>>>;
+
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt).
+    fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<Self::Value>>;
+
+    /// Stores what a fetch returned: with a token only if the lease is still held by it and nobody
+    /// has written the row since, without one in any case.
+    fn settle<'a>(
+        database: Option<&'a DatabaseLevel>,
+        address: &'a Address,
+        token: Option<i64>,
+        new: Self::New,
+        policy: &'a Policy,
+        previous: Option<Arc<Entry<Self::Value>>>,
+        pack: bool,
+    ) -> BoxFuture<'a, Result<Settled<Self::Value>>>;
+}

@@ -1,0 +1,137 @@
+//! One fetch at a time per key, across processes: a row that says who may fetch, and until when.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::QueryableByName;
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
+use diesel::sql_types::{
+    BigInt, Bool, Integer, Interval, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+};
+
+use super::address::AddressRef;
+use crate::connection::PgConnection;
+use crate::error::Result;
+use crate::types::ttl;
+
+/// Takes the lease if nobody has it; else says until when somebody has. Neither row is there when
+/// another took it after this statement began.
+const TAKE: &str = "
+    WITH taken AS (
+        INSERT INTO cache_leases AS l
+            (space, ticker, name, parameters_key, portfolio_id, token, taken_at, expires_at)
+        VALUES ($1, $2, $3, cache_parameters_key($4), $5,
+            nextval('cache_version'), now(), now() + $6::INTERVAL)
+        ON CONFLICT (ticker, name, parameters_key, space, portfolio_id) DO UPDATE
+            SET token = excluded.token, taken_at = excluded.taken_at, expires_at = excluded.expires_at
+            WHERE l.expires_at <= excluded.taken_at
+        RETURNING token, failures, expires_at
+    )
+    SELECT true AS is_taken, token, failures, expires_at, now() AS seen_at FROM taken
+    UNION ALL
+    SELECT false, token, failures, expires_at, now() FROM cache_leases
+    WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
+        AND portfolio_id IS NOT DISTINCT FROM $5 AND NOT EXISTS (SELECT FROM taken)";
+
+const RENEW: &str = "
+    UPDATE cache_leases SET expires_at = now() + $7::INTERVAL
+    WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
+        AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
+
+/// The row stays and keeps others away until the pause is over.
+const FAIL: &str = "
+    UPDATE cache_leases SET token = NULL, failures = failures + 1, expires_at = now() + $7::INTERVAL
+    WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
+        AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
+
+pub(super) const RELEASE: &str = "
+    DELETE FROM cache_leases
+    WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
+        AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
+
+/// What a caller who wants to fetch is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Fetch; store with this token.
+    Taken { token: i64, failures: u32 },
+    /// Another fetches, and keeps the lease for so long unless it renews.
+    Held { for_now: Duration },
+    /// The last fetch failed so often in a row; nobody fetches for so long.
+    PutOff { failures: u32, pause: Duration },
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Bool)]
+    is_taken: bool,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    token: Option<i64>,
+    #[diesel(sql_type = Integer)]
+    failures: i32,
+    #[diesel(sql_type = Timestamptz)]
+    expires_at: DateTime<Utc>,
+    #[diesel(sql_type = Timestamptz)]
+    seen_at: DateTime<Utc>,
+}
+
+pub(super) type Keyed<'a> = BoxedSqlQuery<'a, diesel::pg::Pg, SqlQuery>;
+
+/// A statement with the key as its first five binds.
+pub(super) fn keyed<'a>(statement: &str, address: AddressRef<'a>) -> Keyed<'a> {
+    diesel::sql_query(statement)
+        .into_boxed()
+        .bind::<Text, _>(address.space.as_str())
+        .bind::<Text, _>(address.ticker)
+        .bind::<Text, _>(address.name)
+        .bind::<Nullable<Jsonb>, _>(address.parameters)
+        .bind::<Nullable<SqlUuid>, _>(address.portfolio)
+}
+
+/// Takes the lease of a key for `span`, or says why not.
+pub(super) async fn take(
+    connection: &PgConnection,
+    address: AddressRef<'_>,
+    span: Duration,
+) -> Result<Turn> {
+    let statement = keyed(TAKE, address).bind::<Interval, _>(ttl::interval(span));
+    let row: Option<Row> = connection.fetch_optional(statement).await?;
+    let Some(row) = row else { return Ok(Turn::Held { for_now: Duration::ZERO }) };
+    let failures = row.failures.unsigned_abs();
+    let remaining = (row.expires_at - row.seen_at).to_std().unwrap_or_default();
+    Ok(match row.token {
+        Some(token) if row.is_taken => Turn::Taken { token, failures },
+        Some(_) => Turn::Held { for_now: remaining },
+        None => Turn::PutOff { failures, pause: remaining },
+    })
+}
+
+/// Keeps the lease for another `span`; whether it was still held.
+pub(super) async fn renew(
+    connection: &PgConnection,
+    address: AddressRef<'_>,
+    token: i64,
+    span: Duration,
+) -> Result<bool> {
+    let statement = keyed(RENEW, address).bind::<BigInt, _>(token);
+    Ok(connection.run(statement.bind::<Interval, _>(ttl::interval(span))).await? > 0)
+}
+
+/// Gives the lease up after a failure: nobody may fetch during the pause.
+pub(super) async fn fail(
+    connection: &PgConnection,
+    address: AddressRef<'_>,
+    token: i64,
+    pause: Duration,
+) -> Result<()> {
+    let statement = keyed(FAIL, address).bind::<BigInt, _>(token);
+    connection.run(statement.bind::<Interval, _>(ttl::interval(pause))).await.map(drop)
+}
+
+/// Gives the lease up: the next caller may fetch.
+pub(super) async fn release(
+    connection: &PgConnection,
+    address: AddressRef<'_>,
+    token: i64,
+) -> Result<bool> {
+    Ok(connection.run(keyed(RELEASE, address).bind::<BigInt, _>(token)).await? > 0)
+}

@@ -1,0 +1,141 @@
+//! The calls, for whatever is cached.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::address::AddressRef;
+use super::cached::{Cached, Entry, Origin};
+use super::core::{Core, Found};
+use super::counters::CacheCounters;
+use super::kind::{Job, Kind};
+use super::policy::Policy;
+use crate::error::{Error, Result};
+
+impl Core {
+    /// See [`Cache::get_or_fetch`](super::Cache::get_or_fetch).
+    pub async fn get_or<K: Kind>(
+        self: &Arc<Self>,
+        address: AddressRef<'_>,
+        policy: &Policy,
+        job: Job<K>,
+    ) -> Result<Cached<K::Value>> {
+        policy.validate()?;
+        let began = Instant::now();
+        let copy = self.copy::<K>(address, began);
+        let found = match copy {
+            Some(entry) => Some(Found { entry, origin: Origin::Memory }),
+            None => match self.find::<K>(address).await {
+                Err(Error::Corrupt { .. }) => {
+                    self.counters.corrupt.one();
+                    None
+                }
+                found => found?,
+            },
+        };
+        let now = Instant::now();
+        if let Some(found) = found.as_ref().filter(|found| found.entry.is_fresh_at(now)) {
+            self.count_hit(found.origin);
+            let entry = found.entry.clone();
+            if policy.eager.is_some_and(|share| entry.is_due_at(now, share))
+                && self.pause(address, now).is_none()
+            {
+                // Nobody waits for it.
+                drop(self.fetch::<K>(address.to_owned(), policy, Some(entry.clone()), true, job));
+            }
+            return Ok(Cached::new(entry, found.origin, now));
+        }
+        self.counters.misses.one();
+        let previous = found.map(|found| found.entry);
+        let stale = previous.clone().filter(|entry| entry.is_usable_at(now, policy.stale_for));
+        if let Some(retry_in) = self.pause(address, now) {
+            self.counters.put_off.one();
+            let put_off = || Error::PutOff { retry_in };
+            return stale.map(|entry| self.stale(entry, now)).ok_or_else(put_off);
+        }
+        let fetch = self.fetch::<K>(address.to_owned(), policy, previous, false, job);
+        let patience = match &stale {
+            Some(_) => policy.soft_timeout.min(policy.hard_timeout),
+            None => policy.hard_timeout,
+        };
+        if stale.is_some() && patience.is_zero() {
+            return self.or_stale(stale, Error::PutOff { retry_in: patience });
+        }
+        // The fetch takes its turn first, and only then begins to count.
+        let fetched = match tokio::time::timeout_at((began + patience).into(), fetch).await {
+            Ok(Ok((entry, origin))) => entry.downcast::<Entry<K::Value>>().map(|e| (e, origin)),
+            Ok(Err(error)) => return self.or_stale(stale, error),
+            Err(_) => return self.or_stale(stale, Error::Timeout { limit: "hard_timeout" }),
+        };
+        match fetched {
+            Ok((entry, origin)) => Ok(Cached::new(entry, origin, Instant::now())),
+            // Flights are told apart by type.
+            Err(_) => Err(super::fetching::failed("the fetch was of another type")),
+        }
+    }
+
+    /// The stale value, else the error.
+    fn or_stale<T>(&self, stale: Option<Arc<Entry<T>>>, error: Error) -> Result<Cached<T>> {
+        if let Error::PutOff { .. } = error {
+            if stale.is_none() {
+                self.counters.put_off.one();
+            }
+        }
+        stale.map(|entry| self.stale(entry, Instant::now())).ok_or(error)
+    }
+
+    /// See [`Cache::get`](super::Cache::get).
+    pub async fn get<K: Kind>(
+        self: &Arc<Self>,
+        address: AddressRef<'_>,
+    ) -> Result<Option<Cached<K::Value>>> {
+        if let Some(entry) = self.copy::<K>(address, Instant::now()) {
+            self.counters.memory_hits.one();
+            return Ok(Some(Cached::new(entry, Origin::Memory, Instant::now())));
+        }
+        let found = self.find::<K>(address).await;
+        if let Err(Error::Corrupt { .. }) = &found {
+            self.counters.corrupt.one();
+        }
+        let now = Instant::now();
+        match found?.filter(|found| found.entry.is_fresh_at(now)) {
+            Some(found) => {
+                self.count_hit(found.origin);
+                Ok(Some(Cached::new(found.entry, found.origin, now)))
+            }
+            None => {
+                self.counters.misses.one();
+                Ok(None)
+            }
+        }
+    }
+
+    /// See [`Cache::put`](super::Cache::put).
+    pub async fn put<K: Kind>(
+        self: &Arc<Self>,
+        address: AddressRef<'_>,
+        new: K::New,
+        policy: &Policy,
+    ) -> Result<Cached<K::Value>> {
+        policy.validate()?;
+        if let Some(sync) = &self.sync {
+            sync.ensure_running(self).await;
+        }
+        let address = address.to_owned();
+        let database = self.database.as_ref();
+        let settled = K::settle(database, &address, None, new, policy, None, self.packs()).await?;
+        if database.is_some() && settled.read.entry.version == 0 {
+            return Err(Error::Unavailable { reason: "the value was not stored".into() });
+        }
+        let entry = self.take_in(&address, settled.read).await;
+        self.put_off_no_longer(address.as_ref());
+        Ok(Cached::new(entry, Origin::Fetched, Instant::now()))
+    }
+
+    pub fn read_counters(&self) -> CacheCounters {
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            self.counters.redis_errors.set(redis.errors());
+        }
+        self.counters.read()
+    }
+}

@@ -1,0 +1,215 @@
+//! The memory level: copies of rows, bounded by bytes, dropped when their rows change.
+
+use std::any::Any;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use moka::notification::RemovalCause;
+
+use super::address::{Address, AddressRef, Space};
+use super::cached::Entry;
+use super::canonical::canonical;
+use super::change::{Change, ChangedKey};
+use super::counters::Counters;
+use crate::types::Ticker;
+
+/// What an entry weighs beside its text and its key.
+const OVERHEAD: usize = 200;
+/// How long it is remembered that a key changed; what was loaded longer ago is not taken in.
+const REMEMBERED: Duration = Duration::from_secs(60);
+/// Most changed keys that are remembered.
+const MOST_REMEMBERED: usize = 50_000;
+
+/// A copy, of whichever type its caller asked for.
+#[derive(Clone)]
+struct Copy {
+    entry: Arc<dyn Any + Send + Sync>,
+    version: i64,
+    /// Tells this copy from an earlier one of the same key.
+    id: u64,
+    weight: u32,
+}
+
+pub(crate) struct Memory {
+    copies: moka::sync::Cache<Address, Copy>,
+    index: Arc<Mutex<Index>>,
+    ids: AtomicU64,
+}
+
+/// Which copies there are of a ticker, and which keys changed lately. Never held while `copies` is
+/// called, whose eviction listener takes it.
+struct Index {
+    copies: HashMap<(Space, Ticker), HashMap<Address, u64>>,
+    changed: HashMap<Place, (Instant, i64)>,
+    /// What was loaded before is not taken in.
+    horizon: Instant,
+}
+
+/// A key without its parameters: coarse, so that nothing is parsed to look it up.
+type Place = (Space, Ticker, Box<str>);
+
+impl Memory {
+    pub fn new(bytes: u64, counters: Arc<Counters>) -> Self {
+        let index = Arc::new(Mutex::new(Index {
+            copies: HashMap::new(),
+            changed: HashMap::new(),
+            horizon: Instant::now(),
+        }));
+        let listener = {
+            let index = index.clone();
+            move |address: Arc<Address>, copy: Copy, cause: RemovalCause| {
+                if cause == RemovalCause::Size {
+                    counters.evictions.one();
+                }
+                lock(&index).leave(&address, copy.id);
+            }
+        };
+        let copies = moka::sync::Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|_, copy: &Copy| copy.weight)
+            .eviction_listener(listener)
+            .build();
+        Memory { copies, index, ids: AtomicU64::new(1) }
+    }
+
+    /// The copy of this key, if it is a `T`.
+    pub fn get<T: Send + Sync + 'static>(&self, address: AddressRef<'_>) -> Option<Arc<Entry<T>>> {
+        let copy = self.copies.get(&address)?;
+        copy.entry.downcast().ok()
+    }
+
+    /// Takes a copy in, unless its row has changed since it was loaded.
+    pub fn put<T: Send + Sync + 'static>(&self, address: AddressRef<'_>, entry: &Arc<Entry<T>>) {
+        let address = address.to_owned();
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let weight = address.weight() + entry.size + OVERHEAD;
+        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
+        let copy = Copy { entry: entry.clone(), version: entry.version, id, weight };
+        {
+            let mut index = lock(&self.index);
+            if index.is_outdated(&address, entry.loaded, entry.version) {
+                return;
+            }
+            index.enter(&address, id);
+        }
+        self.copies.insert(address.clone(), copy);
+        // A change that was applied between the two did not find the copy.
+        let outdated = lock(&self.index).is_outdated(&address, entry.loaded, entry.version);
+        if outdated {
+            self.copies.invalidate(&address);
+        }
+    }
+
+    pub fn remove(&self, address: AddressRef<'_>) {
+        self.copies.invalidate(&address);
+    }
+
+    /// Drops every copy.
+    pub fn clear(&self) {
+        lock(&self.index).horizon = Instant::now();
+        self.copies.invalidate_all();
+    }
+
+    /// Drops the copies whose rows changed; how many.
+    pub fn apply(&self, changes: &[Change]) -> u64 {
+        let mut dropped = 0;
+        for change in changes {
+            let Some(key) = &change.key else {
+                self.clear();
+                continue;
+            };
+            let candidates = {
+                let mut index = lock(&self.index);
+                index.remember(change.space, key, change.version);
+                index.candidates(change.space, key)
+            };
+            if candidates.is_empty() {
+                continue;
+            }
+            let parameters = canonical(key.parameters.as_ref());
+            for address in candidates {
+                if canonical(address.parameters.as_ref()) != parameters {
+                    continue;
+                }
+                let copy = self.copies.get(&address);
+                if copy.is_some_and(|copy| is_older(change.space, copy.version, change.version)) {
+                    self.copies.invalidate(&address);
+                    dropped += 1;
+                }
+            }
+        }
+        dropped
+    }
+
+    /// Copies and the bytes that they weigh.
+    pub fn size(&self) -> (u64, u64) {
+        self.copies.run_pending_tasks();
+        (self.copies.entry_count(), self.copies.weighted_size())
+    }
+}
+
+/// Whether a copy of this version is not what the row holds since a change. Versions of an entry are
+/// drawn while it is locked and so are in order; the results of an analysis are rows of their own,
+/// and two that are stored at once may become visible the other way round.
+fn is_older(space: Space, copy: i64, changed: i64) -> bool {
+    match space {
+        Space::MarketData => copy < changed,
+        Space::Analyses => copy != changed,
+    }
+}
+
+fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    // Maps are left whole by whatever panics between.
+    index.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Index {
+    fn enter(&mut self, address: &Address, id: u64) {
+        let ticker = (address.space, address.ticker.clone());
+        self.copies.entry(ticker).or_default().insert(address.clone(), id);
+    }
+
+    fn leave(&mut self, address: &Address, id: u64) {
+        let ticker = (address.space, address.ticker.clone());
+        if let Some(copies) = self.copies.get_mut(&ticker) {
+            if copies.get(address) == Some(&id) {
+                copies.remove(address);
+            }
+            if copies.is_empty() {
+                self.copies.remove(&ticker);
+            }
+        }
+    }
+
+    fn candidates(&self, space: Space, key: &ChangedKey) -> HashSet<Address> {
+        let copies = self.copies.get(&(space, key.ticker.clone()));
+        let is_meant = |a: &&Address| a.name == key.name && a.portfolio == key.portfolio;
+        copies.into_iter().flat_map(HashMap::keys).filter(is_meant).cloned().collect()
+    }
+
+    fn remember(&mut self, space: Space, key: &ChangedKey, version: i64) {
+        let now = Instant::now();
+        if self.changed.len() >= MOST_REMEMBERED {
+            self.changed.retain(|_, (at, _)| now.duration_since(*at) < REMEMBERED);
+        }
+        if self.changed.len() >= MOST_REMEMBERED {
+            self.changed.clear();
+            self.horizon = now;
+        }
+        let place = (space, key.ticker.clone(), key.name.clone());
+        let (at, newest) = self.changed.entry(place).or_insert((now, version));
+        (*at, *newest) = (now, version.max(*newest));
+    }
+
+    fn is_outdated(&self, address: &Address, loaded: Instant, version: i64) -> bool {
+        if loaded < self.horizon || loaded.elapsed() >= REMEMBERED {
+            return true;
+        }
+        let place = (address.space, address.ticker.clone(), address.name.clone());
+        self.changed
+            .get(&place)
+            .is_some_and(|(at, changed)| *at >= loaded && is_older(address.space, version, *changed))
+    }
+}

@@ -1,0 +1,75 @@
+//! What a cache is made of.
+
+use std::time::Duration;
+
+use super::policy::Policy;
+#[cfg(feature = "redis")]
+use super::redis::RedisOptions;
+
+/// The levels of a cache and its defaults. See [`Database::with_cache`](crate::Database::with_cache).
+#[derive(Debug, Clone)]
+pub struct CacheOptions {
+    pub(crate) memory: u64,
+    pub(crate) database: bool,
+    pub(crate) policy: Policy,
+    pub(crate) poll_every: Duration,
+    pub(crate) trust_for: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) database_timeout: Duration,
+    #[cfg(feature = "redis")]
+    pub(crate) redis: Option<RedisOptions>,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        CacheOptions {
+            memory: 64 << 20,
+            database: true,
+            policy: Policy::default(),
+            poll_every: Duration::from_secs(1),
+            trust_for: Duration::from_secs(3),
+            lease: Duration::from_secs(5),
+            database_timeout: Duration::from_secs(5),
+            #[cfg(feature = "redis")]
+            redis: None,
+        }
+    }
+}
+
+macro_rules! setters {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {
+        $($(#[$doc])* pub fn $name(self, $name: $ty) -> Self {
+            CacheOptions { $name, ..self }
+        })*
+    };
+}
+
+impl CacheOptions {
+    setters! {
+        /// Bytes of the memory level (64 MiB); 0 leaves it out. A value weighs what its JSON text
+        /// does, plus about 250 bytes: a struct takes about that, a `serde_json::Value` several times
+        /// as much.
+        memory: u64,
+        /// Whether PostgreSQL is a level (yes). Without it nothing is shared between processes, and
+        /// nothing outlives them, unless Redis is there.
+        database: bool,
+        /// The policy of calls that ask for [`Cache::policy`](super::Cache::policy).
+        policy: Policy,
+        /// How often the log of changes is read when no notification comes (1 s).
+        poll_every: Duration,
+        /// The staleness bound: a value in memory is served without asking the database only while
+        /// the log of changes was read this lately (3 s).
+        trust_for: Duration,
+        /// How long a fetch stays reserved for a process that has died (5 s); one that lives renews.
+        lease: Duration,
+        /// How long one read or write of the database level may take (5 s) before the call goes on
+        /// without that level.
+        database_timeout: Duration,
+    }
+
+    /// With a level in Redis, between memory and PostgreSQL.
+    #[cfg(feature = "redis")]
+    pub fn redis(self, redis: RedisOptions) -> Self {
+        CacheOptions { redis: Some(redis), ..self }
+    }
+}

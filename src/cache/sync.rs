@@ -1,0 +1,258 @@
+//! Tells memory which rows have changed.
+//!
+//! The log of changes decides; a notification only says when to read it. The reader keeps the snapshot of
+//! its last reading and takes the changes that it did not see: each is taken once and none is missed, in
+//! whichever order the transactions committed. A reader that was away goes on where it was; one that was
+//! away for longer than the log is kept forgets all that it holds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::{BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
+use tokio::sync::{Notify, watch};
+
+use super::address::Space;
+use super::change::{Change, ChangedKey};
+use super::core::Core;
+use crate::connection::{ANNOUNCEMENTS, PgConnection};
+use crate::error::Result;
+use crate::types::{Document, PortfolioId, Ticker};
+
+/// Notifications that come within this time of each other are one reason to read.
+const GATHER: Duration = Duration::from_millis(5);
+/// How long a first caller waits for the reader to begin.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How soon a lost connection is made anew.
+const RECONNECT_AFTER: Duration = Duration::from_millis(200);
+/// How long the log is kept.
+const KEPT: Duration = Duration::from_secs(3600);
+/// How often, and how much, old log entries and leases are deleted.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+/// A reading takes up to so many changes at once.
+const CHUNK: i64 = 10_000;
+
+const SNAPSHOT: &str = "SELECT pg_current_snapshot()::TEXT AS snapshot";
+
+/// The changes that are visible to `$2` and were not to `$1`, in the order of versions. The first
+/// condition is what the index serves.
+const CHANGES: &str = "
+    SELECT version, space, ticker, name, parameters, portfolio_id FROM cache_changes
+    WHERE transaction >= pg_snapshot_xmin($1::PG_SNAPSHOT)
+        AND NOT pg_visible_in_snapshot(transaction, $1::PG_SNAPSHOT)
+        AND pg_visible_in_snapshot(transaction, $2::PG_SNAPSHOT)
+        AND version > $3
+    ORDER BY version LIMIT $4";
+
+const SWEEP_CHANGES: &str = "
+    WITH doomed AS MATERIALIZED (
+        SELECT version FROM cache_changes WHERE changed_at < now() - INTERVAL '1 hour'
+        ORDER BY transaction LIMIT 10000 FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM cache_changes c USING doomed WHERE c.version = doomed.version";
+
+/// Leases that nobody has asked for since they ran out, those of failures among them.
+const SWEEP_LEASES: &str = "
+    WITH doomed AS MATERIALIZED (
+        SELECT ticker, name, parameters_key, space, portfolio_id FROM cache_leases
+        WHERE expires_at < now() - INTERVAL '1 hour'
+        ORDER BY expires_at LIMIT 10000 FOR UPDATE SKIP LOCKED
+    )
+    DELETE FROM cache_leases l USING doomed d
+    WHERE (l.ticker, l.name, l.parameters_key, l.space) = (d.ticker, d.name, d.parameters_key, d.space)
+        AND l.portfolio_id IS NOT DISTINCT FROM d.portfolio_id";
+
+#[derive(QueryableByName)]
+struct Snapshot {
+    #[diesel(sql_type = Text)]
+    snapshot: String,
+}
+
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = Text)]
+    space: String,
+    #[diesel(sql_type = Nullable<Text>)]
+    ticker: Option<Ticker>,
+    #[diesel(sql_type = Nullable<Text>)]
+    name: Option<String>,
+    #[diesel(sql_type = Nullable<Jsonb>)]
+    parameters: Option<Document>,
+    #[diesel(sql_type = Nullable<SqlUuid>)]
+    portfolio_id: Option<PortfolioId>,
+}
+
+impl Row {
+    fn change(self) -> Option<Change> {
+        let key = self.ticker.zip(self.name).map(|(ticker, name)| ChangedKey {
+            ticker,
+            name: name.into(),
+            parameters: self.parameters,
+            portfolio: self.portfolio_id,
+        });
+        // A space of a later version of this crate has no copies here.
+        Some(Change { space: Space::parse(&self.space)?, key, version: self.version })
+    }
+}
+
+/// What the reader and the callers know of each other.
+pub(crate) struct Sync {
+    started: Instant,
+    /// When the last complete reading began, in nanoseconds since `started`; 0: there was none.
+    current: AtomicU64,
+    wake: Arc<Notify>,
+    /// Readings that were asked for, and the latest of them that has been done.
+    asked: AtomicU64,
+    done: watch::Sender<u64>,
+    /// Counts reasons to look at a row again.
+    news: watch::Sender<u64>,
+    running: std::sync::Once,
+}
+
+impl Sync {
+    pub fn new() -> Self {
+        Sync {
+            started: Instant::now(),
+            current: AtomicU64::new(0),
+            wake: Arc::new(Notify::new()),
+            asked: AtomicU64::new(0),
+            done: watch::Sender::new(0),
+            news: watch::Sender::new(0),
+            running: std::sync::Once::new(),
+        }
+    }
+
+    /// Whether the log was read within the last `bound`.
+    pub fn is_current(&self, now: Instant, bound: Duration) -> bool {
+        let current = self.current.load(Ordering::Acquire);
+        let read_at = self.started + Duration::from_nanos(current);
+        current > 0 && now.saturating_duration_since(read_at) <= bound
+    }
+
+    /// Starts the reader if it is not running, and then waits until it has begun, or cannot.
+    pub async fn ensure_running(&self, core: &Arc<Core>) {
+        if self.running.is_completed() {
+            return;
+        }
+        self.running.call_once(|| drop(tokio::spawn(run(Arc::downgrade(core)))));
+        self.catch_up().await;
+    }
+
+    /// Waits until a reading that began after this call is done; whether it is.
+    pub async fn catch_up(&self) -> bool {
+        let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
+        let mut done = self.done.subscribe();
+        self.wake.notify_one();
+        let done = done.wait_for(|done| *done >= mine);
+        matches!(tokio::time::timeout(PATIENCE, done).await, Ok(Ok(_)))
+    }
+
+    /// Returns when something may have changed.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+}
+
+/// Reads the log until the cache is dropped.
+async fn run(core: Weak<Core>) {
+    let mut reader = Reader { position: None, swept_at: Instant::now() };
+    loop {
+        let Some(strong) = core.upgrade() else { return };
+        let (Some(sync), Some(database)) = (&strong.sync, &strong.database) else { return };
+        let (wake, every) = (sync.wake.clone(), strong.options.poll_every);
+        let pool = database.pool().clone();
+        drop(strong);
+        // A connection of its own: the pool may be exhausted.
+        match pool.listen(ANNOUNCEMENTS, wake.clone()).await {
+            Ok(connection) => reader.follow(&core, &connection, &wake, every).await,
+            Err(error) => {
+                tracing::debug!(target: "buffetbot_db::cache", %error, "no connection for the log");
+            }
+        }
+        tokio::time::sleep(every.min(RECONNECT_AFTER)).await;
+    }
+}
+
+struct Reader {
+    /// What the last reading saw, and when it was.
+    position: Option<(String, Instant)>,
+    swept_at: Instant,
+}
+
+impl Reader {
+    /// Reads whenever there is reason to, until the connection fails or the cache is dropped.
+    async fn follow(
+        &mut self,
+        core: &Weak<Core>,
+        connection: &PgConnection,
+        wake: &Notify,
+        every: Duration,
+    ) {
+        loop {
+            let Some(strong) = core.upgrade() else { return };
+            if let Err(error) = self.read(&strong, connection).await {
+                tracing::debug!(target: "buffetbot_db::cache", %error, "reading the log failed");
+                return;
+            }
+            drop(strong);
+            if tokio::time::timeout(every, wake.notified()).await.is_ok() {
+                tokio::time::sleep(GATHER).await;
+            }
+        }
+    }
+
+    /// One reading: what the snapshot of now sees and the last one did not.
+    async fn read(&mut self, core: &Core, connection: &PgConnection) -> Result<()> {
+        let Some(sync) = &core.sync else { return Ok(()) };
+        let asked = sync.asked.load(Ordering::Acquire);
+        let began = Instant::now();
+        let limit = core.options.database_timeout;
+        let now = within(limit, connection.fetch_optional(diesel::sql_query(SNAPSHOT))).await?;
+        let Some(Snapshot { snapshot }) = now else { return Ok(()) };
+        match self.position.take() {
+            Some((seen, at)) if at.elapsed() < KEPT => {
+                // Put back first: after a failure the same changes are read again.
+                self.position = Some((seen.clone(), at));
+                let mut after = -1;
+                loop {
+                    let statement = diesel::sql_query(CHANGES)
+                        .bind::<Text, _>(&seen)
+                        .bind::<Text, _>(&snapshot)
+                        .bind::<BigInt, _>(after)
+                        .bind::<BigInt, _>(CHUNK);
+                    let rows: Vec<Row> = within(limit, connection.fetch_all(statement)).await?;
+                    let Some(last) = rows.last() else { break };
+                    after = last.version;
+                    let is_full = rows.len() as i64 == CHUNK;
+                    let changes: Vec<Change> = rows.into_iter().filter_map(Row::change).collect();
+                    core.apply(&changes).await;
+                    if !is_full {
+                        break;
+                    }
+                }
+            }
+            _ => core.forget_copies(),
+        }
+        self.position = Some((snapshot, began));
+        let at = began.saturating_duration_since(sync.started).as_nanos();
+        sync.current.store(u64::try_from(at).unwrap_or(u64::MAX).max(1), Ordering::Release);
+        sync.done.send_replace(asked);
+        sync.news.send_modify(|news| *news += 1);
+        if self.swept_at.elapsed() >= SWEEP_EVERY {
+            self.swept_at = Instant::now();
+            within(limit, connection.run(diesel::sql_query(SWEEP_CHANGES))).await?;
+            within(limit, connection.run(diesel::sql_query(SWEEP_LEASES))).await?;
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+/// `Unavailable` where the server does not answer within `limit`.
+async fn within<R>(limit: Duration, work: impl Future<Output = Result<R>>) -> Result<R> {
+    let late = || crate::Error::Unavailable { reason: format!("no answer within {limit:?}") };
+    tokio::time::timeout(limit, work).await.map_err(|_| late())?
+}
