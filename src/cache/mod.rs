@@ -3,5 +3,6 @@
 
 pub(crate) mod address;
 pub(crate) mod breaker;
+pub(crate) mod canonical;
 pub(crate) mod change;
 pub(crate) mod packed;
