@@ -5,6 +5,7 @@
 mod support;
 
 mod analyses;
+mod cache;
 mod cancellation;
 mod catalog;
 mod config;
