@@ -6,7 +6,7 @@ CREATE UNLOGGED TABLE cache_leases (
     name VARCHAR(50) NOT NULL,
     parameters_key BYTEA NOT NULL,
     portfolio_id UUID,
-    token BIGINT NOT NULL,
+    token BIGINT,
     failures INTEGER NOT NULL DEFAULT 0,
     taken_at TIMESTAMP WITH TIME ZONE NOT NULL,
     expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
@@ -24,9 +24,9 @@ COMMENT ON COLUMN cache_leases.ticker IS 'Ticker of the key';
 COMMENT ON COLUMN cache_leases.name IS 'Data type or analysis type of the key';
 COMMENT ON COLUMN cache_leases.parameters_key IS 'Key of the parameters, by cache_parameters_key';
 COMMENT ON COLUMN cache_leases.portfolio_id IS 'Portfolio of the key; NULL: public';
-COMMENT ON COLUMN cache_leases.token IS 'Fencing token, from cache_version: only its holder may store a value';
-COMMENT ON COLUMN cache_leases.failures IS 'Failed fetches in a row; 0: a fetch is under way';
-COMMENT ON COLUMN cache_leases.taken_at IS 'When the lease was taken or the fetch failed, by the database''s clock';
+COMMENT ON COLUMN cache_leases.token IS 'Fencing token, from cache_version: only its holder may store a value; NULL: the last fetch failed';
+COMMENT ON COLUMN cache_leases.failures IS 'Failed fetches in a row';
+COMMENT ON COLUMN cache_leases.taken_at IS 'When the lease was taken, by the database''s clock';
 COMMENT ON COLUMN cache_leases.expires_at IS 'From when the next caller may take the lease, by the database''s clock';
 
 COMMENT ON INDEX cache_leases_key IS 'The lease of a key';
