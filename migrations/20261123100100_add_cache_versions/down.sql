@@ -1,5 +1,5 @@
-DROP TRIGGER analysis_results_move_version ON analysis_results;
-DROP TRIGGER market_data_cache_move_version ON market_data_cache;
+DROP TRIGGER analysis_results_version_moves ON analysis_results;
+DROP TRIGGER market_data_cache_version_moves ON market_data_cache;
 DROP FUNCTION move_analysis_version();
 DROP FUNCTION move_cache_version();
 ALTER TABLE analysis_results DROP COLUMN version;

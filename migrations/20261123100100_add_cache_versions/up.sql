@@ -2,6 +2,10 @@
 -- fetched again has changed.
 CREATE SEQUENCE cache_version AS BIGINT;
 
+-- From the clock on, in microseconds: made again after it was undone, the sequence gives no number that
+-- an analysis has recorded of it, or a program remembers.
+SELECT setval('cache_version', (extract(epoch FROM clock_timestamp()) * 1000000)::BIGINT);
+
 COMMENT ON SEQUENCE cache_version IS
     'Versions of cached rows and fencing tokens of their leases, in one order';
 
@@ -44,10 +48,12 @@ $$;
 
 COMMENT ON FUNCTION move_analysis_version() IS 'Moves version on every change of a result';
 
-CREATE TRIGGER market_data_cache_move_version
+-- Triggers of one kind fire in the order of their names: these come after touch_updated_at, which leaves
+-- an update alone that changes nothing.
+CREATE TRIGGER market_data_cache_version_moves
     BEFORE UPDATE ON market_data_cache
     FOR EACH ROW EXECUTE FUNCTION move_cache_version();
-CREATE TRIGGER analysis_results_move_version
+CREATE TRIGGER analysis_results_version_moves
     BEFORE UPDATE ON analysis_results
     FOR EACH ROW EXECUTE FUNCTION move_analysis_version();
 

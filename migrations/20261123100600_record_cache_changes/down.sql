@@ -1,13 +1,17 @@
 DROP TRIGGER analysis_results_record_truncate ON analysis_results;
 DROP TRIGGER analysis_results_record_delete ON analysis_results;
+DROP TRIGGER analysis_results_record_move ON analysis_results;
 DROP TRIGGER analysis_results_record_update ON analysis_results;
 DROP TRIGGER analysis_results_record_insert ON analysis_results;
 DROP TRIGGER market_data_cache_record_truncate ON market_data_cache;
 DROP TRIGGER market_data_cache_record_delete ON market_data_cache;
+DROP TRIGGER market_data_cache_record_move ON market_data_cache;
 DROP TRIGGER market_data_cache_record_update ON market_data_cache;
 DROP FUNCTION record_cache_truncate();
 DROP FUNCTION record_analysis_delete();
+DROP FUNCTION record_analysis_move();
 DROP FUNCTION record_analysis_update();
 DROP FUNCTION record_analysis_insert();
 DROP FUNCTION record_cache_delete();
+DROP FUNCTION record_cache_move();
 DROP FUNCTION record_cache_update();

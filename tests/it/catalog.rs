@@ -5,18 +5,28 @@ use std::collections::BTreeSet;
 use buffetbot_db::testing::TestDatabase;
 use tokio_postgres::{Client, NoTls};
 
-/// One line per table, column, constraint, index, trigger and function.
+/// One line per table, storage parameter, sequence, column, constraint, index, trigger and function.
 ///
 /// The server renders every expression itself, so that the lines of two databases are equal exactly
 /// when their schemas are, whatever the version of the server.
 const FACTS: &str = "
     WITH tables AS (
-        SELECT c.oid, c.relname
+        SELECT c.oid, c.relname, c.relpersistence, c.reloptions, c.reltoastrelid
         FROM pg_class c
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')
             AND c.relname <> '__diesel_schema_migrations'
     )
-    SELECT format('table %s', relname) FROM tables
+    SELECT format('table %s%s', CASE relpersistence WHEN 'u' THEN 'UNLOGGED ' END, relname) FROM tables
+    UNION ALL
+    SELECT format('storage %s %s', t.relname, o)
+    FROM tables t
+    LEFT JOIN pg_class toast ON toast.oid = t.reltoastrelid
+    CROSS JOIN unnest(t.reloptions
+        || ARRAY(SELECT 'toast.' || own FROM unnest(toast.reloptions) own)) AS o
+    UNION ALL
+    SELECT format('sequence %s %s', c.relname, format_type(s.seqtypid, NULL))
+    FROM pg_sequence s JOIN pg_class c ON c.oid = s.seqrelid
+    WHERE c.relnamespace = 'public'::regnamespace
     UNION ALL
     SELECT format('column %s.%s %s%s%s', t.relname, a.attname,
         format_type(a.atttypid, a.atttypmod),
@@ -74,7 +84,7 @@ pub async fn connect(db: &TestDatabase) -> Client {
     client
 }
 
-/// Tables, columns, constraints, indexes, triggers and signatures of functions.
+/// Tables, sequences, columns, constraints, indexes, triggers and signatures of functions.
 pub async fn facts(client: &Client) -> BTreeSet<String> {
     lines(client, FACTS).await
 }

@@ -6,7 +6,7 @@
 /// A table and its sample row, as pairs of column and SQL expression.
 pub type Row = (&'static str, &'static [(&'static str, &'static str)]);
 
-/// Sample rows, parents before children.
+/// Sample rows of the specification's tables, parents before children.
 pub const ROWS: &[Row] = &[
     (
         "users",
@@ -129,19 +129,56 @@ pub const ROWS: &[Row] = &[
     ),
 ];
 
+/// Sample rows of the tables that the specification does not have.
+pub const LATER_ROWS: &[Row] = &[
+    (
+        "cache_leases",
+        &[
+            ("space", "'market_data'"),
+            ("ticker", "'AAPL'"),
+            ("name", "'fundamentals'"),
+            ("parameters_key", "cache_parameters_key(NULL)"),
+            ("portfolio_id", "NULL"),
+            ("token", "7"),
+            ("failures", "0"),
+            ("taken_at", "'2024-01-02 03:04:05.678901Z'"),
+            ("expires_at", "'2024-01-02 03:05:05.678901Z'"),
+        ],
+    ),
+    (
+        "cache_changes",
+        &[
+            ("version", "7"),
+            ("transaction", "'1234'"),
+            ("changed_at", "'2024-01-02 03:04:05.678901Z'"),
+            ("space", "'market_data'"),
+            ("ticker", "'AAPL'"),
+            ("name", "'fundamentals'"),
+            ("parameters", r#"'{"period": "1y"}'"#),
+            ("portfolio_id", "NULL"),
+        ],
+    ),
+];
+
 /// Columns to be changed in, or added to, a sample row.
 pub type Changes = [(&'static str, &'static str)];
 
 /// The statement that stores the sample row of `table` with `changes` made to it.
 pub fn insert(table: &str, changes: &[(&str, &str)]) -> String {
-    let sample = ROWS.iter().find(|(name, _)| *name == table).expect("a table with a sample row").1;
+    let mut rows = ROWS.iter().chain(LATER_ROWS);
+    let sample = rows.find(|(name, _)| *name == table).expect("a table with a sample row").1;
     let kept =
         sample.iter().filter(|(column, _)| changes.iter().all(|(changed, _)| changed != column));
     let (columns, values): (Vec<_>, Vec<_>) = kept.chain(changes).copied().unzip();
     format!("INSERT INTO {table} ({}) VALUES ({})", columns.join(", "), values.join(", "))
 }
 
-/// The statements that store the sample rows of all tables.
+/// The statements that store the sample rows of the specification's tables.
 pub fn insert_all() -> String {
     ROWS.iter().map(|(table, _)| insert(table, &[]) + ";\n").collect()
+}
+
+/// The statements that store the sample rows of the other tables.
+pub fn insert_later() -> String {
+    LATER_ROWS.iter().map(|(table, _)| insert(table, &[]) + ";\n").collect()
 }

@@ -10,7 +10,7 @@ use buffetbot_db::testing::TestDatabase;
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::catalog::{connect, difference, facts};
-use crate::rows::{self, ROWS};
+use crate::rows::{self, LATER_ROWS, ROWS};
 use deviations::DEVIATIONS;
 use refused::{ALLOWED, CHECKS, FOREIGN_KEYS, KEYS, Refused};
 
@@ -61,7 +61,7 @@ async fn the_first_migrations_make_the_specification_and_each_later_one_its_list
 }
 
 #[tokio::test]
-async fn every_table_column_and_index_says_what_it_is_for() {
+async fn every_table_column_index_sequence_and_function_says_what_it_is_for() {
     let db = TestDatabase::new().await.expect("a migrated database");
     let silent = connect(&db)
         .await
@@ -70,10 +70,13 @@ async fn every_table_column_and_index_says_what_it_is_for() {
              FROM pg_class c
              LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
                  AND NOT a.attisdropped AND c.relkind = 'r'
-             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'i')
+             WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'i', 'S')
                  AND c.relname NOT LIKE '\\_\\_diesel%'
                  AND (col_description(c.oid, a.attnum) IS NULL AND a.attnum IS NOT NULL
-                     OR obj_description(c.oid, 'pg_class') IS NULL)",
+                     OR obj_description(c.oid, 'pg_class') IS NULL)
+             UNION ALL
+             SELECT proname FROM pg_proc
+             WHERE pronamespace = 'public'::regnamespace AND obj_description(oid, 'pg_proc') IS NULL",
             &[],
         )
         .await
@@ -87,6 +90,7 @@ async fn sample_rows_and_rows_at_the_edge_are_stored() {
     let db = TestDatabase::new().await.expect("a migrated database");
     let mut client = connect(&db).await;
     client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
+    client.batch_execute(&rows::insert_later()).await.expect("the other sample rows");
     for (table, changes) in ALLOWED {
         let tx = client.transaction().await.expect("begin");
         tx.batch_execute(&format!("DELETE FROM {table}")).await.expect("room for the row");
@@ -192,9 +196,10 @@ async fn filled() -> (TestDatabase, Client) {
     let db = TestDatabase::new().await.expect("a migrated database");
     let client = connect(&db).await;
     client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
+    client.batch_execute(&rows::insert_later()).await.expect("the other sample rows");
     let tables: BTreeSet<String> =
         columns(&client, "TRUE").await.into_iter().map(|(table, _)| table).collect();
-    let sampled = ROWS.iter().map(|(table, _)| (*table).to_owned()).collect();
+    let sampled = ROWS.iter().chain(LATER_ROWS).map(|(table, _)| (*table).to_owned()).collect();
     assert_eq!(tables, sampled, "each table has a sample row");
     (db, client)
 }

@@ -52,6 +52,23 @@ async fn data_that_fits_both_survives_down_and_up_at_every_depth() {
     }
 }
 
+#[tokio::test]
+async fn versions_made_again_repeat_none_that_was_given() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = connect(&db).await;
+    client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
+    let latest = "SELECT GREATEST(m.version, m.revision, a.version)
+                  FROM market_data_cache m, analysis_results a";
+    let before: i64 = client.query_one(latest, &[]).await.expect("versions").get(0);
+    let migrations = files();
+    let undo = migrations.iter().position(|m| m.name == "add_cache_versions").expect("a migration");
+    db.rollback(migrations.len() - undo).await.expect("rollback");
+    db.migrate().await.expect("migrate");
+    let earliest = latest.replace("GREATEST", "LEAST");
+    let after: i64 = client.query_one(&earliest, &[]).await.expect("versions").get(0);
+    assert!(after > before, "{after} after {before}");
+}
+
 /// Data that only the corrected tables hold, and the migration that must not be undone above it.
 #[rustfmt::skip] // One row a line; blanks at the end of a ticker would be cut without a word.
 const TOO_WIDE: &[(&str, &str, &Changes)] = &[

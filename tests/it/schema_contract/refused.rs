@@ -68,6 +68,7 @@ pub const CHECKS: &[Refused] = &[
     ("options_data_vega_not_nan", "options_data", &[("vega", "'NaN'")]),
     ("options_data_implied_volatility_check", "options_data", &[("implied_volatility", "-0.000001")]),
     ("options_data_implied_volatility_not_nan", "options_data", &[("implied_volatility", "'NaN'")]),
+    ("cache_leases_space_check", "cache_leases", &[("space", "'prices'")]),
 ];
 
 const COHERENT: &str = "price_history_coherent_unless_suspect";
@@ -90,6 +91,8 @@ pub const KEYS: &[Refused] = &[
     ("price_history_ticker_date_key", "price_history", &[OTHER_ID, ("date", "'2024-01-01 19:00-05'")]),
     ("options_data_pkey", "options_data", &[("ticker", "'MSFT'")]),
     ("options_data_contract_snapshot_key", "options_data", &[OTHER_ID, ("bid", "1")]),
+    ("cache_leases_key", "cache_leases", &[("token", "8"), ("failures", "1")]),
+    ("cache_changes_pkey", "cache_changes", &[("ticker", "'MSFT'")]),
 ];
 
 /// A row without a parent for every foreign key.
@@ -118,6 +121,7 @@ pub const ALLOWED: &[(&str, &Changes)] = &[
     ("analysis_results", &[("portfolio_id", "NULL"), ("expires_at", "NULL"), ("score", "NULL")]),
     ("market_data_cache", &[("expires_at", "'2024-01-02 03:04:05.678902Z'")]),
     ("market_data_cache", &[("data_type", "'anything_else'"), ("data_quality_score", "NULL")]),
+    ("market_data_cache", &[("stale_until", "'2034-01-02Z'"), ("tags", "'{earnings,ü}'")]),
     ("price_history", &[("close_price", "188.44"), ("open_price", "183.885"), ("volume", "0")]),
     ("price_history", &[("open_price", "NULL"), ("high_price", "NULL"), ("low_price", "NULL")]),
     ("price_history", &[("high_price", "NULL")]),
@@ -127,4 +131,6 @@ pub const ALLOWED: &[(&str, &Changes)] = &[
     ("options_data", &[("bid", "42"), ("ask", "41"), ("volume", "3000000000")]),
     ("options_data", &[("delta", "-1"), ("vega", "120.5"), ("theta", "-150")]),
     ("options_data", &[("delta", "1"), ("implied_volatility", "0"), ("option_type", "'put'")]),
+    ("cache_leases", &[("space", "'analyses'"), ("token", "NULL"), ("failures", "3")]),
+    ("cache_changes", &[("ticker", "NULL"), ("name", "NULL"), ("parameters", "NULL")]),
 ];
