@@ -55,6 +55,10 @@ pub struct AnalysisResult {
     pub updated_at: DateTime<Utc>,
     /// What it was computed from: an object from data type to watermark.
     pub inputs: Option<Document>,
+    /// Grows with every change of the row, kept by the database: of two copies the later is greater.
+    pub version: i64,
+    /// Until when the expired result may stand in for one that cannot be computed; `None`: not at all.
+    pub stale_until: Option<DateTime<Utc>>,
 }
 
 impl AnalysisResult {
@@ -120,6 +124,10 @@ pub struct NewAnalysis {
     /// How long it is fresh.
     #[serde(default)]
     pub expiry: Expiry,
+    /// How long after its expiry it may still stand in for one that cannot be computed. More than 100
+    /// years count as 100 years; zero: not at all; without meaning where it never expires.
+    #[serde(default)]
+    pub stale_for: Duration,
     /// What the analysis was run with.
     pub parameters: Option<Document>,
     /// Quality of the data that went in.
@@ -144,6 +152,7 @@ impl NewAnalysis {
             summary: None,
             calculated_at: None,
             expiry: Expiry::Never,
+            stale_for: Duration::ZERO,
             parameters: None,
             data_quality_score: None,
             inputs: None,
@@ -201,6 +210,11 @@ impl NewAnalysis {
     /// Fresh until this time.
     pub fn expires_at(self, at: DateTime<Utc>) -> Self {
         NewAnalysis { expiry: Expiry::At(at), ..self }
+    }
+
+    /// After its expiry, for so long allowed to stand in for one that cannot be computed.
+    pub fn stale_for(self, span: Duration) -> Self {
+        NewAnalysis { stale_for: span, ..self }
     }
 
     /// Run with these parameters, which become part of the key.
