@@ -1,8 +1,10 @@
 //! Results of analyses: what callers of their repository see, on the pool and in a transaction.
 
+mod leases;
 mod lookup;
 mod plans;
 mod sweeping;
+mod windows;
 
 use std::time::Duration;
 
