@@ -8,7 +8,7 @@ use diesel::prelude::{AsChangeset, Queryable, QueryableByName, Selectable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{AnalysisKey, patch};
+use super::{AnalysisKey, Inputs, patch};
 use crate::error::Result;
 use crate::schema::analysis_results;
 use crate::types::{
@@ -53,7 +53,7 @@ pub struct AnalysisResult {
     pub created_at: DateTime<Utc>,
     /// When the row last changed; kept by the database.
     pub updated_at: DateTime<Utc>,
-    /// What it was computed from: an object from data type to watermark.
+    /// What it was computed from, as stored; see [`watermarks`](AnalysisResult::watermarks).
     pub inputs: Option<Document>,
     /// Grows with every change of the row, kept by the database: of two copies the later is greater.
     pub version: i64,
@@ -69,6 +69,15 @@ impl AnalysisResult {
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let decode = |d: &Document| d.decode_column("analysis_results", "metadata");
         self.metadata.as_ref().map(decode).transpose()
+    }
+
+    /// What it was computed from; `None` where that is not recorded.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): another program stored something of another shape.
+    pub fn watermarks(&self) -> Result<Option<Inputs>> {
+        let decode = |d: &Document| d.decode_column("analysis_results", "inputs");
+        self.inputs.as_ref().map(decode).transpose()
     }
 
     /// The key under which the result is looked up.
@@ -132,8 +141,8 @@ pub struct NewAnalysis {
     pub parameters: Option<Document>,
     /// Quality of the data that went in.
     pub data_quality_score: Option<UnitInterval>,
-    /// What it was computed from: an object from data type to watermark.
-    pub inputs: Option<Document>,
+    /// What it was computed from.
+    pub inputs: Option<Inputs>,
 }
 
 impl NewAnalysis {
@@ -230,12 +239,9 @@ impl NewAnalysis {
         NewAnalysis { data_quality_score: Some(quality), ..self }
     }
 
-    /// Computed from these inputs: an object from data type to watermark.
-    ///
-    /// # Errors
-    /// Those of [`Document::encode`].
-    pub fn inputs(self, inputs: impl Serialize) -> Result<Self> {
-        Ok(NewAnalysis { inputs: Some(Document::encode(&inputs)?), ..self })
+    /// Computed from these inputs.
+    pub fn inputs(self, inputs: Inputs) -> Self {
+        NewAnalysis { inputs: Some(inputs), ..self }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -252,9 +258,11 @@ impl NewAnalysis {
 
     /// The bytes of its documents and text, about what it weighs in a statement.
     pub(crate) fn weight(&self) -> usize {
-        let documents = [&self.metadata, &self.parameters, &self.inputs];
+        let documents = [&self.metadata, &self.parameters];
         let documents = documents.into_iter().flatten().map(|d| d.as_str().len());
-        documents.sum::<usize>() + self.summary.as_ref().map_or(0, String::len)
+        documents.sum::<usize>()
+            + self.inputs.as_ref().map_or(0, Inputs::weight)
+            + self.summary.as_ref().map_or(0, String::len)
     }
 }
 
@@ -294,7 +302,7 @@ pub struct AnalysisPatch {
     pub data_quality_score: Option<Option<UnitInterval>>,
     /// Other inputs, or none.
     #[serde(deserialize_with = "patch::nullable")]
-    pub inputs: Option<Option<Document>>,
+    pub inputs: Option<Option<Inputs>>,
 }
 
 impl AnalysisPatch {
