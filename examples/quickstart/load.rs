@@ -6,7 +6,7 @@ use std::time::Duration;
 use buffetbot_db::import::{self, CsvOptions, ImportReport};
 use buffetbot_db::{
     AnalysisKey, AnalysisRepository, AnalysisResult, AnalysisType, CacheKey, DataType, Database,
-    Document, Error, MarketCacheRepository, NewAnalysis, NewCacheEntry, PriceRepository,
+    Document, Error, Inputs, MarketCacheRepository, NewAnalysis, NewCacheEntry, PriceRepository,
     PutOptions, Result, Score, Ticker, UnitInterval,
 };
 use chrono::NaiveDate;
@@ -137,6 +137,9 @@ pub async fn analysis(db: &Database, ticker: &Ticker) -> Result<AnalysisResult> 
         return Ok(fresh);
     }
     let day = |month, day| NaiveDate::from_ymd_opt(2012, month, day).unwrap_or_default();
+    // Before the bars: what is corrected in between makes the result outdated, instead of passing
+    // for what it was computed from.
+    let inputs = Inputs::new().bars(db.prices().digest(ticker).await?);
     let bars = db.prices().range(ticker, day(1, 1), day(12, 31)).await?;
     let closes: Vec<f64> =
         bars.iter().filter_map(|bar| bar.close.to_string().parse().ok()).collect();
@@ -149,7 +152,7 @@ pub async fn analysis(db: &Database, ticker: &Ticker) -> Result<AnalysisResult> 
         .confidence(UnitInterval::quantised((closes.len() as f64 / 252.0).min(1.0))?)
         .parameters(&parameters)?
         .metadata(&risk)?
-        .inputs(serde_json::json!({"price_history": bars.last().map(|bar| bar.date)}))?
+        .inputs(inputs)
         .ttl(Duration::from_secs(86_400));
     db.analyses().save(&result).await
 }

@@ -8,7 +8,7 @@ use diesel::prelude::{AsChangeset, Queryable, QueryableByName, Selectable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{AnalysisKey, patch};
+use super::{AnalysisKey, Inputs, patch};
 use crate::error::Result;
 use crate::schema::analysis_results;
 use crate::types::{
@@ -53,8 +53,12 @@ pub struct AnalysisResult {
     pub created_at: DateTime<Utc>,
     /// When the row last changed; kept by the database.
     pub updated_at: DateTime<Utc>,
-    /// What it was computed from: an object from data type to watermark.
+    /// What it was computed from, as stored; see [`watermarks`](AnalysisResult::watermarks).
     pub inputs: Option<Document>,
+    /// Grows with every change of the row, kept by the database: of two copies the later is greater.
+    pub version: i64,
+    /// Until when the expired result may stand in for one that cannot be computed; `None`: not at all.
+    pub stale_until: Option<DateTime<Utc>>,
 }
 
 impl AnalysisResult {
@@ -65,6 +69,15 @@ impl AnalysisResult {
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let decode = |d: &Document| d.decode_column("analysis_results", "metadata");
         self.metadata.as_ref().map(decode).transpose()
+    }
+
+    /// What it was computed from; `None` where that is not recorded.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`](crate::Error::Corrupt): another program stored something of another shape.
+    pub fn watermarks(&self) -> Result<Option<Inputs>> {
+        let decode = |d: &Document| d.decode_column("analysis_results", "inputs");
+        self.inputs.as_ref().map(decode).transpose()
     }
 
     /// The key under which the result is looked up.
@@ -120,12 +133,16 @@ pub struct NewAnalysis {
     /// How long it is fresh.
     #[serde(default)]
     pub expiry: Expiry,
+    /// How long after its expiry it may still stand in for one that cannot be computed. More than 100
+    /// years count as 100 years; zero: not at all; without meaning where it never expires.
+    #[serde(default)]
+    pub stale_for: Duration,
     /// What the analysis was run with.
     pub parameters: Option<Document>,
     /// Quality of the data that went in.
     pub data_quality_score: Option<UnitInterval>,
-    /// What it was computed from: an object from data type to watermark.
-    pub inputs: Option<Document>,
+    /// What it was computed from.
+    pub inputs: Option<Inputs>,
 }
 
 impl NewAnalysis {
@@ -144,6 +161,7 @@ impl NewAnalysis {
             summary: None,
             calculated_at: None,
             expiry: Expiry::Never,
+            stale_for: Duration::ZERO,
             parameters: None,
             data_quality_score: None,
             inputs: None,
@@ -203,6 +221,11 @@ impl NewAnalysis {
         NewAnalysis { expiry: Expiry::At(at), ..self }
     }
 
+    /// After its expiry, for so long allowed to stand in for one that cannot be computed.
+    pub fn stale_for(self, span: Duration) -> Self {
+        NewAnalysis { stale_for: span, ..self }
+    }
+
     /// Run with these parameters, which become part of the key.
     ///
     /// # Errors
@@ -216,12 +239,9 @@ impl NewAnalysis {
         NewAnalysis { data_quality_score: Some(quality), ..self }
     }
 
-    /// Computed from these inputs: an object from data type to watermark.
-    ///
-    /// # Errors
-    /// Those of [`Document::encode`].
-    pub fn inputs(self, inputs: impl Serialize) -> Result<Self> {
-        Ok(NewAnalysis { inputs: Some(Document::encode(&inputs)?), ..self })
+    /// Computed from these inputs.
+    pub fn inputs(self, inputs: Inputs) -> Self {
+        NewAnalysis { inputs: Some(inputs), ..self }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -238,9 +258,11 @@ impl NewAnalysis {
 
     /// The bytes of its documents and text, about what it weighs in a statement.
     pub(crate) fn weight(&self) -> usize {
-        let documents = [&self.metadata, &self.parameters, &self.inputs];
+        let documents = [&self.metadata, &self.parameters];
         let documents = documents.into_iter().flatten().map(|d| d.as_str().len());
-        documents.sum::<usize>() + self.summary.as_ref().map_or(0, String::len)
+        documents.sum::<usize>()
+            + self.inputs.as_ref().map_or(0, Inputs::weight)
+            + self.summary.as_ref().map_or(0, String::len)
     }
 }
 
@@ -280,7 +302,7 @@ pub struct AnalysisPatch {
     pub data_quality_score: Option<Option<UnitInterval>>,
     /// Other inputs, or none.
     #[serde(deserialize_with = "patch::nullable")]
-    pub inputs: Option<Option<Document>>,
+    pub inputs: Option<Option<Inputs>>,
 }
 
 impl AnalysisPatch {

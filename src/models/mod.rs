@@ -8,6 +8,7 @@ mod analysis;
 mod analysis_key;
 mod cache_entry;
 mod cache_key;
+mod inputs;
 mod market;
 mod option_quote;
 mod portfolio;
@@ -25,6 +26,7 @@ pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 pub use cache_key::{
     CacheFilter, CacheKey, CacheSize, CacheStatistics, StaleEntry, TickerSize, TypeSize,
 };
+pub use inputs::{BarsDigest, DocumentRevision, Inputs};
 pub use market::{Rejected, UpsertReport};
 pub use option_quote::{
     ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch,

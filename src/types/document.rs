@@ -15,7 +15,7 @@ use super::finite;
 use crate::error::{Error, Result};
 
 /// The version byte that precedes the text in JSONB's binary form.
-const JSONB_VERSION: u8 = 1;
+pub(crate) const JSONB_VERSION: u8 = 1;
 
 /// A JSON document: valid, without NUL characters, and not yet decoded. Reading one from the
 /// database copies its text and parses nothing; [`decode`](Document::decode) goes from there

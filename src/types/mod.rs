@@ -28,6 +28,7 @@ pub use decimal::{
     Shares, UnitInterval,
 };
 pub use document::Document;
+pub(crate) use document::JSONB_VERSION;
 pub use enums::{AnalysisType, OptionType, RiskTolerance};
 pub use ids::{AnalysisId, BarId, CacheEntryId, OptionQuoteId, PortfolioId, PositionId, UserId};
 pub use occ::{OccSymbol, OptionContract};

@@ -1,5 +1,6 @@
 //! Results of analyses.
 
+mod expiry;
 mod statements;
 mod write;
 
@@ -12,12 +13,9 @@ use diesel::prelude::{
     AggregateExpressionMethods, BoolExpressionMethods, ExpressionMethods, IntoSql,
     NullableExpressionMethods, PgJsonbExpressionMethods, QueryDsl, SelectableHelper,
 };
-use diesel::sql_types::{Array, Interval, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
+use diesel::sql_types::{Array, Jsonb, Text, Timestamptz};
 
-use self::statements::{
-    INVALIDATE, LATEST_FRESH_MANY, LATEST_FRESH_MANY_WITH, Numbered, SummaryRow, summed,
-    sweep_expired,
-};
+use self::statements::{LATEST_FRESH_MANY, LATEST_FRESH_MANY_WITH, Numbered, SummaryRow, summed};
 use super::keyset::newest_first;
 use crate::connection::Session;
 use crate::error::{Error, Result};
@@ -27,7 +25,7 @@ use crate::models::{
 };
 use crate::schema::analysis_results;
 use crate::types::{
-    AnalysisId, AnalysisType, Cursor, Document, Page, PageRequest, PortfolioId, Ticker, ttl,
+    AnalysisId, AnalysisType, Cursor, Document, Page, PageRequest, PortfolioId, Ticker,
 };
 
 /// Results of analyses: a history, and a cache of the latest ones until they expire. A result is
@@ -125,14 +123,17 @@ pub trait AnalysisRepository: Send + Sync {
     /// results is left out.
     async fn summary(&self, filter: &AnalysisFilter) -> Result<Vec<AnalysisSummary>>;
 
-    /// Lets all fresh results that the selector means expire now; they stay in the history. Returns
-    /// how many there were.
+    /// Lets all results that the selector means expire now, without a stale window; they stay in the
+    /// history. Returns how many could be served until then, fresh or stale. Of the same tickers,
+    /// types and portfolios, what is being computed under a lease is not stored any more, and a
+    /// back-off after failures ends; an age alone leaves leases as they are.
     ///
     /// # Errors
     /// `Invalid` of `selector` where it has no part: it would mean every result.
     async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64>;
 
-    /// Deletes up to `limit` results that expired `keep` ago or earlier, longest expired first.
+    /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
+    /// they had one, ended then, too; the longest past serving first.
     /// Sweepers at work at once share the results and do not wait for each other.
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
 }
@@ -391,17 +392,11 @@ impl AnalysisRepository for PgAnalyses {
         if *selector == AnalysisSelector::default() {
             return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
         }
-        let statement = diesel::sql_query(INVALIDATE)
-            .bind::<Nullable<Text>, _>(selector.ticker.as_ref())
-            .bind::<Nullable<Text>, _>(selector.analysis_type)
-            .bind::<Nullable<SqlUuid>, _>(selector.portfolio)
-            .bind::<Nullable<Interval>, _>(selector.older_than.map(ttl::interval));
-        self.session.execute(statement).await
+        expiry::invalidate(&self.session, selector).await
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
-        let statement = sweep_expired(limit).bind::<Interval, _>(ttl::interval(keep));
-        Ok(Swept::new(self.session.execute(statement).await?, limit))
+        expiry::sweep_expired(&self.session, limit, keep).await
     }
 }

@@ -3,7 +3,6 @@
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
-use diesel::query_builder::SqlQuery;
 use diesel::sql_types::BigInt;
 
 use crate::models::{AnalysisResult, AnalysisSummary};
@@ -37,32 +36,6 @@ pub(super) struct Numbered {
     pub(super) place: i64,
     #[diesel(embed)]
     pub(super) analysis: AnalysisResult,
-}
-
-/// Rows are locked in the order of their ids, so that two invalidations wait for each other instead
-/// of deadlocking.
-pub(super) const INVALIDATE: &str = "
-    WITH doomed AS MATERIALIZED (
-        SELECT id FROM analysis_results
-        WHERE ($1::TEXT IS NULL OR ticker = $1) AND ($2::TEXT IS NULL OR analysis_type = $2)
-            AND ($3::UUID IS NULL OR portfolio_id = $3)
-            AND ($4::INTERVAL IS NULL OR calculated_at <= now() - $4::INTERVAL)
-            AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY id FOR NO KEY UPDATE
-    )
-    UPDATE analysis_results a SET expires_at = now() FROM doomed WHERE a.id = doomed.id";
-
-/// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
-/// guess a tenth of the table, and read all of it.
-pub(super) fn sweep_expired(limit: u32) -> SqlQuery {
-    diesel::sql_query(format!(
-        "
-    WITH doomed AS MATERIALIZED (
-        SELECT id FROM analysis_results WHERE expires_at <= now() - $1::INTERVAL
-        ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED
-    )
-    DELETE FROM analysis_results a USING doomed WHERE a.id = doomed.id"
-    ))
 }
 
 pub(super) type SummaryRow = (

@@ -13,20 +13,23 @@ use crate::models::{AnalysisResult, Expiry, NewAnalysis};
 use crate::repositories::batch;
 use crate::types::ttl;
 
-/// The rows come as arrays, one per column, so that one text serves any number of them.
+/// The rows come as arrays, one per column, so that one text serves any number of them. Without an
+/// expiry or a span after it, the end of the stale window is NULL.
 const INSERT: &str = "
     INSERT INTO analysis_results (id, portfolio_id, ticker, analysis_type, strategy, score,
         metadata, recommendation, confidence_level, summary, calculated_at, expires_at, parameters,
-        data_quality_score, inputs)
+        data_quality_score, inputs, stale_until)
     SELECT id, portfolio_id, ticker, analysis_type, strategy, score, metadata, recommendation,
         confidence_level, summary, COALESCE(calculated_at, now()),
-        COALESCE(expires_at, now() + ttl), parameters, data_quality_score, inputs
+        COALESCE(expires_at, now() + ttl), parameters, data_quality_score, inputs,
+        COALESCE(expires_at, now() + ttl) + stale_for
     FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::NUMERIC[],
         $7::JSONB[], $8::TEXT[], $9::NUMERIC[], $10::TEXT[], $11::TIMESTAMPTZ[],
-        $12::TIMESTAMPTZ[], $13::INTERVAL[], $14::JSONB[], $15::NUMERIC[], $16::JSONB[])
+        $12::TIMESTAMPTZ[], $13::INTERVAL[], $14::JSONB[], $15::NUMERIC[], $16::JSONB[],
+        $17::INTERVAL[])
         WITH ORDINALITY AS n (id, portfolio_id, ticker, analysis_type, strategy, score, metadata,
         recommendation, confidence_level, summary, calculated_at, expires_at, ttl, parameters,
-        data_quality_score, inputs, place)
+        data_quality_score, inputs, stale_for, place)
     ORDER BY place
     RETURNING *";
 
@@ -78,4 +81,7 @@ fn insert(analyses: &[&NewAnalysis]) -> impl Query<SqlType = Untyped> + QueryFra
         .bind::<Array<Nullable<Jsonb>>, _>(column!(|a| a.parameters.as_ref()))
         .bind::<Array<Nullable<Numeric>>, _>(column!(|a| a.data_quality_score.as_ref()))
         .bind::<Array<Nullable<Jsonb>>, _>(column!(|a| a.inputs.as_ref()))
+        .bind::<Array<Nullable<Interval>>, _>(column!(|a| {
+            (!a.stale_for.is_zero()).then(|| ttl::interval(a.stale_for))
+        }))
 }

@@ -1,5 +1,6 @@
 //! Price bars.
 
+mod digest;
 mod upsert;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use super::merge::Plan;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, UpsertReport,
+    BarsDigest, LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, UpsertReport,
 };
 use crate::schema::price_history;
 use crate::types::{BarId, Cursor, Page, PageRequest, Ticker, TradingDay};
@@ -71,6 +72,15 @@ pub trait PriceRepository: Send + Sync {
     /// The latest bar of each ticker with the close before it, in the order of the tickers; one
     /// without bars is left out.
     async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>>;
+
+    /// A digest of all stored bars of the ticker: equal bars give the same, in whatever order they
+    /// came and however their numbers are spelled; another bar, one less or any other delivered
+    /// value gives another one. Reads every bar of the ticker.
+    ///
+    /// As a watermark of what is computed from bars ([`Inputs`](crate::Inputs)) it is to be read
+    /// before them: a change between the two reads then makes the result outdated, at worst for
+    /// nothing. Read after them, it would cover a change that the result has not seen.
+    async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest>;
 
     /// Bars by falling day.
     async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>>;
@@ -235,6 +245,11 @@ impl PriceRepository for PgPrices {
             return Ok(Vec::new());
         }
         self.session.fetch_all(diesel::sql_query(LATEST).bind::<Array<Text>, _>(tickers)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.digest", skip_all, err)]
+    async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest> {
+        digest::of(&self.session, ticker).await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.list", skip_all, err)]

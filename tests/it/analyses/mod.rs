@@ -1,14 +1,18 @@
 //! Results of analyses: what callers of their repository see, on the pool and in a transaction.
 
+mod inputs;
+mod leases;
 mod lookup;
 mod plans;
 mod sweeping;
+mod windows;
 
 use std::time::Duration;
 
 use buffetbot_db::{
     AnalysisFilter, AnalysisId, AnalysisPatch, AnalysisRepository, AnalysisResult, AnalysisScope,
-    AnalysisType, Error, Expiry, NewAnalysis, Portfolio, PortfolioId, Repositories, Score, Ticker,
+    AnalysisType, BarsDigest, CacheKey, DataType, Error, Expiry, Inputs, NewAnalysis, Portfolio,
+    PortfolioId, Repositories, Score, Ticker,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -66,6 +70,10 @@ struct Valuation {
 
 async fn what_is_saved_is_read(handle: &impl Handle) {
     let owner = a_portfolio(handle, "ada").await;
+    let fundamentals = CacheKey::new(&ticker("AAPL"), DataType::FUNDAMENTALS);
+    let inputs = Inputs::new()
+        .document(&fundamentals.params(json!({"period": "1y"})).expect("parameters"), i64::MAX)
+        .bars(BarsDigest { ticker: ticker("SPY"), digest: i64::MIN });
     let new = value_of("AAPL")
         .portfolio(owner.id)
         .strategy("discounted cash flow")
@@ -78,8 +86,7 @@ async fn what_is_saved_is_read(handle: &impl Handle) {
         .parameters(json!({"years": 10}))
         .expect("parameters")
         .quality(parsed("1"))
-        .inputs(json!({"fundamentals": "2024-01-01"}))
-        .expect("inputs")
+        .inputs(inputs.clone())
         .ttl(HOUR);
     let stored = save(handle, &new).await;
     assert_eq!((stored.id, &stored.ticker), (new.id, &new.ticker));
@@ -89,7 +96,7 @@ async fn what_is_saved_is_read(handle: &impl Handle) {
     assert_eq!((&stored.recommendation, &stored.summary), (&new.recommendation, &new.summary));
     assert_eq!(stored.confidence_level, new.confidence_level);
     assert_eq!(stored.data_quality_score, new.data_quality_score);
-    assert_eq!(stored.inputs, new.inputs);
+    assert_eq!(stored.watermarks().expect("inputs"), Some(inputs));
     let analyses = handle.analyses();
     assert_eq!(analyses.find(stored.id).await.expect("find").as_ref(), Some(&stored));
     assert!(analyses.exists(stored.id).await.expect("exists"));

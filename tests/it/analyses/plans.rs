@@ -126,11 +126,13 @@ async fn expiry_is_found_by_its_index() {
     let (db, statements, _) = seeded().await;
     let analyses = db.analyses();
     assert_eq!(analyses.sweep_expired(50, Duration::ZERO).await.expect("sweep").deleted, 50);
-    assert_index(&db, &statements.only(), &["'0 s'"], TABLE, "idx_analysis_expires_at").await;
+    let index = "analysis_results_kept_until_idx";
+    assert_index(&db, &statements.only(), &["'0 s'"], TABLE, index).await;
     statements.take();
     let selector = AnalysisSelector { ticker: Some(ticker("T7")), ..AnalysisSelector::default() };
     analyses.invalidate(&selector).await.expect("invalidate");
+    let sent = statements.take();
+    let results = sent.iter().find(|sql| sql.contains("UPDATE analysis_results")).expect("sent");
     let arguments = ["'T7'", "NULL", "NULL", "NULL"];
-    let index = "idx_analysis_ticker";
-    assert_index_planned_anew(&db, &statements.only(), &arguments, TABLE, index).await;
+    assert_index_planned_anew(&db, results, &arguments, TABLE, "idx_analysis_ticker").await;
 }

@@ -11,6 +11,7 @@ use futures_util::future::try_join_all;
 
 use super::{HOUR, a_portfolio, at, save, ticker, value_of};
 use crate::support::handle::Handle;
+use crate::support::number;
 
 conformance! {
     invalidation_takes_what_the_selector_means,
@@ -137,7 +138,11 @@ async fn invalidations_at_once_do_not_deadlock() {
     db.sql(
         "INSERT INTO analysis_results (ticker, analysis_type)
          SELECT 'T' || i % 50, (ARRAY['value_analysis', 'risk_analysis'])[1 + i % 2]
-         FROM generate_series(1, 4000) i",
+         FROM generate_series(1, 4000) i;
+         INSERT INTO cache_leases (space, ticker, name, parameters_key, token, taken_at, expires_at)
+         SELECT 'analyses', 'T' || i % 50, (ARRAY['value_analysis', 'risk_analysis'])[1 + i % 2],
+             cache_parameters_key(to_jsonb(i)), i, now(), now() + interval '1 min'
+         FROM generate_series(1, 2000) i",
     )
     .await;
     let all = AnalysisSelector::default;
@@ -153,4 +158,7 @@ async fn invalidations_at_once_do_not_deadlock() {
     assert!(hits.iter().sum::<u64>() >= 4_000, "{hits:?}");
     let fresh = AnalysisFilter { is_fresh: Some(true), ..AnalysisFilter::default() };
     assert_eq!(db.analyses().count(&fresh).await.expect("count"), 0);
+    let connection = db.connection().await.expect("a connection");
+    let leases = number(&connection, "SELECT count(*) AS n FROM cache_leases").await;
+    assert_eq!(leases.expect("leases"), 0);
 }

@@ -41,6 +41,10 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     assert_index(&db, &recorder.only(), &["'{T7,T8}'"], table, KEY).await;
 
     recorder.take();
+    prices.digest(&ticker).await.expect("read");
+    assert_index(&db, &recorder.only(), &["'T7'"], table, KEY).await;
+
+    recorder.take();
     prices.find_by_day(&ticker, from).await.expect("read").expect("there");
     let one_day = ["'T7'", "'2024-03-01Z'", "'2024-03-02Z'", "1"];
     assert_index(&db, &recorder.only(), &one_day, table, KEY).await;
