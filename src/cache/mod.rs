@@ -6,3 +6,5 @@ pub(crate) mod breaker;
 pub(crate) mod canonical;
 pub(crate) mod change;
 pub(crate) mod packed;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
