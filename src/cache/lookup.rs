@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::time::error::Elapsed;
+
 use super::address::AddressRef;
 use super::cached::{Cached, Entry, Origin};
 use super::core::{Core, Found};
 use super::counters::CacheCounters;
+use super::fetching::{FetchOutcome, failed};
 use super::kind::{Job, Kind};
 use super::policy::Policy;
 use crate::error::{Error, Result};
@@ -57,30 +60,35 @@ impl Core {
             Some(_) => policy.soft_timeout.min(policy.hard_timeout),
             None => policy.hard_timeout,
         };
-        if stale.is_some() && patience.is_zero() {
-            return self.or_stale(stale, Error::PutOff { retry_in: patience });
-        }
-        // The fetch takes its turn first, and only then begins to count.
-        let fetched = match tokio::time::timeout_at((began + patience).into(), fetch).await {
-            Ok(Ok((entry, origin))) => entry.downcast::<Entry<K::Value>>().map(|e| (e, origin)),
-            Ok(Err(error)) => return self.or_stale(stale, error),
-            Err(_) => return self.or_stale(stale, Error::Timeout { limit: "hard_timeout" }),
-        };
-        match fetched {
-            Ok((entry, origin)) => Ok(Cached::new(entry, origin, Instant::now())),
-            // Flights are told apart by type.
-            Err(_) => Err(super::fetching::failed("the fetch was of another type")),
-        }
+        let outcome = tokio::time::timeout_at((began + patience).into(), fetch).await;
+        self.landed(outcome, stale)
     }
 
-    /// The stale value, else the error.
-    fn or_stale<T>(&self, stale: Option<Arc<Entry<T>>>, error: Error) -> Result<Cached<T>> {
-        if let Error::PutOff { .. } = error {
-            if stale.is_none() {
-                self.counters.put_off.one();
+    /// What a caller makes of a fetch, or of having waited for it as long as it would.
+    pub fn landed<T: Send + Sync + 'static>(
+        &self,
+        outcome: Result<FetchOutcome, Elapsed>,
+        stale: Option<Arc<Entry<T>>>,
+    ) -> Result<Cached<T>> {
+        let now = Instant::now();
+        let error = match outcome {
+            Ok(Ok((entry, origin))) => match entry.downcast::<Entry<T>>() {
+                Ok(entry) => return Ok(Cached::new(entry, origin, now)),
+                // Fetches are told apart by type.
+                Err(_) => failed("the fetch was of another type"),
+            },
+            Ok(Err(error)) => error,
+            Err(_) => Error::Timeout { limit: "hard_timeout" },
+        };
+        match stale {
+            Some(entry) => Ok(self.stale(entry, now)),
+            None => {
+                if let Error::PutOff { .. } = error {
+                    self.counters.put_off.one();
+                }
+                Err(error)
             }
         }
-        stale.map(|entry| self.stale(entry, Instant::now())).ok_or(error)
     }
 
     /// See [`Cache::get`](super::Cache::get).

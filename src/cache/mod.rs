@@ -19,6 +19,7 @@
 //! | `address`, `canonical`, `packed` | keys and values between levels |
 
 mod address;
+pub(crate) mod analyses;
 mod breaker;
 mod cached;
 mod canonical;
@@ -33,6 +34,7 @@ mod flights;
 mod kind;
 mod lease;
 mod lookup;
+mod many;
 mod memory;
 mod options;
 mod packed;
@@ -58,6 +60,7 @@ pub use self::cached::{Cached, Origin};
 pub use self::counters::{CacheCounters, CacheReport};
 pub use self::documents::CacheValue;
 pub use self::fetched::{BoxError, Fetch, Fetched};
+pub use self::many::FetchMany;
 pub use self::options::CacheOptions;
 pub use self::policy::Policy;
 #[cfg(feature = "redis")]

@@ -16,8 +16,10 @@ use diesel::prelude::{
 use diesel::sql_types::{Array, Jsonb, Text, Timestamptz};
 
 use self::statements::{LATEST_FRESH_MANY, LATEST_FRESH_MANY_WITH, Numbered, SummaryRow, summed};
+pub(crate) use self::write::insert;
 use super::keyset::newest_first;
-use crate::connection::Session;
+use crate::cache::{Cached, Fetch, Policy, analyses as cached};
+use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 use crate::models::{
     Aged, AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisResult, AnalysisScope,
@@ -148,6 +150,33 @@ impl PgAnalyses {
     pub(crate) fn new(session: Session) -> Self {
         PgAnalyses { session }
     }
+
+    /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
+    /// makes one, which is stored: once at a time per key, in all processes. Like
+    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) in all else: stale results, failures, limits.
+    ///
+    /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
+    /// type, portfolio and parameters are those of the key; one that expires never is given the policy's
+    /// TTL. Where its [`inputs`](NewAnalysis::inputs) are recorded,
+    /// [`invalidate_stale_inputs`](AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
+    /// that was invalidated while it was computed is returned and not stored.
+    ///
+    /// In a unit of work it reads and writes within the transaction, and shares nothing before the commit.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_fetch`](crate::Cache::get_or_fetch), and those of
+    /// [`create`](AnalysisRepository::create).
+    pub async fn get_or_compute(
+        &self,
+        key: &AnalysisKey,
+        policy: &Policy,
+        compute: impl Fetch<AnalysisResult, NewAnalysis>,
+    ) -> Result<Cached<AnalysisResult>> {
+        match self.session.cache().filter(|cache| cache.has_database()) {
+            Some(cache) => cache.get_or_compute(key, policy, compute).await,
+            None => cached::within(&self.session, key, policy, compute).await,
+        }
+    }
 }
 
 /// Holds for rows that have not expired.
@@ -214,6 +243,15 @@ macro_rules! of_key {
             None => query.filter(analysis_results::portfolio_id.is_null()),
         }
     }};
+}
+
+/// The result of a key that was computed last, and the database's time.
+pub(crate) async fn newest(
+    connection: &PgConnection,
+    key: &AnalysisKey,
+) -> Result<Option<(AnalysisResult, DateTime<Utc>)>> {
+    let columns = (AnalysisResult::as_select(), now.into_sql::<Timestamptz>());
+    connection.fetch_optional(of_key!(key).limit(1).select(columns)).await
 }
 
 /// One page of a boxed query, newest first.
@@ -325,9 +363,7 @@ impl AnalysisRepository for PgAnalyses {
 
     #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all, err)]
     async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
-        let columns = (AnalysisResult::as_select(), now.into_sql::<Timestamptz>());
-        let found: Option<(AnalysisResult, DateTime<Utc>)> =
-            self.session.fetch_optional(of_key!(key).limit(1).select(columns)).await?;
+        let found = newest(&*self.session.connection().await?, key).await?;
         Ok(found.map(|(analysis, seen_at)| {
             let (made, expires) = (analysis.calculated_at, analysis.expires_at);
             Aged::new(analysis, made, expires, seen_at)
