@@ -5,6 +5,7 @@
 mod support;
 
 mod analyses;
+mod cache_schema;
 mod cancellation;
 mod catalog;
 mod config;

@@ -6,6 +6,7 @@ mod expiry;
 mod invalidation;
 mod keys;
 mod plans;
+mod sweeping;
 
 use std::time::Duration;
 
