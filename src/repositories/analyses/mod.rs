@@ -1,6 +1,7 @@
 //! Results of analyses.
 
 mod expiry;
+mod outdated;
 mod statements;
 mod write;
 
@@ -133,6 +134,19 @@ pub trait AnalysisRepository: Send + Sync {
     /// # Errors
     /// `Invalid` of `selector` where it has no part: it would mean every result.
     async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64>;
+
+    /// Lets results expire whose inputs have changed since, as [`invalidate`](Self::invalidate) does:
+    /// those of one ticker or of all, public and private, fresh or in a stale window. Returns how many.
+    ///
+    /// Changed is a document whose stored entry has a greater revision than the watermark; one that is
+    /// gone or has only expired is no change. Changed are bars whose digest is another one now. A
+    /// result without inputs stays, as do its inputs of a shape that is not that of
+    /// [`Inputs`](crate::Inputs). The digest of a ticker reads all of its bars.
+    ///
+    /// Works in batches, each a transaction of its own outside of a unit of work: after an error, or
+    /// dropped unfinished, what was found until then has expired. Leases stay: what is being computed
+    /// from changed inputs is found by the next call.
+    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
 
     /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
     /// they had one, ended then, too; the longest past serving first.
@@ -429,6 +443,16 @@ impl AnalysisRepository for PgAnalyses {
             return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
         }
         expiry::invalidate(&self.session, selector).await
+    }
+
+    #[tracing::instrument(
+        level = "debug",
+        name = "analyses.invalidate_stale_inputs",
+        skip_all,
+        err
+    )]
+    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
+        outdated::expire(&self.session, ticker).await
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]
