@@ -25,7 +25,7 @@ use super::policy::Policy;
 use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 use crate::models::{CacheKey, PutOptions};
-use crate::types::{CacheEntryId, Document, UnitInterval, ttl};
+use crate::types::{CacheEntryId, Document, Tag, UnitInterval, tag, ttl};
 
 /// A type that can be cached as a document: any that serde can write and read.
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -93,13 +93,13 @@ macro_rules! store {
             "WITH held AS (",
             $source,
             ") INSERT INTO market_data_cache AS c (id, ticker, data_type, parameters, data, \
-             data_source, data_quality_score, cached_at, expires_at, stale_until) \
-             SELECT $7, $2, $3, $4, $8, $9, $10, now(), now() + $11::INTERVAL, \
-             now() + $12::INTERVAL FROM held \
+             data_source, data_quality_score, tags, cached_at, expires_at, stale_until) \
+             SELECT $7, $2, $3, $4, $8, $9, $10, $11, now(), now() + $12::INTERVAL, \
+             now() + $13::INTERVAL FROM held \
              ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET \
              parameters = excluded.parameters, data = excluded.data, \
              data_source = excluded.data_source, \
-             data_quality_score = excluded.data_quality_score, cached_at = excluded.cached_at, \
+             data_quality_score = excluded.data_quality_score, tags = excluded.tags, cached_at = excluded.cached_at, \
              expires_at = excluded.expires_at, stale_until = excluded.stale_until ",
             $newer,
             " RETURNING version, revision"
@@ -146,6 +146,7 @@ struct Draft<T> {
     stale_for: Duration,
     source: Option<String>,
     quality: Option<UnitInterval>,
+    tags: Vec<Tag>,
     size: usize,
     revision: i64,
 }
@@ -167,6 +168,7 @@ impl<T: CacheValue> Draft<T> {
                 stale_for: policy.stale_for,
                 source: previous.source.as_deref().map(Into::into),
                 quality: previous.quality.clone(),
+                tags: Vec::new(),
                 size: previous.size,
                 revision: previous.revision,
             });
@@ -185,6 +187,7 @@ impl<T: CacheValue> Draft<T> {
             stale_for: if is_negative { Duration::ZERO } else { policy.stale_for },
             source: options.source,
             quality: policy.quality,
+            tags: tag::sorted(&policy.tags),
             revision: 0,
         })
     }
@@ -204,7 +207,8 @@ impl<T: CacheValue> Draft<T> {
                 .bind::<SqlUuid, _>(CacheEntryId::generate())
                 .bind::<Jsonb, _>(body)
                 .bind::<Nullable<Text>, _>(self.source.as_deref())
-                .bind::<Nullable<Numeric>, _>(self.quality.as_ref()),
+                .bind::<Nullable<Numeric>, _>(self.quality.as_ref())
+                .bind::<Array<Text>, _>(&self.tags),
             None => with(EXTEND),
         };
         let statement = statement

@@ -8,11 +8,14 @@ use tokio::time::error::Elapsed;
 use super::address::AddressRef;
 use super::cached::{Cached, Entry, Origin};
 use super::core::{Core, Found};
-use super::counters::CacheCounters;
+use super::counters::{CacheCounters, CacheReport};
 use super::fetching::{FetchOutcome, failed};
 use super::kind::{Job, Kind};
+use super::memory::Memory;
 use super::policy::Policy;
 use crate::error::{Error, Result};
+use crate::models::CacheSelector;
+use crate::repositories::{MarketCacheRepository, PgMarketCache};
 
 impl Core {
     /// See [`Cache::get_or_fetch`](super::Cache::get_or_fetch).
@@ -137,6 +140,48 @@ impl Core {
         let entry = self.take_in(&address, settled.read).await;
         self.put_off_no_longer(address.as_ref());
         Ok(Cached::new(entry, Origin::Fetched, Instant::now()))
+    }
+
+    /// See [`Cache::invalidate`](super::Cache::invalidate).
+    pub async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+        let Some(database) = &self.database else {
+            if *selector == CacheSelector::default() {
+                return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
+            }
+            // Nobody else has the copies, and no level knows of tags.
+            self.forget_copies();
+            return Ok(0);
+        };
+        let cache = PgMarketCache::new(database.session.clone());
+        let expired = cache.invalidate(selector).await?;
+        self.catch_up().await;
+        Ok(expired)
+    }
+
+    /// See [`Cache::catch_up`](super::Cache::catch_up).
+    pub async fn catch_up(&self) {
+        if let Some(sync) = self.sync.as_ref().filter(|sync| sync.is_running()) {
+            if !sync.catch_up().await {
+                self.forget_copies();
+            }
+        }
+    }
+
+    /// See [`Cache::report`](super::Cache::report).
+    pub async fn report(&self, top: u32) -> Result<CacheReport> {
+        let database = match &self.database {
+            Some(database) => {
+                Some(PgMarketCache::new(database.session.clone()).statistics(top).await?)
+            }
+            None => None,
+        };
+        let (memory_entries, memory_bytes) = self.memory.as_ref().map_or((0, 0), Memory::size);
+        #[cfg(feature = "redis")]
+        let redis_is_up = self.redis.as_ref().map(|redis| redis.is_up());
+        #[cfg(not(feature = "redis"))]
+        let redis_is_up = None;
+        let counters = self.read_counters();
+        Ok(CacheReport { counters, memory_entries, memory_bytes, redis_is_up, database })
     }
 
     pub fn read_counters(&self) -> CacheCounters {

@@ -283,7 +283,9 @@ impl AnalysisRepository for PgAnalyses {
     #[tracing::instrument(level = "debug", name = "analyses.create", skip_all, err)]
     async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
         analysis.validate()?;
-        write::create(&self.session, analysis).await
+        let result = write::create(&self.session, analysis).await?;
+        self.session.replaced((&result.key()).into(), result.version).await;
+        Ok(result)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all, err)]
@@ -291,7 +293,9 @@ impl AnalysisRepository for PgAnalyses {
         for (index, analysis) in analyses.iter().enumerate() {
             analysis.validate().map_err(|e| e.at(index))?;
         }
-        write::create_many(&self.session, analyses).await
+        let results = write::create_many(&self.session, analyses).await?;
+        self.session.invalidated().await;
+        Ok(results)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.find", skip_all, err)]
@@ -330,12 +334,17 @@ impl AnalysisRepository for PgAnalyses {
         }
         let update = diesel::update(analysis_results::table.find(id)).set(patch);
         let update = update.returning(AnalysisResult::as_returning());
-        self.session.fetch_optional(update).await?.ok_or_else(not_found)
+        let updated = self.session.fetch_optional(update).await?.ok_or_else(not_found)?;
+        self.session.invalidated().await;
+        Ok(updated)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all, err)]
     async fn delete(&self, id: AnalysisId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(analysis_results::table.find(id))).await? > 0)
+        let deleted =
+            self.session.execute(diesel::delete(analysis_results::table.find(id))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all, err)]
@@ -442,7 +451,9 @@ impl AnalysisRepository for PgAnalyses {
         if *selector == AnalysisSelector::default() {
             return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
         }
-        expiry::invalidate(&self.session, selector).await
+        let expired = expiry::invalidate(&self.session, selector).await?;
+        self.session.invalidated().await;
+        Ok(expired)
     }
 
     #[tracing::instrument(
@@ -452,7 +463,9 @@ impl AnalysisRepository for PgAnalyses {
         err
     )]
     async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
-        outdated::expire(&self.session, ticker).await
+        let expired = outdated::expire(&self.session, ticker).await?;
+        self.session.invalidated().await;
+        Ok(expired)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]

@@ -259,12 +259,17 @@ impl MarketCacheRepository for PgMarketCache {
         }
         let update = diesel::update(market_data_cache::table.find(id)).set(patch);
         let update = update.returning(CacheEntry::as_returning());
-        self.session.fetch_optional(update).await?.ok_or_else(not_found)
+        let updated = self.session.fetch_optional(update).await?.ok_or_else(not_found)?;
+        self.session.invalidated().await;
+        Ok(updated)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all, err)]
     async fn delete(&self, id: CacheEntryId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(market_data_cache::table.find(id))).await? > 0)
+        let deleted =
+            self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all, err)]
@@ -317,13 +322,17 @@ impl MarketCacheRepository for PgMarketCache {
         options: &PutOptions,
     ) -> Result<CacheEntry> {
         options.validate()?;
-        write::put(&self.session, key, data, options).await
+        let entry = write::put(&self.session, key, data, options).await?;
+        self.session.replaced(key.into(), entry.version).await;
+        Ok(entry)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all, err)]
     async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
         write::validate(entries)?;
-        write::put_many(&self.session, entries).await
+        let written = write::put_many(&self.session, entries).await?;
+        self.session.invalidated().await;
+        Ok(written)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all, err)]
@@ -338,17 +347,22 @@ impl MarketCacheRepository for PgMarketCache {
         let refreshed = refreshed.ok_or_else(|| {
             Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
         })?;
+        self.session.invalidated().await;
         Ok(refreshed.expires_at)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all, err)]
     async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
-        invalidate::run(&self.session, selector).await
+        let expired = invalidate::run(&self.session, selector).await?;
+        self.session.invalidated().await;
+        Ok(expired)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all, err)]
     async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(entry_of!(key))).await? > 0)
+        let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all, err)]
