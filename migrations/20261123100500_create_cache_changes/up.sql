@@ -11,7 +11,7 @@ CREATE TABLE cache_changes (
     portfolio_id UUID
 );
 
-CREATE INDEX cache_changes_transaction_idx ON cache_changes (transaction);
+CREATE INDEX cache_changes_transaction_idx ON cache_changes (transaction, version);
 
 COMMENT ON TABLE cache_changes IS
     'Keys whose cached row changed, for the memory of processes; swept after an hour';

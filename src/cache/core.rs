@@ -250,12 +250,13 @@ impl Core {
 
     /// Drops the copies of rows that changed.
     pub async fn apply(&self, changes: &[Change]) {
-        if let Some(memory) = &self.memory {
-            self.counters.dropped.add(memory.apply(changes));
-        }
+        // Redis first: what is read from it after memory was told is not what memory was told of.
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
             redis.forget(changes).await;
+        }
+        if let Some(memory) = &self.memory {
+            self.counters.dropped.add(memory.apply(changes));
         }
     }
 

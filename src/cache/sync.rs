@@ -30,20 +30,20 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 const KEPT: Duration = Duration::from_secs(3600);
 /// How often, and how much, old log entries and leases are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
-/// A reading takes up to so many changes at once.
-const CHUNK: i64 = 10_000;
+/// A reading takes up to so many changes at once: the limit of [`CHANGES`].
+const CHUNK: usize = 10_000;
 
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::TEXT AS snapshot";
 
-/// The changes that are visible to `$2` and were not to `$1`, in the order of versions. The first
-/// condition is what the index serves.
+/// The changes that are visible to `$2` and were not to `$1`, after those of `($3, $4)`. The row
+/// comparison is what the index serves.
 const CHANGES: &str = "
-    SELECT version, space, ticker, name, parameters, portfolio_id FROM cache_changes
-    WHERE transaction >= pg_snapshot_xmin($1::PG_SNAPSHOT)
-        AND NOT pg_visible_in_snapshot(transaction, $1::PG_SNAPSHOT)
-        AND pg_visible_in_snapshot(transaction, $2::PG_SNAPSHOT)
-        AND version > $3
-    ORDER BY version LIMIT $4";
+    SELECT transaction::TEXT AS transaction, version, space, ticker, name, parameters, portfolio_id
+    FROM cache_changes
+    WHERE (transaction, version) > ($3::TEXT::XID8, $4)
+        AND NOT pg_visible_in_snapshot(transaction, $1::TEXT::PG_SNAPSHOT)
+        AND pg_visible_in_snapshot(transaction, $2::TEXT::PG_SNAPSHOT)
+    ORDER BY transaction, version LIMIT 10000";
 
 const SWEEP_CHANGES: &str = "
     WITH doomed AS MATERIALIZED (
@@ -71,6 +71,8 @@ struct Snapshot {
 
 #[derive(QueryableByName)]
 struct Row {
+    #[diesel(sql_type = Text)]
+    transaction: String,
     #[diesel(sql_type = BigInt)]
     version: i64,
     #[diesel(sql_type = Text)]
@@ -229,17 +231,19 @@ impl Reader {
             Some((seen, at)) if at.elapsed() < KEPT => {
                 // Put back first: after a failure the same changes are read again.
                 self.position = Some((seen.clone(), at));
-                let mut after = -1;
+                // Whatever is older than a snapshot's first part was visible to it.
+                let oldest = seen.split(':').next().unwrap_or("0");
+                let mut after = (oldest.to_owned(), -1);
                 loop {
                     let statement = diesel::sql_query(CHANGES)
                         .bind::<Text, _>(&seen)
                         .bind::<Text, _>(&snapshot)
-                        .bind::<BigInt, _>(after)
-                        .bind::<BigInt, _>(CHUNK);
+                        .bind::<Text, _>(&after.0)
+                        .bind::<BigInt, _>(after.1);
                     let rows: Vec<Row> = within(limit, connection.fetch_all(statement)).await?;
                     let Some(last) = rows.last() else { break };
-                    after = last.version;
-                    let is_full = rows.len() as i64 == CHUNK;
+                    after = (last.transaction.clone(), last.version);
+                    let is_full = rows.len() == CHUNK;
                     let changes: Vec<Change> = rows.into_iter().filter_map(Row::change).collect();
                     core.apply(&changes).await;
                     if !is_full {

@@ -297,7 +297,7 @@ pub const DEVIATIONS: &[Deviation] = &[
             "column cache_changes.transaction xid8 NOT NULL DEFAULT pg_current_xact_id()",
             "column cache_changes.version bigint NOT NULL",
             "constraint cache_changes.cache_changes_pkey PRIMARY KEY (version)",
-            "index INDEX cache_changes_transaction_idx ON public.cache_changes USING btree (transaction)",
+            "index INDEX cache_changes_transaction_idx ON public.cache_changes USING btree (transaction, version)",
             "index UNIQUE INDEX cache_changes_pkey ON public.cache_changes USING btree (version)",
             "table cache_changes",
         ],
