@@ -14,9 +14,9 @@ use diesel::prelude::{
     AggregateExpressionMethods, BoolExpressionMethods, ExpressionMethods, IntoSql,
     NullableExpressionMethods, PgJsonbExpressionMethods, QueryDsl, SelectableHelper,
 };
-use diesel::sql_types::{Array, Jsonb, Text, Timestamptz};
+use diesel::sql_types::Timestamptz;
 
-use self::statements::{LATEST_FRESH_MANY, LATEST_FRESH_MANY_WITH, Numbered, SummaryRow, summed};
+use self::statements::{SummaryRow, summed};
 pub(crate) use self::write::insert;
 use super::keyset::newest_first;
 use crate::cache::{Cached, Fetch, Policy, analyses as cached};
@@ -360,28 +360,7 @@ impl AnalysisRepository for PgAnalyses {
         analysis_type: AnalysisType,
         parameters: Option<&Document>,
     ) -> Result<Vec<Option<AnalysisResult>>> {
-        if tickers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let with_type = |statement| {
-            let statement = diesel::sql_query(statement).bind::<Array<Text>, _>(tickers);
-            statement.bind::<Text, _>(analysis_type)
-        };
-        let rows: Vec<Numbered> = match parameters {
-            Some(parameters) => {
-                let statement = with_type(LATEST_FRESH_MANY_WITH).bind::<Jsonb, _>(parameters);
-                self.session.fetch_all(statement).await?
-            }
-            None => self.session.fetch_all(with_type(LATEST_FRESH_MANY)).await?,
-        };
-        let mut found = vec![None; tickers.len()];
-        for row in rows {
-            // WITH ORDINALITY counts from 1.
-            if let Some(slot) = usize::try_from(row.place - 1).ok().and_then(|i| found.get_mut(i)) {
-                *slot = Some(row.analysis);
-            }
-        }
-        Ok(found)
+        statements::latest_fresh_many(&self.session, tickers, analysis_type, parameters).await
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all, err)]

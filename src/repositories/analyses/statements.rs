@@ -3,10 +3,12 @@
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::{Array, BigInt, Jsonb, Text};
 
+use crate::connection::Session;
+use crate::error::Result;
 use crate::models::{AnalysisResult, AnalysisSummary};
-use crate::types::AnalysisType;
+use crate::types::{AnalysisType, Document, Ticker};
 
 /// The latest fresh public result of each ticker ($1) and a type ($2).
 macro_rules! latest_fresh_many {
@@ -27,15 +29,46 @@ macro_rules! latest_fresh_many {
     };
 }
 
-pub(super) const LATEST_FRESH_MANY: &str = latest_fresh_many!("a.parameters IS NULL");
-pub(super) const LATEST_FRESH_MANY_WITH: &str = latest_fresh_many!("a.parameters = $3");
+const LATEST_FRESH_MANY: &str = latest_fresh_many!("a.parameters IS NULL");
+const LATEST_FRESH_MANY_WITH: &str = latest_fresh_many!("a.parameters = $3");
 
 #[derive(QueryableByName)]
-pub(super) struct Numbered {
+struct Numbered {
     #[diesel(sql_type = BigInt)]
-    pub(super) place: i64,
+    place: i64,
     #[diesel(embed)]
-    pub(super) analysis: AnalysisResult,
+    analysis: AnalysisResult,
+}
+
+/// As `AnalysisRepository::latest_fresh_many`.
+pub(super) async fn latest_fresh_many(
+    session: &Session,
+    tickers: &[Ticker],
+    analysis_type: AnalysisType,
+    parameters: Option<&Document>,
+) -> Result<Vec<Option<AnalysisResult>>> {
+    if tickers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let with_type = |statement| {
+        let statement = diesel::sql_query(statement).bind::<Array<Text>, _>(tickers);
+        statement.bind::<Text, _>(analysis_type)
+    };
+    let rows: Vec<Numbered> = match parameters {
+        Some(parameters) => {
+            let statement = with_type(LATEST_FRESH_MANY_WITH).bind::<Jsonb, _>(parameters);
+            session.fetch_all(statement).await?
+        }
+        None => session.fetch_all(with_type(LATEST_FRESH_MANY)).await?,
+    };
+    let mut found = vec![None; tickers.len()];
+    for row in rows {
+        // WITH ORDINALITY counts from 1.
+        if let Some(slot) = usize::try_from(row.place - 1).ok().and_then(|i| found.get_mut(i)) {
+            *slot = Some(row.analysis);
+        }
+    }
+    Ok(found)
 }
 
 pub(super) type SummaryRow = (
