@@ -192,7 +192,7 @@ async fn what_a_fetch_stores_meanwhile_is_invalidated_too() {
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
         observer.query_one(sql, &[]).await.expect("activity").get::<_, i64>(0) == 1
     };
-    eventually("the invalidation waits", || waiting()).await;
+    eventually("the invalidation waits", waiting).await;
     storing.commit().await.expect("commit");
     assert_eq!(invalidation.await.expect("no panic").expect("invalidate"), 1);
     assert_eq!(get(&*db, &key("AAPL")).await, None);
