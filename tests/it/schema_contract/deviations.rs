@@ -342,4 +342,16 @@ pub const DEVIATIONS: &[Deviation] = &[
             "storage market_data_cache toast.autovacuum_vacuum_scale_factor=0.05",
         ],
     },
+    Deviation {
+        migration: "add_analysis_inputs_index",
+        removes: &[],
+        adds: &[
+            "index INDEX analysis_results_inputs_idx ON public.analysis_results USING btree (ticker, id) WHERE (inputs IS NOT NULL)",
+        ],
+    },
+    Deviation {
+        migration: "add_bars_digest",
+        removes: &[],
+        adds: &["function bars_digest(of_ticker text) RETURNS bigint"],
+    },
 ];
