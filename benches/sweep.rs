@@ -27,6 +27,13 @@ struct Sizes {
     expired: usize,
 }
 
+/// What one round measured: times of reads, sorted, and how long the sweepers took.
+struct Round {
+    alone: Vec<Duration>,
+    beside: Vec<Duration>,
+    span: Duration,
+}
+
 type Outcome<T> = std::result::Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
@@ -68,10 +75,10 @@ async fn run(sizes: &Sizes) -> Outcome<()> {
         })?;
         // The first round does not count.
         if round > 0 {
-            rounds.push((alone, beside, span));
+            rounds.push(Round { alone, beside, span });
         }
     }
-    report(sizes, rounds);
+    report(sizes, &rounds);
     Ok(())
 }
 
@@ -119,14 +126,14 @@ async fn readers(db: &Database, live: usize, done: &AtomicBool) -> Result<Vec<Du
             times.push(started.elapsed());
             assert!(found.is_some(), "{key:?}");
         }
-        Result::Ok(times)
+        Ok::<_, buffetbot_db::Error>(times)
     };
     let mut times = try_join_all((0..READERS).map(|_| reader())).await?.concat();
     times.sort_unstable();
     Ok(times)
 }
 
-fn report(sizes: &Sizes, rounds: Vec<(Vec<Duration>, Vec<Duration>, Duration)>) {
+fn report(sizes: &Sizes, rounds: &[Round]) {
     let middle = |mut values: Vec<f64>| {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
@@ -137,18 +144,16 @@ fn report(sizes: &Sizes, rounds: Vec<(Vec<Duration>, Vec<Duration>, Duration)>) 
     );
     for (name, share) in [("median", 0.5), ("99th percentile", 0.99)] {
         let at = |times: &[Duration]| times[((times.len() - 1) as f64 * share) as usize];
-        let of = |pick: &dyn Fn(&(Vec<Duration>, Vec<Duration>, Duration)) -> f64| {
-            middle(rounds.iter().map(pick).collect())
-        };
-        let alone = of(&|round| at(&round.0).as_secs_f64());
-        let beside = of(&|round| at(&round.1).as_secs_f64());
-        let ratio = of(&|round| at(&round.1).as_secs_f64() / at(&round.0).as_secs_f64());
+        let of = |pick: &dyn Fn(&Round) -> f64| middle(rounds.iter().map(pick).collect());
+        let alone = of(&|round| at(&round.alone).as_secs_f64());
+        let beside = of(&|round| at(&round.beside).as_secs_f64());
+        let ratio = of(&|round| at(&round.beside).as_secs_f64() / at(&round.alone).as_secs_f64());
         println!(
             "| {name} | {} | {} | {ratio:.2} |",
             shown(Duration::from_secs_f64(alone)),
             shown(Duration::from_secs_f64(beside)),
         );
     }
-    let rate = middle(rounds.iter().map(|r| sizes.expired as f64 / r.2.as_secs_f64()).collect());
+    let rate = middle(rounds.iter().map(|r| sizes.expired as f64 / r.span.as_secs_f64()).collect());
     println!("\nswept meanwhile: {rate:.0} rows a second, {BATCH} a statement");
 }
