@@ -87,11 +87,12 @@ pub mod schema;
 pub mod testing;
 mod types;
 
-pub use cache::{
-    BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch, Fetched, Origin, Policy,
-};
 #[cfg(feature = "redis")]
 pub use cache::RedisOptions;
+pub use cache::{
+    BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch,
+    FetchMany, Fetched, Origin, Policy,
+};
 pub use config::{Config, Environment};
 pub use connection::{
     Certificates, Connection, CopyIn, CopyOut, Isolation, PgConnection, PgField, PgRow, Pool,

@@ -27,9 +27,8 @@ CREATE FUNCTION move_cache_version() RETURNS TRIGGER
 AS $$
 BEGIN
     NEW.version := nextval('cache_version');
-    IF NEW.data IS DISTINCT FROM OLD.data THEN
-        NEW.revision := NEW.version;
-    END IF;
+    NEW.revision :=
+        CASE WHEN NEW.data IS DISTINCT FROM OLD.data THEN NEW.version ELSE OLD.revision END;
     RETURN NEW;
 END;
 $$;

@@ -62,12 +62,11 @@ impl Core {
     pub fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
         let counters = Arc::new(Counters::default());
         let memory = (options.memory > 0).then(|| Memory::new(options.memory, counters.clone()));
-        let database = options.database.then(|| {
-            DatabaseLevel::new(pool.clone(), &options, counters.clone())
-        });
+        let database =
+            options.database.then(|| DatabaseLevel::new(pool.clone(), &options, counters.clone()));
         #[cfg(feature = "redis")]
         let redis = match &options.redis {
-            Some(redis) => Some(RedisLevel::new(redis, pool.name())?),
+            Some(redis) => Some(RedisLevel::new(redis, &pool.name())?),
             None => None,
         };
         #[cfg(feature = "redis")]
@@ -90,7 +89,11 @@ impl Core {
 
     /// The copy in memory, if it is fresh and may be trusted. What most calls need, and all that they
     /// need: nothing here waits or allocates.
-    pub fn copy<K: Kind>(&self, address: AddressRef<'_>, now: Instant) -> Option<Arc<Entry<K::Value>>> {
+    pub fn copy<K: Kind>(
+        &self,
+        address: AddressRef<'_>,
+        now: Instant,
+    ) -> Option<Arc<Entry<K::Value>>> {
         let entry = self.memory.as_ref()?.get::<K::Value>(address)?;
         (entry.is_fresh_at(now) && self.is_trusted(now)).then_some(entry)
     }
@@ -118,9 +121,9 @@ impl Core {
             self.reads.join(key, move || async move { core.load::<K>(&address).await })
         };
         let loaded = flight.await?;
-        let found = loaded.entry.and_then(|(entry, origin)| {
-            Some(Found { entry: entry.downcast().ok()?, origin })
-        });
+        let found = loaded
+            .entry
+            .and_then(|(entry, origin)| Some(Found { entry: entry.downcast().ok()?, origin }));
         if found.is_none() && loaded.is_partial {
             let copy = self.memory.as_ref().and_then(|memory| memory.get(address));
             return Ok(copy.map(|entry| Found { entry, origin: Origin::Memory }));
@@ -148,12 +151,10 @@ impl Core {
             }
         }
         let Some(database) = &self.database else { return Ok(loaded) };
-        let read = async {
-            let connection = database.session.connection().await?;
-            K::read(&connection, address.as_ref(), self.packs()).await
-        };
-        match database.run(read).await {
-            Ok(Some(read)) => loaded.entry = Some((self.take_in(address, read).await, Origin::Database)),
+        match database.read::<K>(address.as_ref(), self.packs()).await {
+            Ok(Some(read)) => {
+                loaded.entry = Some((self.take_in(address, read).await, Origin::Database))
+            }
             // Redis may hold what the table does not: a stale value whose row was swept.
             Ok(None) => loaded.entry = None,
             Err(error) if is_down(&error) => loaded.is_partial = true,
@@ -187,7 +188,11 @@ impl Core {
         entry
     }
 
-    fn keep<T: Send + std::marker::Sync + 'static>(&self, address: AddressRef<'_>, entry: &Arc<Entry<T>>) {
+    pub fn keep<T: Send + std::marker::Sync + 'static>(
+        &self,
+        address: AddressRef<'_>,
+        entry: &Arc<Entry<T>>,
+    ) {
         if let Some(memory) = &self.memory {
             // Without a reader that has begun nobody would say that the copy is outdated.
             if !entry.kept_for.is_zero() && self.is_trusted(entry.loaded) {
@@ -219,6 +224,10 @@ impl Core {
             self.counters.waits.one();
         }
         flight
+    }
+
+    pub fn fetches(&self) -> &Arc<Flights<FetchOutcome>> {
+        &self.fetches
     }
 
     /// How long fetches of the key are put off in this process.

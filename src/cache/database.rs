@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::address::AddressRef;
 use super::breaker::Breaker;
 use super::counters::Counters;
+use super::kind::{Kind, Read};
 use super::lease::{self, Turn};
 use crate::connection::{Pool, Session, Source};
 use crate::error::{Error, Result};
@@ -58,6 +59,16 @@ impl DatabaseLevel {
         result
     }
 
+    /// The row of a key, fresh or not.
+    pub async fn read<K: Kind>(
+        &self,
+        address: AddressRef<'_>,
+        pack: bool,
+    ) -> Result<Option<Read<K::Value>>> {
+        let work = async { K::read(&*self.session.connection().await?, address, pack).await };
+        self.run(work).await
+    }
+
     pub async fn take(&self, address: AddressRef<'_>) -> Result<Turn> {
         let work =
             async { lease::take(&*self.session.connection().await?, address, self.lease).await };
@@ -65,7 +76,8 @@ impl DatabaseLevel {
     }
 
     pub async fn release(&self, address: AddressRef<'_>, token: i64) -> Result<bool> {
-        let work = async { lease::release(&*self.session.connection().await?, address, token).await };
+        let work =
+            async { lease::release(&*self.session.connection().await?, address, token).await };
         self.run(work).await
     }
 
@@ -77,7 +89,11 @@ impl DatabaseLevel {
 
     /// Renews the lease while it is held; never returns. A renewal that fails is tried again at the
     /// next turn: the lease outlives two.
-    pub async fn keep_renewing(&self, address: AddressRef<'_>, token: i64) -> std::convert::Infallible {
+    pub async fn keep_renewing(
+        &self,
+        address: AddressRef<'_>,
+        token: i64,
+    ) -> std::convert::Infallible {
         let mut held = true;
         loop {
             tokio::time::sleep(self.lease / 3).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{
-    BigInt, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
+    Array, BigInt, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
 };
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -22,10 +22,10 @@ use super::kind::{Kind, Read, Settled};
 use super::lease::{Keyed, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::connection::PgConnection;
+use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
-use crate::models::PutOptions;
-use crate::types::{CacheEntryId, Document, UnitInterval, ttl};
+use crate::models::{CacheKey, PutOptions};
+use crate::types::{CacheEntryId, Document, Tag, UnitInterval, tag, ttl};
 
 /// A type that can be cached as a document: any that serde can write and read.
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -93,13 +93,13 @@ macro_rules! store {
             "WITH held AS (",
             $source,
             ") INSERT INTO market_data_cache AS c (id, ticker, data_type, parameters, data, \
-             data_source, data_quality_score, cached_at, expires_at, stale_until) \
-             SELECT $7, $2, $3, $4, $8, $9, $10, now(), now() + $11::INTERVAL, \
-             now() + $12::INTERVAL FROM held \
+             data_source, data_quality_score, tags, cached_at, expires_at, stale_until) \
+             SELECT $7, $2, $3, $4, $8, $9, $10, $11, now(), now() + $12::INTERVAL, \
+             now() + $13::INTERVAL FROM held \
              ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET \
              parameters = excluded.parameters, data = excluded.data, \
              data_source = excluded.data_source, \
-             data_quality_score = excluded.data_quality_score, cached_at = excluded.cached_at, \
+             data_quality_score = excluded.data_quality_score, tags = excluded.tags, cached_at = excluded.cached_at, \
              expires_at = excluded.expires_at, stale_until = excluded.stale_until ",
             $newer,
             " RETURNING version, revision"
@@ -146,6 +146,7 @@ struct Draft<T> {
     stale_for: Duration,
     source: Option<String>,
     quality: Option<UnitInterval>,
+    tags: Vec<Tag>,
     size: usize,
     revision: i64,
 }
@@ -167,6 +168,7 @@ impl<T: CacheValue> Draft<T> {
                 stale_for: policy.stale_for,
                 source: previous.source.as_deref().map(Into::into),
                 quality: previous.quality.clone(),
+                tags: Vec::new(),
                 size: previous.size,
                 revision: previous.revision,
             });
@@ -185,6 +187,7 @@ impl<T: CacheValue> Draft<T> {
             stale_for: if is_negative { Duration::ZERO } else { policy.stale_for },
             source: options.source,
             quality: policy.quality,
+            tags: tag::sorted(&policy.tags),
             revision: 0,
         })
     }
@@ -204,7 +207,8 @@ impl<T: CacheValue> Draft<T> {
                 .bind::<SqlUuid, _>(CacheEntryId::generate())
                 .bind::<Jsonb, _>(body)
                 .bind::<Nullable<Text>, _>(self.source.as_deref())
-                .bind::<Nullable<Numeric>, _>(self.quality.as_ref()),
+                .bind::<Nullable<Numeric>, _>(self.quality.as_ref())
+                .bind::<Array<Text>, _>(&self.tags),
             None => with(EXTEND),
         };
         let statement = statement
@@ -215,7 +219,13 @@ impl<T: CacheValue> Draft<T> {
         Ok(stamp)
     }
 
-    fn settled(self, stamp: Option<Stamp>, started: Instant, is_current: bool, pack: bool) -> Result<Settled<T>> {
+    fn settled(
+        self,
+        stamp: Option<Stamp>,
+        started: Instant,
+        is_current: bool,
+        pack: bool,
+    ) -> Result<Settled<T>> {
         let (version, revision) = stamp.map_or((0, self.revision), |s| (s.version, s.revision));
         let entry = Entry {
             value: self.value,
@@ -236,6 +246,44 @@ impl<T: CacheValue> Draft<T> {
         };
         let packed = body.map(|body| entry.pack(body));
         Ok(Settled { read: Read { entry, packed }, is_current })
+    }
+}
+
+const READ_MANY: &str = "
+    SELECT wanted.n, c.data, c.data_source, c.data_quality_score, c.version, c.revision,
+        c.cached_at, c.expires_at, c.stale_until, now() AS seen_at
+    FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) WITH ORDINALITY
+        AS wanted (ticker, data_type, parameters, n)
+    JOIN market_data_cache c ON c.ticker = wanted.ticker AND c.data_type = wanted.data_type
+        AND c.parameters_key = cache_parameters_key(wanted.parameters)
+        AND c.parameters IS NOT DISTINCT FROM wanted.parameters";
+
+#[derive(QueryableByName)]
+struct Numbered {
+    #[diesel(sql_type = BigInt)]
+    n: i64,
+    #[diesel(embed)]
+    row: Row,
+}
+
+impl<T: CacheValue> Documents<T> {
+    /// The rows of these keys, in their order, in one round trip.
+    pub async fn read_many(session: &Session, keys: &[&CacheKey]) -> Result<Vec<Option<Packed>>> {
+        let statement = diesel::sql_query(READ_MANY)
+            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Jsonb>>, _>(
+                keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
+            );
+        let rows: Vec<Numbered> = session.fetch_all(statement).await?;
+        let mut found = vec![None; keys.len()];
+        for Numbered { n, row } in rows {
+            // WITH ORDINALITY counts from 1.
+            if let Some(place) = usize::try_from(n - 1).ok().and_then(|i| found.get_mut(i)) {
+                *place = Some(row.packed());
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -266,7 +314,9 @@ impl<T: CacheValue> Kind for Documents<T> {
     }
 
     fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<T>> {
-        Entry::unpack(packed, loaded, |packed| packed.body.decode_column("market_data_cache", "data"))
+        Entry::unpack(packed, loaded, |packed| {
+            packed.body.decode_column("market_data_cache", "data")
+        })
     }
 
     fn settle<'a>(

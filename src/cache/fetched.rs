@@ -23,22 +23,22 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// # Ok(())
 /// # }
 /// ```
-pub trait Fetch<T>:
-    FnOnce(Option<Cached<T>>) -> <Self as Fetch<T>>::Future + Send + 'static
+pub trait Fetch<T, N = T>:
+    FnOnce(Option<Cached<T>>) -> <Self as Fetch<T, N>>::Future + Send + 'static
 {
     /// The closure's future.
     type Future: Future<Output = Result<Self::Value, Self::Error>> + Send + 'static;
-    /// `T` or [`Fetched<T>`].
-    type Value: Into<Fetched<T>> + Send;
+    /// `N` or [`Fetched<N>`]; `N` is `T`, but for analyses, where it is what is stored.
+    type Value: Into<Fetched<N>> + Send;
     /// What becomes [`Error::Fetch`](crate::Error::Fetch).
     type Error: Into<BoxError>;
 }
 
-impl<T, F, Fut, V, E> Fetch<T> for F
+impl<T, N, F, Fut, V, E> Fetch<T, N> for F
 where
     F: FnOnce(Option<Cached<T>>) -> Fut + Send + 'static,
     Fut: Future<Output = Result<V, E>> + Send + 'static,
-    V: Into<Fetched<T>> + Send,
+    V: Into<Fetched<N>> + Send,
     E: Into<BoxError>,
 {
     type Future = Fut;

@@ -50,18 +50,42 @@ pub(crate) async fn run<K: Kind>(
             Err(error) => return Err(error),
         }
     }
-    let outcome = fetch::<K>(&core, &address, &policy, &mut lease, job).await;
-    match outcome {
-        Ok(entry) => {
+    let value = fetch::<K>(&core, &address, &policy, &lease, job).await;
+    conclude::<K>(&core, &address, &policy, lease, value).await
+}
+
+/// Stores what was fetched, or puts the next fetch off; gives the lease up either way.
+pub(crate) async fn conclude<K: Kind>(
+    core: &Core,
+    address: &Address,
+    policy: &Policy,
+    lease: Lease<K::Value>,
+    value: Result<K::New>,
+) -> FetchOutcome {
+    let Lease { token, failures, previous } = lease;
+    let database = core.database.as_ref();
+    if previous.is_some() && value.is_ok() {
+        core.counters.refreshes.one();
+    }
+    let settled = match value {
+        Ok(new) => K::settle(database, address, token, new, policy, previous, core.packs()).await,
+        Err(error) => Err(error),
+    };
+    match settled {
+        Ok(settled) if settled.is_current => {
             core.put_off_no_longer(address.as_ref());
-            Ok((entry, Origin::Fetched))
+            Ok((core.take_in(address, settled.read).await, Origin::Fetched))
+        }
+        Ok(settled) => {
+            core.counters.superseded.one();
+            Ok((Arc::new(settled.read.entry), Origin::Fetched))
         }
         Err(error) => {
             core.counters.fetch_errors.one();
-            let failures = lease.failures.saturating_add(1);
+            let failures = failures.saturating_add(1);
             let pause = policy.pause(failures);
-            core.put_off(&address, failures, Instant::now() + pause);
-            if let (Some(database), Some(token)) = (&core.database, lease.token) {
+            core.put_off(address, failures, Instant::now() + pause);
+            if let (Some(database), Some(token)) = (database, token) {
                 // The lease runs out by itself.
                 let _ = database.fail(address.as_ref(), token, pause).await;
             }
@@ -70,12 +94,14 @@ pub(crate) async fn run<K: Kind>(
     }
 }
 
-struct Lease<T> {
+/// The right to fetch a key.
+pub(crate) struct Lease<T> {
     /// `None`: without a database, or it is down.
-    token: Option<i64>,
-    failures: u32,
+    pub token: Option<i64>,
+    /// Of the fetches before this one, in a row.
+    pub failures: u32,
     /// What the row held when the lease was taken.
-    previous: Option<Arc<Entry<T>>>,
+    pub previous: Option<Arc<Entry<T>>>,
 }
 
 /// Takes the lease, or returns what its holder has stored meanwhile.
@@ -94,11 +120,7 @@ async fn wait_for_turn<K: Kind>(
     loop {
         let turn = database.take(address.as_ref()).await?;
         // Read after the lease was asked for: what its last holder stored is seen.
-        let read = async {
-            let connection = database.session.connection().await?;
-            K::read(&connection, address.as_ref(), core.packs()).await
-        };
-        let row = match database.run(read).await {
+        let row = match database.read::<K>(address.as_ref(), core.packs()).await {
             // It is to be replaced.
             Err(Error::Corrupt { .. }) => None,
             row => row?,
@@ -143,20 +165,16 @@ async fn wait_for_turn<K: Kind>(
     }
 }
 
-/// Runs the closure and stores what it returns. No connection is held meanwhile.
+/// Runs the closure. No connection is held meanwhile.
 async fn fetch<K: Kind>(
     core: &Core,
     address: &Address,
     policy: &Policy,
-    lease: &mut Lease<K::Value>,
+    lease: &Lease<K::Value>,
     job: Job<K>,
-) -> Result<AnyEntry> {
-    let previous = lease.previous.take();
+) -> Result<K::New> {
     core.counters.fetches.one();
-    if previous.is_some() {
-        core.counters.refreshes.one();
-    }
-    let given = previous.clone().map(|entry| {
+    let given = lease.previous.clone().map(|entry| {
         let now = Instant::now();
         let origin = if entry.is_fresh_at(now) { Origin::Database } else { Origin::Stale };
         Cached::new(entry, origin, now)
@@ -170,18 +188,10 @@ async fn fetch<K: Kind>(
         },
         _ => work.await,
     };
-    let new = match done {
-        Ok(Ok(Ok(new))) => new,
-        Ok(Ok(Err(error))) => return Err(failed(error)),
-        Ok(Err(_)) => return Err(failed("the fetch panicked")),
-        Err(_) => return Err(Error::Timeout { limit: "hard_timeout of a fetch" }),
-    };
-    let database = core.database.as_ref();
-    let settled =
-        K::settle(database, address, lease.token, new, policy, previous, core.packs()).await?;
-    if !settled.is_current {
-        core.counters.superseded.one();
-        return Ok(Arc::new(settled.read.entry));
+    match done {
+        Ok(Ok(Ok(new))) => Ok(new),
+        Ok(Ok(Err(error))) => Err(failed(error)),
+        Ok(Err(_)) => Err(failed("the fetch panicked")),
+        Err(_) => Err(Error::Timeout { limit: "hard_timeout of a fetch" }),
     }
-    Ok(core.take_in(address, settled.read).await)
 }

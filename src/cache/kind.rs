@@ -5,19 +5,21 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
+use super::Cached;
 use super::address::{Address, AddressRef};
 use super::cached::Entry;
 use super::database::DatabaseLevel;
 use super::fetched::BoxError;
 use super::packed::Packed;
 use super::policy::Policy;
-use super::Cached;
 use crate::connection::PgConnection;
 use crate::error::Result;
 
 /// A fetch, with its types put away.
 pub(crate) type Job<K> = Box<
-    dyn FnOnce(Option<Cached<<K as Kind>::Value>>) -> BoxFuture<'static, Result<<K as Kind>::New, BoxError>>
+    dyn FnOnce(
+            Option<Cached<<K as Kind>::Value>>,
+        ) -> BoxFuture<'static, Result<<K as Kind>::New, BoxError>>
         + Send,
 >;
 

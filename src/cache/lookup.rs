@@ -3,13 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tokio::time::error::Elapsed;
+
 use super::address::AddressRef;
 use super::cached::{Cached, Entry, Origin};
 use super::core::{Core, Found};
-use super::counters::CacheCounters;
+use super::counters::{CacheCounters, CacheReport};
+use super::fetching::{FetchOutcome, failed};
 use super::kind::{Job, Kind};
+use super::memory::Memory;
 use super::policy::Policy;
 use crate::error::{Error, Result};
+use crate::models::CacheSelector;
+use crate::repositories::{MarketCacheRepository, PgMarketCache};
 
 impl Core {
     /// See [`Cache::get_or_fetch`](super::Cache::get_or_fetch).
@@ -57,30 +63,35 @@ impl Core {
             Some(_) => policy.soft_timeout.min(policy.hard_timeout),
             None => policy.hard_timeout,
         };
-        if stale.is_some() && patience.is_zero() {
-            return self.or_stale(stale, Error::PutOff { retry_in: patience });
-        }
-        // The fetch takes its turn first, and only then begins to count.
-        let fetched = match tokio::time::timeout_at((began + patience).into(), fetch).await {
-            Ok(Ok((entry, origin))) => entry.downcast::<Entry<K::Value>>().map(|e| (e, origin)),
-            Ok(Err(error)) => return self.or_stale(stale, error),
-            Err(_) => return self.or_stale(stale, Error::Timeout { limit: "hard_timeout" }),
-        };
-        match fetched {
-            Ok((entry, origin)) => Ok(Cached::new(entry, origin, Instant::now())),
-            // Flights are told apart by type.
-            Err(_) => Err(super::fetching::failed("the fetch was of another type")),
-        }
+        let outcome = tokio::time::timeout_at((began + patience).into(), fetch).await;
+        self.landed(outcome, stale)
     }
 
-    /// The stale value, else the error.
-    fn or_stale<T>(&self, stale: Option<Arc<Entry<T>>>, error: Error) -> Result<Cached<T>> {
-        if let Error::PutOff { .. } = error {
-            if stale.is_none() {
-                self.counters.put_off.one();
+    /// What a caller makes of a fetch, or of having waited for it as long as it would.
+    pub fn landed<T: Send + Sync + 'static>(
+        &self,
+        outcome: Result<FetchOutcome, Elapsed>,
+        stale: Option<Arc<Entry<T>>>,
+    ) -> Result<Cached<T>> {
+        let now = Instant::now();
+        let error = match outcome {
+            Ok(Ok((entry, origin))) => match entry.downcast::<Entry<T>>() {
+                Ok(entry) => return Ok(Cached::new(entry, origin, now)),
+                // Fetches are told apart by type.
+                Err(_) => failed("the fetch was of another type"),
+            },
+            Ok(Err(error)) => error,
+            Err(_) => Error::Timeout { limit: "hard_timeout" },
+        };
+        match stale {
+            Some(entry) => Ok(self.stale(entry, now)),
+            None => {
+                if let Error::PutOff { .. } = error {
+                    self.counters.put_off.one();
+                }
+                Err(error)
             }
         }
-        stale.map(|entry| self.stale(entry, Instant::now())).ok_or(error)
     }
 
     /// See [`Cache::get`](super::Cache::get).
@@ -129,6 +140,48 @@ impl Core {
         let entry = self.take_in(&address, settled.read).await;
         self.put_off_no_longer(address.as_ref());
         Ok(Cached::new(entry, Origin::Fetched, Instant::now()))
+    }
+
+    /// See [`Cache::invalidate`](super::Cache::invalidate).
+    pub async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+        let Some(database) = &self.database else {
+            if *selector == CacheSelector::default() {
+                return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
+            }
+            // Nobody else has the copies, and no level knows of tags.
+            self.forget_copies();
+            return Ok(0);
+        };
+        let cache = PgMarketCache::new(database.session.clone());
+        let expired = cache.invalidate(selector).await?;
+        self.catch_up().await;
+        Ok(expired)
+    }
+
+    /// See [`Cache::catch_up`](super::Cache::catch_up).
+    pub async fn catch_up(&self) {
+        if let Some(sync) = self.sync.as_ref().filter(|sync| sync.is_running()) {
+            if !sync.catch_up().await {
+                self.forget_copies();
+            }
+        }
+    }
+
+    /// See [`Cache::report`](super::Cache::report).
+    pub async fn report(&self, top: u32) -> Result<CacheReport> {
+        let database = match &self.database {
+            Some(database) => {
+                Some(PgMarketCache::new(database.session.clone()).statistics(top).await?)
+            }
+            None => None,
+        };
+        let (memory_entries, memory_bytes) = self.memory.as_ref().map_or((0, 0), Memory::size);
+        #[cfg(feature = "redis")]
+        let redis_is_up = self.redis.as_ref().map(|redis| redis.is_up());
+        #[cfg(not(feature = "redis"))]
+        let redis_is_up = None;
+        let counters = self.read_counters();
+        Ok(CacheReport { counters, memory_entries, memory_bytes, redis_is_up, database })
     }
 
     pub fn read_counters(&self) -> CacheCounters {

@@ -208,8 +208,8 @@ impl Index {
             return true;
         }
         let place = (address.space, address.ticker.clone(), address.name.clone());
-        self.changed
-            .get(&place)
-            .is_some_and(|(at, changed)| *at >= loaded && is_older(address.space, version, *changed))
+        self.changed.get(&place).is_some_and(|(at, changed)| {
+            *at >= loaded && is_older(address.space, version, *changed)
+        })
     }
 }

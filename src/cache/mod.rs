@@ -19,6 +19,7 @@
 //! | `address`, `canonical`, `packed` | keys and values between levels |
 
 mod address;
+pub(crate) mod analyses;
 mod breaker;
 mod cached;
 mod canonical;
@@ -33,6 +34,7 @@ mod flights;
 mod kind;
 mod lease;
 mod lookup;
+mod many;
 mod memory;
 mod options;
 mod packed;
@@ -46,18 +48,20 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 
-use self::address::AddressRef;
+pub(crate) use self::address::AddressRef;
+use self::change::{Change, ChangedKey};
 use self::core::Core;
 use self::documents::Documents;
 use self::kind::Job;
 use crate::connection::Pool;
 use crate::error::Result;
-use crate::models::CacheKey;
+use crate::models::{CacheKey, CacheSelector};
 
 pub use self::cached::{Cached, Origin};
 pub use self::counters::{CacheCounters, CacheReport};
 pub use self::documents::CacheValue;
 pub use self::fetched::{BoxError, Fetch, Fetched};
+pub use self::many::FetchMany;
 pub use self::options::CacheOptions;
 pub use self::policy::Policy;
 #[cfg(feature = "redis")]
@@ -146,6 +150,44 @@ impl Cache {
         policy: &Policy,
     ) -> Result<Cached<T>> {
         self.core.put::<Documents<T>>(key.into(), value.into(), policy).await
+    }
+
+    /// Lets all entries that the selector means expire now, in every level and process, and whatever is
+    /// being fetched of them not be stored. Returns how many there were in the database.
+    ///
+    /// # Errors
+    /// `Invalid` of a selector without a part; those of the database: then nothing is invalidated.
+    pub async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+        self.core.invalidate(selector).await
+    }
+
+    /// What the cache has done and what it holds; `top` tickers that take the most room. Exact at any
+    /// size, so it reads the whole table.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn report(&self, top: u32) -> Result<CacheReport> {
+        self.core.report(top).await
+    }
+
+    /// A row was written by this process, and not through the cache.
+    pub(crate) async fn replaced(&self, key: AddressRef<'_>, version: i64) {
+        let (space, key) = (
+            key.space,
+            ChangedKey {
+                ticker: key.ticker.clone(),
+                name: key.name.into(),
+                parameters: key.parameters.cloned(),
+                portfolio: key.portfolio,
+            },
+        );
+        self.core.apply(&[Change { space, key: Some(key), version }]).await;
+    }
+
+    /// Waits until this process's memory has been told of everything that was committed before the call;
+    /// where that cannot be had within a second, memory is emptied.
+    pub(crate) async fn catch_up(&self) {
+        self.core.catch_up().await;
     }
 
     /// What the cache has done in this process since it was made.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::types::{UnitInterval, ttl};
+use crate::types::{Tag, UnitInterval, ttl};
 
 /// How a value is cached and fetched. Every span is counted by the database's clock or by a monotonic
 /// one, never by the process's wall clock.
@@ -45,6 +45,8 @@ pub struct Policy {
     pub source: Option<String>,
     /// Quality of the values.
     pub quality: Option<UnitInterval>,
+    /// Names under which the values are invalidated together.
+    pub tags: Vec<Tag>,
 }
 
 impl Default for Policy {
@@ -61,6 +63,7 @@ impl Default for Policy {
             retry_at_most: Duration::from_secs(60),
             source: None,
             quality: None,
+            tags: Vec::new(),
         }
     }
 }
@@ -109,6 +112,12 @@ impl Policy {
     /// Of this quality.
     pub fn quality(self, quality: UnitInterval) -> Self {
         Policy { quality: Some(quality), ..self }
+    }
+
+    /// Also under this tag.
+    pub fn tag(mut self, tag: Tag) -> Self {
+        self.tags.push(tag);
+        self
     }
 
     /// # Errors

@@ -141,6 +141,11 @@ impl Sync {
         self.catch_up().await;
     }
 
+    /// Whether there is a reader.
+    pub fn is_running(&self) -> bool {
+        self.running.is_completed()
+    }
+
     /// Waits until a reading that began after this call is done; whether it is.
     pub async fn catch_up(&self) -> bool {
         let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
@@ -148,6 +153,11 @@ impl Sync {
         self.wake.notify_one();
         let done = done.wait_for(|done| *done >= mine);
         matches!(tokio::time::timeout(PATIENCE, done).await, Ok(Ok(_)))
+    }
+
+    /// Whether somebody waits for a reading.
+    fn is_awaited(&self) -> bool {
+        self.asked.load(Ordering::Acquire) > *self.done.borrow()
     }
 
     /// Returns when something may have changed.
@@ -198,7 +208,10 @@ impl Reader {
                 return;
             }
             drop(strong);
-            if tokio::time::timeout(every, wake.notified()).await.is_ok() {
+            let is_woken = tokio::time::timeout(every, wake.notified()).await.is_ok();
+            let is_awaited =
+                || core.upgrade().and_then(|c| Some(c.sync.as_ref()?.is_awaited())) == Some(true);
+            if is_woken && !is_awaited() {
                 tokio::time::sleep(GATHER).await;
             }
         }

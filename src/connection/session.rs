@@ -12,7 +12,7 @@ use tokio::sync::{RwLockMappedWriteGuard, RwLockReadGuard};
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::unit_of_work::Transaction;
-use crate::cache::Cache;
+use crate::cache::{AddressRef, Cache};
 use crate::error::{Error, Result};
 
 /// The source of a repository's connections, and the table it speaks of in errors.
@@ -52,6 +52,22 @@ impl Session {
         match &self.source {
             Source::Pool(pool, _) => pool.announce(),
             Source::Transaction(transaction) => transaction.announce(),
+        }
+    }
+
+    /// As [`announce`](Self::announce), and lets this process's own copies of the row know.
+    pub async fn replaced(&self, key: AddressRef<'_>, version: i64) {
+        self.announce();
+        if let Some(cache) = self.cache() {
+            cache.replaced(key, version).await;
+        }
+    }
+
+    /// As [`replaced`](Self::replaced), of whichever rows: returns when the log has been read.
+    pub async fn invalidated(&self) {
+        self.announce();
+        if let Some(cache) = self.cache() {
+            cache.catch_up().await;
         }
     }
 

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{CacheKey, patch};
 use crate::error::Result;
 use crate::schema::market_data_cache;
-use crate::types::{CacheEntryId, DataType, Document, Ticker, UnitInterval, text, ttl};
+use crate::types::tag::Tags;
+use crate::types::{CacheEntryId, DataType, Document, Tag, Ticker, UnitInterval, text, ttl};
 
 /// A cached document, as stored.
 #[derive(
@@ -37,6 +38,16 @@ pub struct CacheEntry {
     pub expires_at: DateTime<Utc>,
     /// Parameters of the request.
     pub parameters: Option<Document>,
+    /// Until when the expired document may stand in for one that cannot be fetched, by the
+    /// database's clock; `None`: not at all.
+    pub stale_until: Option<DateTime<Utc>>,
+    /// Under which it is invalidated together with others, sorted, each once.
+    #[diesel(deserialize_as = Tags)]
+    pub tags: Vec<Tag>,
+    /// Grows with every change of the entry.
+    pub version: i64,
+    /// Grows when the document changes, as a JSON value: the watermark of what is computed from it.
+    pub revision: i64,
 }
 
 impl CacheEntry {
@@ -70,12 +81,19 @@ pub struct PutOptions {
     /// Quality of the document.
     #[serde(default)]
     pub quality: Option<UnitInterval>,
+    /// How long, once expired, it may stand in for one that cannot be fetched; it is not swept
+    /// before. More than 100 years count as 100 years.
+    #[serde(default)]
+    pub stale_for: Duration,
+    /// Under which it is invalidated together with others; stored sorted, each once.
+    #[serde(default)]
+    pub tags: Vec<Tag>,
 }
 
 impl PutOptions {
     /// Live for so long.
     pub fn ttl(ttl: Duration) -> Self {
-        PutOptions { ttl, source: None, quality: None }
+        PutOptions { ttl, source: None, quality: None, stale_for: Duration::ZERO, tags: Vec::new() }
     }
 
     /// From this provider.
@@ -86,6 +104,23 @@ impl PutOptions {
     /// Of this quality.
     pub fn quality(self, quality: UnitInterval) -> Self {
         PutOptions { quality: Some(quality), ..self }
+    }
+
+    /// Fit to be served for so long after it has expired, where it cannot be fetched again.
+    pub fn stale_for(self, stale_for: Duration) -> Self {
+        PutOptions { stale_for, ..self }
+    }
+
+    /// Also under this tag.
+    pub fn tag(mut self, tag: Tag) -> Self {
+        self.tags.push(tag);
+        self
+    }
+
+    /// Also under these tags.
+    pub fn tags(mut self, tags: impl IntoIterator<Item = Tag>) -> Self {
+        self.tags.extend(tags);
+        self
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -121,8 +156,8 @@ impl NewCacheEntry {
     }
 }
 
-/// A change of an entry. Its key stays, and so does `cached_at`; to store a new document with a new
-/// lifetime, put it.
+/// A change of an entry. Its key, its tags, `cached_at` and `stale_until` stay; to store a new document
+/// with a new lifetime, put it.
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
 #[diesel(table_name = market_data_cache)]
 #[serde(default)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::schema::market_data_cache;
-use crate::types::{CacheEntryId, Count, DataType, Document, Ticker};
+use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker};
 
 /// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
 /// keys; parameters that are equal as JSON values (whatever the order of their keys, and 1 equals
@@ -60,6 +60,54 @@ pub struct CacheFilter {
     pub data_source: Option<String>,
     /// Only live ones, or only expired ones, by the database's clock.
     pub is_live: Option<bool>,
+}
+
+/// Which entries are meant to be invalidated: those that match every part that is given. At least one
+/// part must be.
+///
+/// ```
+/// use buffetbot_db::{CacheSelector, DataType, Ticker};
+/// let aapl: Ticker = "AAPL".parse()?;
+/// let news = CacheSelector::ticker(&aapl).data_type(DataType::NEWS);
+/// # Ok::<(), buffetbot_db::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CacheSelector {
+    /// About this ticker.
+    pub ticker: Option<Ticker>,
+    /// Of this type. Alone it is looked for in all entries.
+    pub data_type: Option<DataType>,
+    /// Stored under this tag.
+    pub tag: Option<Tag>,
+    /// Of exactly this key.
+    pub key: Option<CacheKey>,
+}
+
+impl CacheSelector {
+    /// The entries of a ticker.
+    pub fn ticker(ticker: &Ticker) -> Self {
+        CacheSelector { ticker: Some(ticker.clone()), ..Self::default() }
+    }
+
+    /// The entries of a tag.
+    pub fn tag(tag: &Tag) -> Self {
+        CacheSelector { tag: Some(tag.clone()), ..Self::default() }
+    }
+
+    /// The entry of a key.
+    pub fn key(key: &CacheKey) -> Self {
+        CacheSelector { key: Some(key.clone()), ..Self::default() }
+    }
+
+    /// The entries of a type.
+    pub fn of_type(data_type: DataType) -> Self {
+        CacheSelector { data_type: Some(data_type), ..Self::default() }
+    }
+
+    /// Only those of this type.
+    pub fn data_type(self, data_type: DataType) -> Self {
+        CacheSelector { data_type: Some(data_type), ..self }
+    }
 }
 
 /// An entry that is due to be fetched again, without its document.

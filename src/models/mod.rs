@@ -24,7 +24,8 @@ pub use analysis_key::{
 };
 pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 pub use cache_key::{
-    CacheFilter, CacheKey, CacheSize, CacheStatistics, StaleEntry, TickerSize, TypeSize,
+    CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
+    TypeSize,
 };
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};
 pub use market::{Rejected, UpsertReport};

@@ -5,7 +5,7 @@
 //! [`Error::NotFound`](crate::Error::NotFound) where it is to be changed. Lists are keyset pages. The
 //! traits are dyn-compatible: `Arc<dyn UserRepository>` is what a program's parts hold.
 
-mod analyses;
+pub(crate) mod analyses;
 mod batch;
 mod keyset;
 mod market_cache;

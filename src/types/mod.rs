@@ -15,6 +15,7 @@ pub(crate) mod numeric;
 mod occ;
 mod page;
 mod password_hash;
+pub(crate) mod tag;
 pub(crate) mod text;
 mod ticker;
 mod trading_day;
@@ -34,6 +35,7 @@ pub use ids::{AnalysisId, BarId, CacheEntryId, OptionQuoteId, PortfolioId, Posit
 pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
+pub use tag::Tag;
 pub use ticker::Ticker;
 pub use trading_day::TradingDay;
 pub(crate) use trading_day::{comparable, parse_time};

@@ -17,7 +17,7 @@ fn one_spelling() {
         (r#"{"a":1}"#, &[r#"{"a":2,"\u0061":1}"#, r#"{"a":{"a":3},"a":2,"a":1}"#]),
         (r#"{"":0,"a":{"b":1,"c":2},"ab":3}"#, &[r#"{"ab":3,"a":{"c":2,"b":1},"":0}"#]),
         (r#""a/\"\\é😀""#, &[r#""\u0061\/\u0022\u005c\u00e9\ud83d\uDE00""#]),
-        (r#""\u000a\u0009\u001f""#, &[r#""\n\t\u001F""#]),
+        (r#""\u0008\u000c\u000a\u000d\u0009\u001f""#, &[r#""\b\f\n\r\t\u001F""#]),
         (r#"[true,false,null]"#, &["[ true ,\tfalse\n,null\r]"]),
     ] {
         for other in others.iter().chain([&spelling]) {

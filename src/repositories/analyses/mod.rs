@@ -1,6 +1,7 @@
 //! Results of analyses.
 
 mod expiry;
+mod outdated;
 mod statements;
 mod write;
 
@@ -16,8 +17,10 @@ use diesel::prelude::{
 use diesel::sql_types::{Array, Jsonb, Text, Timestamptz};
 
 use self::statements::{LATEST_FRESH_MANY, LATEST_FRESH_MANY_WITH, Numbered, SummaryRow, summed};
+pub(crate) use self::write::insert;
 use super::keyset::newest_first;
-use crate::connection::Session;
+use crate::cache::{Cached, Fetch, Policy, analyses as cached};
+use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 use crate::models::{
     Aged, AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisResult, AnalysisScope,
@@ -132,6 +135,19 @@ pub trait AnalysisRepository: Send + Sync {
     /// `Invalid` of `selector` where it has no part: it would mean every result.
     async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64>;
 
+    /// Lets results expire whose inputs have changed since, as [`invalidate`](Self::invalidate) does:
+    /// those of one ticker or of all, public and private, fresh or in a stale window. Returns how many.
+    ///
+    /// Changed is a document whose stored entry has a greater revision than the watermark; one that is
+    /// gone or has only expired is no change. Changed are bars whose digest is another one now. A
+    /// result without inputs stays, as do its inputs of a shape that is not that of
+    /// [`Inputs`](crate::Inputs). The digest of a ticker reads all of its bars.
+    ///
+    /// Works in batches, each a transaction of its own outside of a unit of work: after an error, or
+    /// dropped unfinished, what was found until then has expired. Leases stay: what is being computed
+    /// from changed inputs is found by the next call.
+    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
+
     /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
     /// they had one, ended then, too; the longest past serving first.
     /// Sweepers at work at once share the results and do not wait for each other.
@@ -147,6 +163,33 @@ pub struct PgAnalyses {
 impl PgAnalyses {
     pub(crate) fn new(session: Session) -> Self {
         PgAnalyses { session }
+    }
+
+    /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
+    /// makes one, which is stored: once at a time per key, in all processes. Like
+    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) in all else: stale results, failures, limits.
+    ///
+    /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
+    /// type, portfolio and parameters are those of the key; one that expires never is given the policy's
+    /// TTL. Where its [`inputs`](NewAnalysis::inputs) are recorded,
+    /// [`invalidate_stale_inputs`](AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
+    /// that was invalidated while it was computed is returned and not stored.
+    ///
+    /// In a unit of work it reads and writes within the transaction, and shares nothing before the commit.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_fetch`](crate::Cache::get_or_fetch), and those of
+    /// [`create`](AnalysisRepository::create).
+    pub async fn get_or_compute(
+        &self,
+        key: &AnalysisKey,
+        policy: &Policy,
+        compute: impl Fetch<AnalysisResult, NewAnalysis>,
+    ) -> Result<Cached<AnalysisResult>> {
+        match self.session.cache().filter(|cache| cache.has_database()) {
+            Some(cache) => cache.get_or_compute(key, policy, compute).await,
+            None => cached::within(&self.session, key, policy, compute).await,
+        }
     }
 }
 
@@ -216,6 +259,15 @@ macro_rules! of_key {
     }};
 }
 
+/// The result of a key that was computed last, and the database's time.
+pub(crate) async fn newest(
+    connection: &PgConnection,
+    key: &AnalysisKey,
+) -> Result<Option<(AnalysisResult, DateTime<Utc>)>> {
+    let columns = (AnalysisResult::as_select(), now.into_sql::<Timestamptz>());
+    connection.fetch_optional(of_key!(key).limit(1).select(columns)).await
+}
+
 /// One page of a boxed query, newest first.
 macro_rules! page_of {
     ($self:ident, $query:expr, $page:expr) => {{
@@ -231,7 +283,9 @@ impl AnalysisRepository for PgAnalyses {
     #[tracing::instrument(level = "debug", name = "analyses.create", skip_all, err)]
     async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
         analysis.validate()?;
-        write::create(&self.session, analysis).await
+        let result = write::create(&self.session, analysis).await?;
+        self.session.replaced((&result.key()).into(), result.version).await;
+        Ok(result)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all, err)]
@@ -239,7 +293,9 @@ impl AnalysisRepository for PgAnalyses {
         for (index, analysis) in analyses.iter().enumerate() {
             analysis.validate().map_err(|e| e.at(index))?;
         }
-        write::create_many(&self.session, analyses).await
+        let results = write::create_many(&self.session, analyses).await?;
+        self.session.invalidated().await;
+        Ok(results)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.find", skip_all, err)]
@@ -278,12 +334,17 @@ impl AnalysisRepository for PgAnalyses {
         }
         let update = diesel::update(analysis_results::table.find(id)).set(patch);
         let update = update.returning(AnalysisResult::as_returning());
-        self.session.fetch_optional(update).await?.ok_or_else(not_found)
+        let updated = self.session.fetch_optional(update).await?.ok_or_else(not_found)?;
+        self.session.invalidated().await;
+        Ok(updated)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all, err)]
     async fn delete(&self, id: AnalysisId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(analysis_results::table.find(id))).await? > 0)
+        let deleted =
+            self.session.execute(diesel::delete(analysis_results::table.find(id))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all, err)]
@@ -325,9 +386,7 @@ impl AnalysisRepository for PgAnalyses {
 
     #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all, err)]
     async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
-        let columns = (AnalysisResult::as_select(), now.into_sql::<Timestamptz>());
-        let found: Option<(AnalysisResult, DateTime<Utc>)> =
-            self.session.fetch_optional(of_key!(key).limit(1).select(columns)).await?;
+        let found = newest(&*self.session.connection().await?, key).await?;
         Ok(found.map(|(analysis, seen_at)| {
             let (made, expires) = (analysis.calculated_at, analysis.expires_at);
             Aged::new(analysis, made, expires, seen_at)
@@ -392,7 +451,21 @@ impl AnalysisRepository for PgAnalyses {
         if *selector == AnalysisSelector::default() {
             return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
         }
-        expiry::invalidate(&self.session, selector).await
+        let expired = expiry::invalidate(&self.session, selector).await?;
+        self.session.invalidated().await;
+        Ok(expired)
+    }
+
+    #[tracing::instrument(
+        level = "debug",
+        name = "analyses.invalidate_stale_inputs",
+        skip_all,
+        err
+    )]
+    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
+        let expired = outdated::expire(&self.session, ticker).await?;
+        self.session.invalidated().await;
+        Ok(expired)
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]

@@ -52,7 +52,9 @@ pub(super) async fn create_many(
 }
 
 /// The statement of these results, one array per column.
-fn insert(analyses: &[&NewAnalysis]) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
+pub(crate) fn insert(
+    analyses: &[&NewAnalysis],
+) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
     macro_rules! column {
         ($field:expr) => {
             analyses.iter().map($field).collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! The cache of market data.
 
+mod invalidate;
 mod statements;
 mod statistics;
 mod write;
@@ -16,18 +17,16 @@ use diesel::sql_types::{Array, BigInt, Interval, Jsonb, Nullable, Text, Timestam
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::statements::{
-    GET, GET_MANY, INVALIDATE, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired,
-};
+use self::statements::{GET, GET_MANY, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired};
 use super::keyset::newest_first;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    Aged, CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSize, CacheStatistics,
-    NewCacheEntry, PutOptions, StaleEntry, Swept,
+    Aged, CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, CacheSize,
+    CacheStatistics, NewCacheEntry, PutOptions, StaleEntry, Swept,
 };
 use crate::schema::market_data_cache;
-use crate::types::{CacheEntryId, Cursor, DataType, Document, Page, PageRequest, Ticker, ttl};
+use crate::types::{CacheEntryId, Cursor, Document, Page, PageRequest, Ticker, ttl};
 
 diesel::define_sql_function! {
     /// The key of request parameters, as the column `parameters_key` holds it.
@@ -104,21 +103,27 @@ pub trait MarketCacheRepository: Send + Sync {
     async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64>;
 
     /// Lets the key's entry, live or expired, be live for `ttl` from now on; never shortens its
-    /// life. Returns when it expires then.
+    /// life. Its stale window keeps its length. Returns when it expires then.
     ///
     /// # Errors
     /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero.
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>>;
 
-    /// Lets all live entries of a ticker, or those of one type, expire now; stale reads still find
-    /// them. Works on what the same transaction has put. Returns how many there were.
-    async fn invalidate(&self, ticker: &Ticker, data_type: Option<&DataType>) -> Result<u64>;
+    /// Lets the entries that match expire now, their stale windows included: nobody is served them
+    /// any more, only [`get_stale`](Self::get_stale) still finds them. A fetch of such a key that is
+    /// under way cannot store what it read before, and a pause after failed fetches ends. (Of a tag: a
+    /// fetch that will give the tag to an entry which does not have it can store.) Works on what the
+    /// same transaction has put. Returns how many entries there were.
+    ///
+    /// # Errors
+    /// `Invalid` of `selector` where it has no part.
+    async fn invalidate(&self, selector: &CacheSelector) -> Result<u64>;
 
     /// Deletes the key's entry; whether there was one.
     async fn delete_key(&self, key: &CacheKey) -> Result<bool>;
 
-    /// Deletes up to `limit` entries that expired `keep` ago or earlier, longest expired first.
-    /// Sweepers at work at once share the entries and do not wait for each other.
+    /// Deletes up to `limit` entries that expired `keep` ago or earlier, their stale windows
+    /// included, longest expired first. Sweepers at work at once share the entries and do not wait for each other.
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
 
     /// Up to `limit` entries that have expired or will within `within`, soonest expiry first:
@@ -254,12 +259,17 @@ impl MarketCacheRepository for PgMarketCache {
         }
         let update = diesel::update(market_data_cache::table.find(id)).set(patch);
         let update = update.returning(CacheEntry::as_returning());
-        self.session.fetch_optional(update).await?.ok_or_else(not_found)
+        let updated = self.session.fetch_optional(update).await?.ok_or_else(not_found)?;
+        self.session.invalidated().await;
+        Ok(updated)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all, err)]
     async fn delete(&self, id: CacheEntryId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(market_data_cache::table.find(id))).await? > 0)
+        let deleted =
+            self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all, err)]
@@ -312,13 +322,17 @@ impl MarketCacheRepository for PgMarketCache {
         options: &PutOptions,
     ) -> Result<CacheEntry> {
         options.validate()?;
-        write::put(&self.session, key, data, options).await
+        let entry = write::put(&self.session, key, data, options).await?;
+        self.session.replaced(key.into(), entry.version).await;
+        Ok(entry)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all, err)]
     async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
         write::validate(entries)?;
-        write::put_many(&self.session, entries).await
+        let written = write::put_many(&self.session, entries).await?;
+        self.session.invalidated().await;
+        Ok(written)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all, err)]
@@ -333,20 +347,22 @@ impl MarketCacheRepository for PgMarketCache {
         let refreshed = refreshed.ok_or_else(|| {
             Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
         })?;
+        self.session.invalidated().await;
         Ok(refreshed.expires_at)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all, err)]
-    async fn invalidate(&self, ticker: &Ticker, data_type: Option<&DataType>) -> Result<u64> {
-        let statement = diesel::sql_query(INVALIDATE)
-            .bind::<Text, _>(ticker)
-            .bind::<Nullable<Text>, _>(data_type);
-        self.session.execute(statement).await
+    async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+        let expired = invalidate::run(&self.session, selector).await?;
+        self.session.invalidated().await;
+        Ok(expired)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all, err)]
     async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(entry_of!(key))).await? > 0)
+        let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all, err)]

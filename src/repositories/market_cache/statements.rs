@@ -10,14 +10,15 @@ use crate::models::CacheEntry;
 /// The most frequent statement of all: as text it costs no building, which for a query of so many
 /// columns takes longer than its binds do.
 pub(super) const GET: &str = "
-    SELECT id, ticker, data_type, data, data_source, data_quality_score, cached_at, expires_at, parameters
+    SELECT id, ticker, data_type, data, data_source, data_quality_score, cached_at, expires_at, parameters,
+        stale_until, tags, version, revision
     FROM market_data_cache
     WHERE ticker = $1 AND data_type = $2 AND parameters_key = cache_parameters_key($3)
         AND parameters IS NOT DISTINCT FROM $3 AND expires_at > now()";
 
 pub(super) const GET_MANY: &str = "
     SELECT wanted.n, c.id, c.ticker, c.data_type, c.data, c.data_source, c.data_quality_score,
-        c.cached_at, c.expires_at, c.parameters
+        c.cached_at, c.expires_at, c.parameters, c.stale_until, c.tags, c.version, c.revision
     FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) WITH ORDINALITY AS wanted (ticker, data_type, parameters, n)
     JOIN market_data_cache c ON c.ticker = wanted.ticker AND c.data_type = wanted.data_type
         AND c.parameters_key = cache_parameters_key(wanted.parameters)
@@ -32,8 +33,11 @@ pub(super) struct Numbered {
     pub(super) entry: CacheEntry,
 }
 
+/// The stale window moves along. Days of an interval are added in UTC, where each has 24 hours.
 pub(super) const REFRESH: &str = "
-    UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4::INTERVAL)
+    UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4::INTERVAL),
+        stale_until = (stale_until AT TIME ZONE 'UTC'
+            + (GREATEST(expires_at, now() + $4::INTERVAL) - expires_at)) AT TIME ZONE 'UTC'
     WHERE ticker = $1 AND data_type = $2
         AND parameters_key = cache_parameters_key($3::JSONB) AND parameters IS NOT DISTINCT FROM $3
     RETURNING expires_at";
@@ -44,27 +48,15 @@ pub(super) struct Refreshed {
     pub(super) expires_at: DateTime<Utc>,
 }
 
-/// `expires_at > cached_at` is a CHECK, and what the same transaction has put was cached at this very
-/// `now()`: it is dated back by the smallest step of the clock. The rows are locked in the order in
-/// which batches write them.
-pub(super) const INVALIDATE: &str = r#"
-    WITH doomed AS MATERIALIZED (
-        SELECT id FROM market_data_cache
-        WHERE ticker = $1 AND ($2::TEXT IS NULL OR data_type = $2) AND expires_at > now()
-        ORDER BY data_type COLLATE "C", parameters_key FOR NO KEY UPDATE
-    )
-    UPDATE market_data_cache c
-    SET expires_at = now(), cached_at = LEAST(cached_at, now() - INTERVAL '1 microsecond')
-    FROM doomed WHERE c.id = doomed.id AND c.ticker = $1"#;
-
 /// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
 /// guess a tenth of the table, and read all of it.
 pub(super) fn sweep_expired(limit: u32) -> SqlQuery {
     diesel::sql_query(format!(
         "
     WITH doomed AS MATERIALIZED (
-        SELECT id, ticker FROM market_data_cache WHERE expires_at <= now() - $1::INTERVAL
-        ORDER BY expires_at LIMIT {limit} FOR UPDATE SKIP LOCKED
+        SELECT id, ticker FROM market_data_cache
+        WHERE GREATEST(expires_at, stale_until) <= now() - $1::INTERVAL
+        ORDER BY GREATEST(expires_at, stale_until) LIMIT {limit} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM market_data_cache c USING doomed
     WHERE c.id = doomed.id AND c.ticker = doomed.ticker"

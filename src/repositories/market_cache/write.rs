@@ -6,7 +6,8 @@ use diesel::pg::Pg;
 use diesel::prelude::QueryableByName;
 use diesel::query_builder::{Query, QueryFragment};
 use diesel::sql_types::{
-    Array, Bytea, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Untyped, Uuid as SqlUuid,
+    Array, BigInt, Bytea, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Untyped,
+    Uuid as SqlUuid,
 };
 use futures_util::FutureExt;
 
@@ -14,7 +15,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{CacheEntry, CacheKey, NewCacheEntry, PutOptions};
 use crate::repositories::batch;
-use crate::types::{CacheEntryId, Document, ttl};
+use crate::types::{CacheEntryId, Document, Tag, tag, ttl};
 
 /// An INSERT from one row of values or from arrays, and what follows it. `now()` stands in the source
 /// only: on a conflict both times come from `excluded`.
@@ -22,7 +23,7 @@ macro_rules! insert {
     ($($part:expr),*) => {
         concat!(
             "INSERT INTO market_data_cache (id, ticker, data_type, parameters, data, data_source, \
-             data_quality_score, cached_at, expires_at) ",
+             data_quality_score, cached_at, expires_at, stale_until, tags) ",
             $($part, " "),*
         )
     };
@@ -30,16 +31,19 @@ macro_rules! insert {
 
 macro_rules! values {
     () => {
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now() + $8::INTERVAL)"
+        "VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now() + $8::INTERVAL, \
+         now() + $8::INTERVAL + $9::INTERVAL, $10)"
     };
 }
 
 macro_rules! arrays {
     () => {
-        "id, ticker, data_type, parameters, data, data_source, quality, now(), now() + ttl \
+        "id, ticker, data_type, parameters, data, data_source, quality, now(), now() + ttl, \
+         now() + ttl + stale, tags::TEXT[] \
          FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::JSONB[], \
-         $5::JSONB[], $6::TEXT[], $7::NUMERIC[], $8::INTERVAL[]) WITH ORDINALITY \
-         AS n (id, ticker, data_type, parameters, data, data_source, quality, ttl, place)"
+         $5::JSONB[], $6::TEXT[], $7::NUMERIC[], $8::INTERVAL[], \
+         $9::INTERVAL[], $10::TEXT[]) WITH ORDINALITY \
+         AS n (id, ticker, data_type, parameters, data, data_source, quality, ttl, stale, tags, place)"
     };
 }
 
@@ -50,13 +54,14 @@ macro_rules! or_replace {
         "ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET \
          parameters = excluded.parameters, data = excluded.data, \
          data_source = excluded.data_source, data_quality_score = excluded.data_quality_score, \
-         cached_at = excluded.cached_at, expires_at = excluded.expires_at"
+         cached_at = excluded.cached_at, expires_at = excluded.expires_at, \
+         stale_until = excluded.stale_until, tags = excluded.tags"
     };
 }
 
 macro_rules! returning {
     () => {
-        "RETURNING id, cached_at, expires_at"
+        "RETURNING id, cached_at, expires_at, stale_until, version, revision"
     };
 }
 
@@ -83,6 +88,12 @@ struct Stamp {
     cached_at: DateTime<Utc>,
     #[diesel(sql_type = Timestamptz)]
     expires_at: DateTime<Utc>,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    stale_until: Option<DateTime<Utc>>,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = BigInt)]
+    revision: i64,
 }
 
 impl Stamp {
@@ -98,6 +109,10 @@ impl Stamp {
             cached_at: self.cached_at,
             expires_at: self.expires_at,
             parameters: key.parameters.clone(),
+            stale_until: self.stale_until,
+            tags: tag::sorted(&options.tags),
+            version: self.version,
+            revision: self.revision,
         }
     }
 }
@@ -140,7 +155,9 @@ async fn write_one(
         .bind::<Jsonb, _>(data)
         .bind::<Nullable<Text>, _>(options.source.as_deref())
         .bind::<Nullable<Numeric>, _>(options.quality.as_ref())
-        .bind::<Interval, _>(ttl::interval(options.ttl));
+        .bind::<Interval, _>(ttl::interval(options.ttl))
+        .bind::<Nullable<Interval>, _>(stale(options))
+        .bind::<Array<Text>, Vec<Tag>>(tag::sorted(&options.tags));
     let stamp: Stamp = session.fetch_one(statement).await?;
     Ok(stamp.entry(key, data, options))
 }
@@ -228,4 +245,11 @@ fn arrays(
         .bind::<Array<Nullable<Text>>, _>(column!(|e| e.options.source.as_deref()))
         .bind::<Array<Nullable<Numeric>>, _>(column!(|e| e.options.quality.as_ref()))
         .bind::<Array<Interval>, _>(column!(|e| -> PgInterval { ttl::interval(e.options.ttl) }))
+        .bind::<Array<Nullable<Interval>>, _>(column!(|e| stale(&e.options)))
+        .bind::<Array<Text>, _>(column!(|e| tag::array_text(&e.options.tags)))
+}
+
+/// The length of the stale window; none of no length.
+fn stale(options: &PutOptions) -> Option<PgInterval> {
+    (!options.stale_for.is_zero()).then(|| ttl::interval(options.stale_for))
 }

@@ -3,6 +3,7 @@
 mod inputs;
 mod leases;
 mod lookup;
+mod outdated;
 mod plans;
 mod sweeping;
 mod windows;

@@ -11,7 +11,9 @@ use serde_json::json;
 
 use super::{a_portfolio, ticker, value_of};
 use crate::support::handle::Handle;
-use crate::support::plan::{Recorder, assert_index, assert_index_planned_anew};
+use crate::support::plan::{
+    Recorder, assert_index, assert_index_planned_anew, assert_not_read_whole,
+};
 
 const TABLE: &str = "analysis_results";
 const PUBLIC: &str = "analysis_results_public_latest_idx";
@@ -135,4 +137,34 @@ async fn expiry_is_found_by_its_index() {
     let results = sent.iter().find(|sql| sql.contains("UPDATE analysis_results")).expect("sent");
     let arguments = ["'T7'", "NULL", "NULL", "NULL"];
     assert_index_planned_anew(&db, results, &arguments, TABLE, "idx_analysis_ticker").await;
+}
+
+#[tokio::test]
+async fn what_is_outdated_is_found_by_indexes() {
+    let (db, statements, _) = seeded().await;
+    db.sql(
+        r#"UPDATE analysis_results SET inputs = jsonb_build_object(
+               'documents', jsonb_build_array(jsonb_build_object(
+                   'ticker', ticker, 'data_type', 'fundamentals', 'revision', 0)),
+               'bars', jsonb_build_array(jsonb_build_object('ticker', ticker, 'digest', 1)))
+           WHERE calculated_at > now() - interval '20 h';
+           INSERT INTO market_data_cache (ticker, data_type, data, expires_at)
+           SELECT 'T' || t, 'news' || i, '{}', now() + interval '1 h'
+           FROM generate_series(1, 100) i, generate_series(1, 500) t;
+           ANALYZE analysis_results;
+           ANALYZE market_data_cache"#,
+    )
+    .await;
+    let analyses = db.analyses();
+    let none = "'00000000-0000-0000-0000-000000000000'";
+    for (ticker, start) in [(Some(ticker("T77")), "'T77'"), (None, "''")] {
+        statements.take();
+        let expired = analyses.invalidate_stale_inputs(ticker.as_ref()).await.expect("invalidated");
+        assert!(expired > 0);
+        let sent = statements.take();
+        for index in ["analysis_results_inputs_idx", "analysis_results_pkey"] {
+            assert_index(&db, &sent[0], &[none, start], TABLE, index).await;
+        }
+        assert_not_read_whole(&db, &sent[0], &[none, start], "market_data_cache").await;
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use buffetbot_db::{CacheKey, Document, Error, MarketCacheRepository, NewCacheEntry, PutOptions};
+use buffetbot_db::{
+    CacheKey, CacheSelector, Document, Error, MarketCacheRepository, NewCacheEntry, PutOptions,
+};
 use serde_json::json;
 
 use super::{an_hour, count, document, get, key, put};
@@ -106,7 +108,7 @@ async fn put_many_is_all_or_nothing_and_names_the_culprit(handle: &impl Handle) 
 async fn put_many_replaces(handle: &impl Handle) {
     let cache = handle.market_cache();
     let old = put(handle, &key("AAPL"), json!("old")).await;
-    cache.invalidate(&old.ticker, None).await.expect("invalidate");
+    cache.invalidate(&CacheSelector::ticker(&old.ticker)).await.expect("invalidate");
     let options = an_hour().source("bulk").quality("0.25".parse().expect("a quality"));
     let new = NewCacheEntry::new(key("AAPL"), document(json!("new")), options);
     assert_eq!(cache.put_many(&[new]).await.expect("put"), 1);

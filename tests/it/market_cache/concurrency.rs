@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{MarketCacheRepository, NewCacheEntry};
+use buffetbot_db::{CacheSelector, MarketCacheRepository, NewCacheEntry};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use tokio::sync::Barrier;
@@ -95,7 +95,7 @@ async fn batches_in_any_order_do_not_deadlock() {
         async move {
             for _ in 0..2 {
                 db.market_cache().put_many(&batch).await?;
-                db.market_cache().invalidate(&ticker("AAPL"), None).await?;
+                db.market_cache().invalidate(&CacheSelector::ticker(&ticker("AAPL"))).await?;
             }
             Ok::<_, buffetbot_db::Error>(())
         }

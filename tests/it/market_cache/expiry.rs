@@ -2,19 +2,21 @@
 
 use std::time::Duration;
 
-use buffetbot_db::{CacheKey, DataType, Error, MarketCacheRepository, PutOptions};
+use buffetbot_db::{CacheKey, CacheSelector, DataType, Error, MarketCacheRepository, PutOptions};
 use serde_json::json;
 
-use super::{HOUR, count, document, get, key, put, ticker};
+use super::{HOUR, an_hour, count, document, get, key, put, ticker};
 use crate::support::handle::Handle;
 
 conformance! {
     an_expired_entry_is_found_by_stale_reads_only,
     refresh_extends_and_revives,
+    a_refresh_moves_the_stale_window_along,
     any_time_to_live_is_stored_or_refused,
     invalidation_follows_a_put_in_one_transaction,
     invalidation_is_by_ticker_and_type,
     a_sweep_is_bounded_and_keeps_what_is_asked_for,
+    a_sweep_keeps_what_may_be_served_stale,
     what_is_due_comes_soonest_first,
 }
 
@@ -57,7 +59,7 @@ async fn refresh_extends_and_revives(handle: &impl Handle) {
     let read = cache.get(&key).await.expect("get").expect("an entry");
     assert_eq!((read.expires_at, read.cached_at, read.data), (longer, entry.cached_at, entry.data));
 
-    cache.invalidate(&key.ticker, None).await.expect("invalidate");
+    cache.invalidate(&CacheSelector::ticker(&key.ticker)).await.expect("invalidate");
     assert_eq!(get(handle, &key).await, None);
     cache.refresh(&key, HOUR).await.expect("refresh");
     assert_eq!(get(handle, &key).await, Some(json!("kept")));
@@ -71,6 +73,27 @@ async fn refresh_extends_and_revives(handle: &impl Handle) {
         Err(Error::Invalid { field, .. }) => assert_eq!(field, "ttl"),
         other => panic!("{other:?}"),
     }
+}
+
+async fn a_refresh_moves_the_stale_window_along(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    // A zone whose days are not all of 24 hours.
+    handle.sql("SET TIME ZONE 'Europe/Berlin'").await;
+    let options = an_hour().stale_for(400 * 24 * HOUR);
+    cache.put(&key("AAPL"), &document(json!(1)), &options).await.expect("put");
+    for ttl in [HOUR, 100 * 24 * HOUR, 290 * 24 * HOUR] {
+        let expires_at = cache.refresh(&key("AAPL"), ttl).await.expect("refresh");
+        let entry = cache.get(&key("AAPL")).await.expect("get").expect("an entry");
+        assert_eq!(entry.expires_at, expires_at);
+        let window = entry.stale_until.expect("a window") - entry.expires_at;
+        assert_eq!(window, chrono::TimeDelta::days(400));
+    }
+    let selector = CacheSelector::key(&key("AAPL"));
+    cache.invalidate(&selector).await.expect("invalidate");
+    cache.refresh(&key("AAPL"), HOUR).await.expect("refresh");
+    let entry = cache.get(&key("AAPL")).await.expect("get").expect("revived");
+    assert_eq!(entry.stale_until, None, "the window is gone for good");
+    handle.sql("RESET TIME ZONE").await;
 }
 
 async fn any_time_to_live_is_stored_or_refused(handle: &impl Handle) {
@@ -93,9 +116,15 @@ async fn invalidation_follows_a_put_in_one_transaction(handle: &impl Handle) {
     for round in 0..3 {
         put(handle, &key("AAPL"), json!(round)).await;
         assert_eq!(get(handle, &key("AAPL")).await, Some(json!(round)));
-        assert_eq!(cache.invalidate(&ticker("AAPL"), None).await.expect("invalidate"), 1);
+        assert_eq!(
+            cache.invalidate(&CacheSelector::ticker(&ticker("AAPL"))).await.expect("invalidate"),
+            1
+        );
         assert_eq!(get(handle, &key("AAPL")).await, None);
-        assert_eq!(cache.invalidate(&ticker("AAPL"), None).await.expect("invalidate"), 0);
+        assert_eq!(
+            cache.invalidate(&CacheSelector::ticker(&ticker("AAPL"))).await.expect("invalidate"),
+            0
+        );
         let stale = cache.get_stale(&key("AAPL")).await.expect("get").expect("still there");
         assert!(stale.is_expired);
         assert_eq!(stale.value.decode::<i32>().expect("JSON"), round);
@@ -111,12 +140,19 @@ async fn invalidation_is_by_ticker_and_type(handle: &impl Handle) {
     for key in [&news, &paged, &peers, &key("MSFT")] {
         put(handle, key, json!(1)).await;
     }
-    let hit = cache.invalidate(&aapl, Some(&DataType::NEWS)).await.expect("invalidate");
+    let hit = cache
+        .invalidate(&CacheSelector::ticker(&aapl).data_type(DataType::NEWS))
+        .await
+        .expect("invalidate");
     assert_eq!(hit, 2);
     assert_eq!(get(handle, &news).await, None);
     assert_eq!(get(handle, &paged).await, None);
     assert_eq!(get(handle, &peers).await, Some(json!(1)));
-    assert_eq!(cache.invalidate(&aapl, None).await.expect("invalidate"), 1, "the rest of it");
+    assert_eq!(
+        cache.invalidate(&CacheSelector::ticker(&aapl)).await.expect("invalidate"),
+        1,
+        "the rest of it"
+    );
     assert_eq!(get(handle, &peers).await, None);
     assert_eq!(get(handle, &key("MSFT")).await, Some(json!(1)));
 }
@@ -140,6 +176,26 @@ async fn a_sweep_is_bounded_and_keeps_what_is_asked_for(handle: &impl Handle) {
     assert_eq!((last.deleted, last.more_left), (1, false));
     assert_eq!(count(handle).await, 1);
     assert_eq!(get(handle, &key("LIVE")).await, Some(json!(1)));
+}
+
+async fn a_sweep_keeps_what_may_be_served_stale(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    for (symbol, window) in [("NONE", "NULL"), ("PAST", "- '1 h'"), ("OPEN", "+ '1 h'")] {
+        expired_for(handle, &key(symbol), 7_200).await;
+        if window != "NULL" {
+            let update = "UPDATE market_data_cache SET stale_until = now()";
+            handle.sql(&format!("{update} {window}::interval WHERE ticker = '{symbol}'")).await;
+        }
+    }
+    assert_eq!(cache.sweep_expired(10, 2 * HOUR).await.expect("sweep").deleted, 1);
+    assert!(cache.get_stale(&key("NONE")).await.expect("get").is_none());
+    assert_eq!(cache.sweep_expired(10, Duration::ZERO).await.expect("sweep").deleted, 1);
+    assert!(cache.get_stale(&key("PAST")).await.expect("get").is_none());
+    let due = cache.list_stale(Duration::ZERO, 10).await.expect("list");
+    assert_eq!(due.len(), 1, "due to be fetched as before");
+    let open = CacheSelector::ticker(&ticker("OPEN"));
+    assert_eq!(cache.invalidate(&open).await.expect("invalidate"), 1);
+    assert_eq!(cache.sweep_expired(10, Duration::ZERO).await.expect("sweep").deleted, 1);
 }
 
 async fn what_is_due_comes_soonest_first(handle: &impl Handle) {

@@ -1,7 +1,7 @@
 //! Which parameters are the same key.
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{CacheKey, DataType, MarketCacheRepository};
+use buffetbot_db::{CacheKey, CacheSelector, DataType, MarketCacheRepository};
 use serde_json::{Value, json};
 
 use super::{count, get, key, put, scattered, ticker};
@@ -136,7 +136,7 @@ async fn get_many_answers_in_the_order_of_the_keys(handle: &impl Handle) {
     put(handle, &with, json!("with")).await;
     put(handle, &key("AAPL"), json!("without")).await;
     put(handle, &key("GONE"), json!("expired")).await;
-    cache.invalidate(&ticker("GONE"), None).await.expect("invalidate");
+    cache.invalidate(&CacheSelector::ticker(&ticker("GONE"))).await.expect("invalidate");
     let keys =
         [key("NONE"), with.clone(), key("AAPL"), key("GONE"), same, key("AAPL"), spelled("{}")];
     let found = cache.get_many(&keys).await.expect("get");

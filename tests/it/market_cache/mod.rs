@@ -3,14 +3,16 @@
 mod bulk;
 mod concurrency;
 mod expiry;
+mod invalidation;
 mod keys;
 mod plans;
+mod sweeping;
 
 use std::time::Duration;
 
 use buffetbot_db::{
-    CacheEntry, CacheEntryId, CacheEntryPatch, CacheFilter, CacheKey, DataType, Document, Error,
-    MarketCacheRepository, NewCacheEntry, PutOptions, Repositories, Ticker,
+    CacheEntry, CacheEntryId, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, DataType,
+    Document, Error, MarketCacheRepository, NewCacheEntry, PutOptions, Repositories, Tag, Ticker,
 };
 use serde_json::{Value, json};
 
@@ -57,6 +59,8 @@ pub async fn count(repos: &impl Repositories) -> u64 {
 conformance! {
     what_is_put_is_read,
     put_replaces_the_document_and_keeps_the_id,
+    windows_and_tags_are_stored_with_every_kind_of_write,
+    versions_and_revisions_move,
     create_refuses_a_key_that_has_an_entry,
     documents_come_back_as_they_were,
     any_type_goes_in_and_out,
@@ -95,6 +99,57 @@ async fn put_replaces_the_document_and_keeps_the_id(handle: &impl Handle) {
     assert_eq!(count(handle).await, 1);
 }
 
+async fn windows_and_tags_are_stored_with_every_kind_of_write(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let given = ["b", "a", "b", r#"q"uo\te, {ü}"#, "NULL"].map(parsed::<Tag>);
+    let stored = ["NULL", "a", "b", r#"q"uo\te, {ü}"#].map(parsed::<Tag>);
+    let options = an_hour().stale_for(HOUR / 2).tag(given[0].clone()).tags(given[1..].to_vec());
+    let new = |symbol| NewCacheEntry::new(key(symbol), document(json!(1)), options.clone());
+    let put = cache.put(&key("PUT"), &document(json!(1)), &options).await.expect("put");
+    let created = cache.create(&new("CREATE")).await.expect("create");
+    let many = cache.create_many(&[new("MANY"), new("MORE")]).await.expect("create");
+    cache.put_many(&[new("BULK")]).await.expect("put");
+    let bulk = cache.get(&key("BULK")).await.expect("get").expect("an entry");
+    for entry in [&put, &created, &many[0], &many[1], &bulk] {
+        assert_eq!(entry.tags, stored);
+        let stale_until = entry.stale_until.expect("a window");
+        assert_eq!(stale_until - entry.expires_at, chrono::TimeDelta::minutes(30));
+        assert_eq!(cache.get(&entry.key()).await.expect("get").as_ref(), Some(entry));
+        let stale = cache.get_stale(&entry.key()).await.expect("get").expect("an entry");
+        assert_eq!(&stale.value, entry);
+    }
+    // The new put's options count, with one statement for one and for many.
+    let plain = NewCacheEntry::new(key("PUT"), document(json!(1)), an_hour());
+    cache.put_many(&[plain]).await.expect("put");
+    let bulk = cache.put(&bulk.key(), &bulk.data, &an_hour()).await.expect("put");
+    let put = cache.get(&key("PUT")).await.expect("get").expect("an entry");
+    for entry in [bulk, put] {
+        assert_eq!((entry.stale_until, entry.tags), (None, Vec::new()));
+    }
+    let longest = an_hour().stale_for(Duration::MAX);
+    let entry = cache.put(&key("AAPL"), &document(json!(1)), &longest).await.expect("put");
+    assert!(entry.stale_until.expect("a window") > entry.expires_at);
+}
+
+async fn versions_and_revisions_move(handle: &impl Handle) {
+    let cache = handle.market_cache();
+    let first = put(handle, &key("AAPL"), json!({"a": 1, "b": 2})).await;
+    let same = Document::parse(r#"{"b": 2.0, "a": 1}"#).expect("JSON");
+    let same = cache.put(&key("AAPL"), &same, &an_hour()).await.expect("put");
+    assert!(same.version > first.version);
+    assert_eq!(same.revision, first.revision, "equal as a JSON value");
+    let other = put(handle, &key("AAPL"), json!({"a": 2, "b": 2})).await;
+    assert!(other.version > same.version);
+    assert!(other.revision > same.revision);
+    let patch = CacheEntryPatch { data: Some(document(json!(3))), ..Default::default() };
+    let patched = cache.update(other.id, &patch).await.expect("update");
+    assert!(patched.version > other.version && patched.revision > other.revision);
+    cache.refresh(&key("AAPL"), 2 * HOUR).await.expect("refresh");
+    let refreshed = cache.get(&key("AAPL")).await.expect("get").expect("an entry");
+    assert!(refreshed.version > patched.version);
+    assert_eq!(refreshed.revision, patched.revision);
+}
+
 async fn create_refuses_a_key_that_has_an_entry(handle: &impl Handle) {
     let cache = handle.market_cache();
     let new = NewCacheEntry::new(key("IBM"), document(json!({"a": 1})), an_hour());
@@ -102,7 +157,7 @@ async fn create_refuses_a_key_that_has_an_entry(handle: &impl Handle) {
     assert_eq!(entry.id, new.id);
     assert_eq!(cache.get(&new.key).await.expect("get").as_ref(), Some(&entry));
     // Expired entries count, too.
-    cache.invalidate(&new.key.ticker, None).await.expect("invalidate");
+    cache.invalidate(&CacheSelector::ticker(&new.key.ticker)).await.expect("invalidate");
     let again = NewCacheEntry::new(key("IBM"), document(json!({"a": 2})), an_hour());
     match handle.attempt(cache.create(&again)).await {
         Err(Error::Conflict { constraint, .. }) => {
@@ -185,8 +240,8 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     let patch: CacheEntryPatch =
         serde_json::from_value(json!({"data": {"b": 2}, "data_source": null})).expect("a patch");
     let changed = cache.update(entry.id, &patch).await.expect("update");
-    let expected =
-        CacheEntry { data: document(json!({"b": 2})), data_source: None, ..entry.clone() };
+    let (data, version, revision) = (document(json!({"b": 2})), changed.version, changed.revision);
+    let expected = CacheEntry { data, data_source: None, version, revision, ..entry.clone() };
     assert_eq!(changed, expected);
     assert_eq!(cache.find(entry.id).await.expect("find"), Some(changed));
     let early = CacheEntryPatch { expires_at: Some(entry.cached_at), ..CacheEntryPatch::default() };
@@ -235,7 +290,7 @@ async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
         ids.dedup();
         assert_eq!(ids.len(), 25, "pages of {size}");
     }
-    cache.invalidate(&ticker("T3"), None).await.expect("invalidate");
+    cache.invalidate(&CacheSelector::ticker(&ticker("T3"))).await.expect("invalidate");
     let none = Some(Vec::new());
     let filters = [
         (CacheFilter { tickers: Some(vec![ticker("T1"), ticker("T2")]), ..all.clone() }, 2),
@@ -267,7 +322,7 @@ async fn statistics_are_exact(handle: &impl Handle) {
         let text: String = (0..length).map(|i: u64| scattered(i).to_string()).collect();
         put(handle, &CacheKey::new(&ticker(symbol), data_type), json!(text)).await;
     }
-    cache.invalidate(&ticker("MID"), None).await.expect("invalidate");
+    cache.invalidate(&CacheSelector::ticker(&ticker("MID"))).await.expect("invalidate");
     let statistics = cache.statistics(2).await.expect("statistics");
     let total = statistics.total;
     assert_eq!((total.entries, total.live, total.expired()), (4, 3, 1));

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{CacheFilter, DataType, MarketCacheRepository, NewCacheEntry, PageRequest};
+use buffetbot_db::{
+    CacheFilter, CacheSelector, DataType, MarketCacheRepository, NewCacheEntry, PageRequest, Tag,
+};
 use serde_json::json;
 
 use super::{HOUR, an_hour, document, key, ticker};
 use crate::support::handle::Handle;
-use crate::support::plan::{Recorder, assert_index};
+use crate::support::plan::{Recorder, assert_index, assert_not_read_whole};
 
 const TABLE: &str = "market_data_cache";
 const KEY: &str = "market_data_cache_entry_key";
@@ -78,14 +80,38 @@ async fn hot_statements_take_one_round_trip_and_an_index() {
 async fn what_is_read_of_a_ticker_is_read_by_ticker() {
     let (db, statements) = seeded().await;
     let cache = db.market_cache();
-    cache.invalidate(&ticker("T5"), Some(&DataType::NEWS)).await.expect("invalidate");
-
-    let sql = statements.only();
-    assert_index(&db, &sql, &["'T5'", "'news'"], TABLE, BY_TICKER).await;
-    assert_index(&db, &sql, &["'T5'", "NULL"], TABLE, BY_TICKER).await;
-    statements.take();
     cache.size_of_ticker(&ticker("T5")).await.expect("size");
     assert_index(&db, &statements.only(), &["'T5'"], TABLE, BY_TICKER).await;
+}
+
+#[tokio::test]
+async fn invalidation_goes_by_the_index_of_what_is_given() {
+    let (db, statements) = seeded().await;
+    db.sql(
+        "UPDATE market_data_cache SET tags = '{rare}' WHERE ticker = 'T5';
+         ANALYZE market_data_cache",
+    )
+    .await;
+    let rare: Tag = "rare".parse().expect("a tag");
+    let key = key("T77").params(json!({"period": "1y"})).expect("parameters");
+    let of_ticker = CacheSelector::ticker(&ticker("T5"));
+    let parameters = "'{\"period\": \"1y\"}'";
+    let cases: [(CacheSelector, &[&str], &str); 4] = [
+        (of_ticker.clone(), &["'T5'"], BY_TICKER),
+        (of_ticker.data_type(DataType::NEWS), &["'T5'", "'news'"], BY_TICKER),
+        (CacheSelector::key(&key), &["'T77'", "'fundamentals'", parameters], KEY),
+        (CacheSelector::tag(&rare), &["'rare'"], "market_data_cache_tags_idx"),
+    ];
+    for (selector, arguments, index) in cases {
+        statements.take();
+        db.market_cache().invalidate(&selector).await.expect("invalidate");
+        let sent = statements.take();
+        let texts: Vec<&String> = sent.iter().filter(|sql| sql.contains("doomed")).collect();
+        let [leases, entries] = texts[..] else { panic!("{selector:?}: {sent:?}") };
+        assert!(leases.contains("DELETE FROM cache_leases"), "leases first: {sent:?}");
+        assert_index(&db, entries, arguments, TABLE, index).await;
+        assert_not_read_whole(&db, leases, arguments, TABLE).await;
+    }
 }
 
 #[tokio::test]
@@ -97,7 +123,8 @@ async fn expiry_is_found_by_its_index() {
     assert_index(&db, &statements.only(), &["'0 s'", "10"], TABLE, by_expiry).await;
     statements.take();
     assert_eq!(cache.sweep_expired(50, Duration::ZERO).await.expect("sweep").deleted, 50);
-    assert_index(&db, &statements.only(), &["'0 s'"], TABLE, by_expiry).await;
+    let by_window = "market_data_cache_kept_until_idx";
+    assert_index(&db, &statements.only(), &["'0 s'"], TABLE, by_window).await;
     statements.take();
     cache.list(&CacheFilter::default(), &PageRequest::first(20)).await.expect("list");
     assert_index(&db, &statements.only(), &["21"], TABLE, "idx_market_cache_cached_at").await;

@@ -7,6 +7,7 @@ pub mod log;
 pub mod plan;
 pub mod pooler;
 pub mod process;
+pub mod redis;
 pub mod server;
 
 use std::fmt::Debug;

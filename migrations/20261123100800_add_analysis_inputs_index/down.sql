@@ -1,0 +1,1 @@
+DROP INDEX analysis_results_inputs_idx;

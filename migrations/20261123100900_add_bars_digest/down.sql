@@ -1,0 +1,1 @@
+DROP FUNCTION bars_digest(TEXT);

@@ -1,0 +1,294 @@
+//! Results of analyses, as one of the things that are cached.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::{BigInt, Interval, Nullable, Timestamptz, Uuid as SqlUuid};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use super::Cache;
+use super::address::{Address, AddressRef};
+use super::cached::{Cached, Entry, Origin};
+use super::database::DatabaseLevel;
+use super::documents::span;
+use super::fetched::{Fetch, Fetched};
+use super::fetching::failed;
+use super::kind::{Job, Kind, Read, Settled};
+use super::lease::{RELEASE, keyed};
+use super::packed::Packed;
+use super::policy::Policy;
+use crate::connection::{PgConnection, Session};
+use crate::error::{Error, Result};
+use crate::models::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis};
+use crate::repositories::analyses;
+use crate::types::{AnalysisType, Document, ttl};
+
+/// How long a result without an expiry is kept in memory and Redis; then its row is read again.
+const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// What a row weighs in memory beside its documents, about.
+const ROW: usize = 600;
+
+/// Results of analyses. They have no place but their table: without the database nothing is stored.
+pub(crate) enum Analyses {}
+
+/// The result stays, its times are renewed.
+const EXTEND: &str = "
+    UPDATE analysis_results SET
+        expires_at = now() + $2::INTERVAL, stale_until = now() + $3::INTERVAL
+    WHERE id = $1 RETURNING *";
+
+#[derive(QueryableByName)]
+struct Now {
+    #[diesel(sql_type = Timestamptz)]
+    now: DateTime<Utc>,
+}
+
+fn entry(row: AnalysisResult, seen_at: DateTime<Utc>, loaded: Instant) -> Entry<AnalysisResult> {
+    let fresh_for = row.expires_at.map_or(FOR_EVER, |expires| span(seen_at, expires));
+    let window = row.stale_until.map_or(Duration::ZERO, |until| span(seen_at, until));
+    let documents = [&row.metadata, &row.parameters].into_iter().flatten();
+    let size = ROW + documents.map(|d| d.as_str().len()).sum::<usize>();
+    Entry {
+        version: row.version,
+        revision: 0,
+        loaded,
+        age: span(row.calculated_at, seen_at),
+        fresh_for,
+        kept_for: fresh_for.max(window),
+        source: None,
+        quality: row.data_quality_score.clone(),
+        size: size + row.summary.as_ref().map_or(0, String::len),
+        value: Arc::new(row),
+    }
+}
+
+fn read(
+    row: AnalysisResult,
+    seen_at: DateTime<Utc>,
+    loaded: Instant,
+    pack: bool,
+) -> Result<Read<AnalysisResult>> {
+    let entry = entry(row, seen_at, loaded);
+    let body = pack.then(|| Document::encode(&*entry.value)).transpose()?;
+    Ok(Read { packed: body.map(|body| entry.pack(body)), entry })
+}
+
+/// What is to be stored under a key, by a policy.
+fn prepared(key: &AnalysisKey, mut new: NewAnalysis, policy: &Policy) -> NewAnalysis {
+    new.ticker = key.ticker.clone();
+    new.analysis_type = key.analysis_type;
+    new.portfolio_id = key.portfolio;
+    new.parameters = key.parameters.clone();
+    if new.expiry == Expiry::Never {
+        new.expiry = Expiry::After(policy.jittered(policy.ttl));
+    }
+    if new.stale_for.is_zero() {
+        new.stale_for = policy.stale_for;
+    }
+    new.data_quality_score = new.data_quality_score.or(policy.quality.clone());
+    new
+}
+
+/// The result that a computation would have stored, had nobody come before it.
+fn unstored(new: NewAnalysis, now: DateTime<Utc>) -> AnalysisResult {
+    AnalysisResult {
+        id: new.id,
+        portfolio_id: new.portfolio_id,
+        ticker: new.ticker,
+        analysis_type: new.analysis_type,
+        strategy: new.strategy,
+        score: new.score,
+        metadata: new.metadata,
+        recommendation: new.recommendation,
+        confidence_level: new.confidence_level,
+        summary: new.summary,
+        calculated_at: new.calculated_at.unwrap_or(now),
+        expires_at: Some(now),
+        parameters: new.parameters,
+        data_quality_score: new.data_quality_score,
+        created_at: now,
+        updated_at: now,
+        inputs: new.inputs.and_then(|inputs| Document::encode(&inputs).ok()),
+        version: 0,
+        stale_until: None,
+    }
+}
+
+/// The key of an address of this space.
+fn key_of(address: AddressRef<'_>) -> Result<AnalysisKey> {
+    Ok(AnalysisKey {
+        ticker: address.ticker.clone(),
+        analysis_type: address.name.parse::<AnalysisType>()?,
+        portfolio: address.portfolio,
+        parameters: address.parameters.cloned(),
+    })
+}
+
+/// Stores what a computation returned; `None` where its lease is no longer held.
+async fn store(
+    session: &Session,
+    address: &Address,
+    token: Option<i64>,
+    outcome: &Outcome,
+) -> Result<Option<AnalysisResult>> {
+    let scope = session.atomic().await?;
+    if token.is_some() {
+        let release = keyed(RELEASE, address.as_ref()).bind::<Nullable<BigInt>, _>(token);
+        if scope.run(release).await? == 0 {
+            return Ok(None);
+        }
+    }
+    let row = match outcome {
+        Outcome::New(new) => scope.fetch_optional(analyses::insert(&[new.as_ref()])).await?,
+        Outcome::Unchanged { previous, ttl, stale_for } => {
+            let kept = (!stale_for.is_zero()).then(|| ttl::interval(*ttl + *stale_for));
+            let statement = diesel::sql_query(EXTEND)
+                .bind::<SqlUuid, _>(previous.value.id)
+                .bind::<Interval, _>(ttl::interval(*ttl))
+                .bind::<Nullable<Interval>, _>(kept);
+            scope.fetch_optional(statement).await?
+        }
+    };
+    scope.commit().await?;
+    session.announce();
+    Ok(row)
+}
+
+enum Outcome {
+    New(Box<NewAnalysis>),
+    Unchanged { previous: Arc<Entry<AnalysisResult>>, ttl: Duration, stale_for: Duration },
+}
+
+impl Outcome {
+    /// # Errors
+    /// `Invalid` of a field, or where nothing was there before of which the computation could say that
+    /// it is unchanged.
+    fn new(
+        key: &AnalysisKey,
+        mut computed: Fetched<NewAnalysis>,
+        policy: &Policy,
+        previous: Option<Arc<Entry<AnalysisResult>>>,
+    ) -> Result<Self> {
+        let policy = computed.settle(policy);
+        match (computed.value, previous) {
+            (Some(new), _) => {
+                let new = prepared(key, new, &policy);
+                new.validate()?;
+                Ok(Outcome::New(Box::new(new)))
+            }
+            (None, Some(previous)) => {
+                let ttl = policy.jittered(policy.ttl);
+                Ok(Outcome::Unchanged { previous, ttl, stale_for: policy.stale_for })
+            }
+            (None, None) => {
+                Err(Error::invalid("computed", "unchanged, but there was no result before"))
+            }
+        }
+    }
+}
+
+impl Kind for Analyses {
+    type Value = AnalysisResult;
+    type New = Fetched<NewAnalysis>;
+
+    fn read<'a>(
+        connection: &'a PgConnection,
+        address: AddressRef<'a>,
+        pack: bool,
+    ) -> BoxFuture<'a, Result<Option<Read<AnalysisResult>>>> {
+        async move {
+            let loaded = Instant::now();
+            let found = analyses::newest(connection, &key_of(address)?).await?;
+            found.map(|(row, seen_at)| read(row, seen_at, loaded, pack)).transpose()
+        }
+        .boxed()
+    }
+
+    fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<AnalysisResult>> {
+        Entry::unpack(packed, loaded, |packed| packed.body.decode_column("analysis_results", "*"))
+    }
+
+    fn settle<'a>(
+        database: Option<&'a DatabaseLevel>,
+        address: &'a Address,
+        token: Option<i64>,
+        new: Fetched<NewAnalysis>,
+        policy: &'a Policy,
+        previous: Option<Arc<Entry<AnalysisResult>>>,
+        pack: bool,
+    ) -> BoxFuture<'a, Result<Settled<AnalysisResult>>> {
+        async move {
+            let unavailable = || Error::Unavailable { reason: "results need the database".into() };
+            let database = database.ok_or_else(unavailable)?;
+            let outcome = Outcome::new(&key_of(address.as_ref())?, new, policy, previous)?;
+            let loaded = Instant::now();
+            let session = &database.session;
+            if let Some(row) = database.run(store(session, address, token, &outcome)).await? {
+                // Stored in the transaction that has just ended: it is as old as that.
+                let seen_at = row.updated_at;
+                return Ok(Settled { read: read(row, seen_at, loaded, pack)?, is_current: true });
+            }
+            let row = match outcome {
+                Outcome::New(new) => {
+                    let now = diesel::sql_query("SELECT now() AS now");
+                    let now: Now = database.run(session.fetch_one(now)).await?;
+                    unstored(*new, now.now)
+                }
+                Outcome::Unchanged { previous, .. } => (*previous.value).clone(),
+            };
+            let seen_at = row.updated_at;
+            Ok(Settled { read: read(row, seen_at, loaded, false)?, is_current: false })
+        }
+        .boxed()
+    }
+}
+
+impl Cache {
+    /// See [`PgAnalyses::get_or_compute`](crate::PgAnalyses::get_or_compute).
+    pub(crate) async fn get_or_compute(
+        &self,
+        key: &AnalysisKey,
+        policy: &Policy,
+        compute: impl Fetch<AnalysisResult, NewAnalysis>,
+    ) -> Result<Cached<AnalysisResult>> {
+        let job: Job<Analyses> = Box::new(|previous| {
+            async move { compute(previous).await.map(Into::into).map_err(Into::into) }.boxed()
+        });
+        self.core.get_or::<Analyses>(key.into(), policy, job).await
+    }
+
+    /// Whether results can be stored.
+    pub(crate) fn has_database(&self) -> bool {
+        self.core.database.is_some()
+    }
+}
+
+/// As [`Cache::get_or_compute`], within a transaction: what it does not see is computed and written there;
+/// nothing is shared with anybody before the commit.
+pub(crate) async fn within(
+    session: &Session,
+    key: &AnalysisKey,
+    policy: &Policy,
+    compute: impl Fetch<AnalysisResult, NewAnalysis>,
+) -> Result<Cached<AnalysisResult>> {
+    policy.validate()?;
+    let loaded = Instant::now();
+    let found = analyses::newest(&*session.connection().await?, key).await?;
+    let previous = found.map(|(row, seen_at)| Arc::new(entry(row, seen_at, loaded)));
+    let now = Instant::now();
+    if let Some(fresh) = previous.clone().filter(|entry| entry.is_fresh_at(now)) {
+        return Ok(Cached::new(fresh, Origin::Database, now));
+    }
+    let given = previous.clone().map(|entry| Cached::new(entry, Origin::Stale, now));
+    let new = compute(given).await.map(Into::into).map_err(failed)?;
+    let outcome = Outcome::new(key, new, policy, previous)?;
+    let address = AddressRef::from(key).to_owned();
+    let row = store(session, &address, None, &outcome).await?;
+    let row = row.ok_or_else(|| Error::not_found("analysis result", &key.ticker))?;
+    let seen_at = row.updated_at;
+    Ok(Cached::new(Arc::new(entry(row, seen_at, Instant::now())), Origin::Fetched, Instant::now()))
+}
