@@ -123,6 +123,17 @@ async fn database(db: &Database, raw: &RawCache, sizes: &Sizes) -> Outcome<Vec<R
             black_box(repository.get(key).await.expect("get").expect("the document"));
         }
     };
+    let fetch_many = |_| async { Ok::<Vec<(CacheKey, CompanyInfo)>, BoxError>(Vec::new()) };
+    let policy = policy();
+    let many_cached = async |_| {
+        let found = db.cache().get_many_or_fetch(&hundred, &policy, fetch_many).await;
+        assert!(found.expect("get_many_or_fetch").iter().all(Result::is_ok));
+    };
+    let single_cached = async |_| {
+        for key in &hundred {
+            black_box(look_up(db.cache(), key, &policy).await);
+        }
+    };
     Ok(vec![
         pair("cache get into a struct / raw into Value", 1.0, sizes.database, ours, async |i| {
             black_box(raw.get::<serde_json::Value>(&keys[i % ENTRIES]).await);
@@ -139,6 +150,14 @@ async fn database(db: &Database, raw: &RawCache, sizes: &Sizes) -> Outcome<Vec<R
         )
         .await,
         pair("get_many of 100 keys / 100 gets", 0.1, sizes.many, many, single).await,
+        pair(
+            "get_many_or_fetch of 100 stored keys / 100 get_or_fetch",
+            0.1,
+            sizes.many,
+            many_cached,
+            single_cached,
+        )
+        .await,
     ])
 }
 

@@ -89,9 +89,9 @@ async fn run(scale: Scale) -> Result<bool, BoxError> {
     let options = || CacheOptions::default().trust_for(scale.unit).poll_every(scale.unit / 4);
     let run = uuid::Uuid::new_v4().to_string();
     let market = |db| Market::new(db, client, &run, scale.ttl, scale.patience);
-    let here = market(db.clone().with_cache(options())?);
+    let here = market(db.clone().with_cache(options())?)?;
     // The same database and nothing else in common: another process, as far as a cache can tell.
-    let there = market(db.with_cache(options())?);
+    let there = market(db.with_cache(options())?)?;
 
     let (one, both) = ([here.clone()], [here.clone(), there]);
     let phase = async |name, units, markets: &[Market]| {
@@ -199,11 +199,12 @@ async fn ask(market: &Market, n: usize) -> Result<Seen, BoxError> {
 async fn without_cache(scale: Scale) -> Result<Tally, BoxError> {
     let provider = Provider::start(Path::new(DOCUMENTS), scale.terms).await?;
     let client = Client::new(provider.address());
-    let mut tally = callers::run("without cache", CALLERS, scale.unit / 2, move |_, n| async move {
-        client.get(NAMES[n % NAMES.len()], None).await?;
-        Ok(Seen { origin: None, quarter: None })
-    })
-    .await?;
+    let mut tally =
+        callers::run("without cache", CALLERS, scale.unit / 2, move |_, n| async move {
+            client.get(NAMES[n % NAMES.len()], None).await?;
+            Ok(Seen { origin: None, quarter: None })
+        })
+        .await?;
     tally.requests = provider.requests("");
     Ok(tally)
 }

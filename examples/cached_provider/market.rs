@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use buffetbot_db::{
-    BoxError, CacheKey, CacheValue, Cached, DataType, Database, Fetched, MarketCacheRepository,
-    Policy, Result, Ticker,
+    BoxError, CacheKey, CacheSelector, CacheValue, Cached, DataType, Database, Fetched,
+    MarketCacheRepository, Policy, Result, Tag, Ticker,
 };
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,12 +76,21 @@ pub struct Market {
     filings: Policy,
     /// For what changes all the time.
     quotes: Policy,
+    /// Of the filings.
+    tag: Tag,
     /// Sets the entries of this run apart from all others.
     run: String,
 }
 
 impl Market {
-    pub fn new(db: Database, client: Client, run: &str, ttl: Duration, patience: Duration) -> Self {
+    /// Quotes are fresh for `ttl`; a fetch may take as long as `patience`.
+    pub fn new(
+        db: Database,
+        client: Client,
+        run: &str,
+        ttl: Duration,
+        patience: Duration,
+    ) -> Result<Self> {
         let quotes = Policy::ttl(ttl)
             // What was fetched once is served until the provider is back, for up to a minute.
             .stale_for(Duration::from_secs(60))
@@ -89,8 +98,10 @@ impl Market {
             .retry_after(patience / 8)
             .retry_at_most(patience / 4)
             .source("stand-in");
-        let filings = Policy { ttl: Duration::from_secs(3600), ..quotes.clone() };
-        Market { db, client, filings, quotes, run: run.to_owned() }
+        // All of them can be invalidated together.
+        let tag = Tag::new(&format!("filings of {run}"))?;
+        let filings = Policy { ttl: Duration::from_secs(3600), ..quotes.clone() }.tag(tag.clone());
+        Ok(Market { db, client, filings, quotes, tag, run: run.to_owned() })
     }
 
     pub async fn overview(&self) -> Result<Cached<Tagged<Overview>>> {
@@ -110,9 +121,9 @@ impl Market {
         self.document(&key, &self.quotes, &name).await
     }
 
-    /// Throws away what is known of IBM: the next call asks the provider.
+    /// Throws the filings away, in every process: the next call for one asks the provider.
     pub async fn invalidate_filings(&self) -> Result<u64> {
-        self.db.market_cache().invalidate(&"IBM".parse()?, None).await
+        self.db.cache().invalidate(&CacheSelector::tag(&self.tag)).await
     }
 
     /// Deletes the entries of this run.
