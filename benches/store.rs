@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use buffetbot_db::*;
 use chrono::NaiveDate;
 use futures_util::future::try_join_all;
-use raw::{CompanyInfo, Raw};
-use support::{Effort, Row, pair, shown};
+use raw::Raw;
+use raw::documents::{CompanyInfo, ENTRIES, RawCache, company, key};
+use support::{Arguments, Effort, Row, pair, shown};
 
-/// Entries in the cache, of about 3 kB each.
-const ENTRIES: usize = 2_000;
 /// Bars of one ticker that a range read returns: ten years of trading days.
 const RANGE: usize = 2_500;
 
@@ -29,8 +28,8 @@ struct Sizes {
 type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().collect();
-    let sizes = if arguments.iter().any(|a| a == "--smoke") {
+    let arguments = Arguments::parse()?;
+    let sizes = if arguments.smoke {
         let effort = Effort { rounds: 1, operations: 10 };
         Sizes { fast: effort, bulk: Effort { operations: 1, ..effort }, bars: 5_000 }
     } else {
@@ -57,37 +56,13 @@ fn main() -> Outcome<()> {
         rows.extend(bulk(&db, &raw, &url, &sizes).await?);
         Outcome::Ok(rows)
     })?);
-    println!("{}", support::table(&rows));
+    arguments.finish("Time, as a share of the other's (tick: goal)", &rows)?;
     one_thread.block_on(checkout(&db))?;
-    if let Some(at) = arguments.iter().position(|a| a == "--plot") {
-        let path = arguments.get(at + 1).ok_or("--plot takes a file name")?;
-        let title = "Time, as a share of the other's (tick: goal)";
-        std::fs::write(path, support::chart(title, &rows))?;
-    }
     Ok(())
 }
 
-/// A document of about 3 kB, like a provider's company overview.
-fn company(i: usize) -> CompanyInfo {
-    let values = (0..60).map(|n| raw::Figure {
-        name: format!("figure_{n:02}_of_the_company"),
-        value: (i * 60 + n) as f64 / 7.0,
-    });
-    CompanyInfo {
-        name: format!("Company {i}"),
-        employees: i as u64 * 17,
-        figures: values.collect(),
-    }
-}
-
-fn key(i: usize) -> CacheKey {
-    let ticker = Ticker::new(&format!("T{}", i % ENTRIES)).expect("a ticker");
-    let key = CacheKey::new(&ticker, DataType::FUNDAMENTALS);
-    key.params(serde_json::json!({"period": "1y"})).expect("parameters")
-}
-
 async fn cache(db: &Database, url: &str, sizes: &Sizes) -> Outcome<Vec<Row>> {
-    let raw = Raw::connect(url).await?;
+    let raw = RawCache::connect(url).await?;
     let options = PutOptions::ttl(Duration::from_secs(86_400)).source("bench");
     let documents: Vec<Document> =
         (0..ENTRIES).map(|i| Document::encode(&company(i))).collect::<Result<_>>()?;

@@ -1,59 +1,27 @@
 //! The peers: what one would write by hand for the same tables.
 
+pub mod documents;
+
 use std::sync::Mutex;
 
-use buffetbot_db::{CacheKey, Document, NewPriceBar};
-use bytes::{BufMut, BytesMut};
+use buffetbot_db::NewPriceBar;
+use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::SinkExt;
 use rust_decimal::Decimal;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use tokio_postgres::types::Json;
-use tokio_postgres::{Client, Error, NoTls, Statement};
+use tokio_postgres::{Client, Error, Statement};
 use uuid::Uuid;
 
 /// A bcrypt hash.
 pub const HASH: &str = "$2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW";
 
-/// A provider's overview of a company.
-#[derive(Serialize, Deserialize)]
-pub struct CompanyInfo {
-    pub name: String,
-    pub employees: u64,
-    pub figures: Vec<Figure>,
-}
-
-/// One of its figures.
-#[derive(Serialize, Deserialize)]
-pub struct Figure {
-    pub name: String,
-    pub value: f64,
-}
-
 /// tokio-postgres with statements prepared once.
 pub struct Raw {
     client: Client,
-    get: Statement,
-    put: Statement,
     rename: Statement,
     range: Statement,
 }
-
-const GET: &str = "SELECT id, ticker, data_type, data, data_source, data_quality_score, cached_at,
-        expires_at, parameters
-    FROM market_data_cache
-    WHERE ticker = $1 AND data_type = $2 AND parameters_key = cache_parameters_key($3)
-        AND expires_at > now()";
-
-const PUT: &str = "INSERT INTO market_data_cache
-        (id, ticker, data_type, data, data_source, cached_at, expires_at, parameters)
-    VALUES ($1, $2, $3, $4, 'bench', now(), now() + interval '1 day', $5)
-    ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET
-        data = excluded.data, data_source = excluded.data_source,
-        cached_at = excluded.cached_at, expires_at = excluded.expires_at
-    RETURNING id, cached_at, expires_at";
 
 const RENAME: &str = "UPDATE users SET first_name = $2 WHERE id = $1
     RETURNING id, email, username, hashed_password, is_active, is_verified, first_name, last_name,
@@ -64,20 +32,6 @@ const RANGE: &str =
         adjusted_close, data_source, created_at, is_suspect
     FROM price_history WHERE ticker = $1 AND date BETWEEN '1990-01-01' AND '2100-01-01'
     ORDER BY date";
-
-/// A cached document and what is stored with it.
-#[expect(dead_code, reason = "decoding the whole row is what is measured")]
-pub struct Entry<T> {
-    id: Uuid,
-    ticker: String,
-    data_type: String,
-    data: T,
-    source: Option<String>,
-    quality: Option<Decimal>,
-    cached_at: DateTime<Utc>,
-    expires_at: DateTime<Utc>,
-    parameters: Option<String>,
-}
 
 /// A stored bar.
 #[expect(dead_code, reason = "decoding the whole row is what is measured")]
@@ -113,50 +67,10 @@ pub struct User {
     last_login_at: Option<DateTime<Utc>>,
 }
 
-/// A document as JSONB carries it: a version byte and the text.
-#[derive(Debug)]
-struct Text<'a>(&'a str);
-
-impl tokio_postgres::types::ToSql for Text<'_> {
-    fn to_sql(
-        &self,
-        _: &tokio_postgres::types::Type,
-        out: &mut BytesMut,
-    ) -> Result<tokio_postgres::types::IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.put_u8(1);
-        out.put_slice(self.0.as_bytes());
-        Ok(tokio_postgres::types::IsNull::No)
-    }
-
-    fn accepts(ty: &tokio_postgres::types::Type) -> bool {
-        *ty == tokio_postgres::types::Type::JSONB
-    }
-
-    tokio_postgres::types::to_sql_checked!();
-}
-
-struct OwnedText(String);
-
-impl<'a> tokio_postgres::types::FromSql<'a> for OwnedText {
-    fn from_sql(
-        _: &tokio_postgres::types::Type,
-        raw: &'a [u8],
-    ) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
-        Ok(OwnedText(std::str::from_utf8(&raw[1..])?.to_owned()))
-    }
-
-    fn accepts(ty: &tokio_postgres::types::Type) -> bool {
-        *ty == tokio_postgres::types::Type::JSONB
-    }
-}
-
 impl Raw {
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
-        tokio::spawn(connection);
+        let client = documents::client(url).await?;
         Ok(Raw {
-            get: client.prepare(GET).await?,
-            put: client.prepare(PUT).await?,
             rename: client.prepare(RENAME).await?,
             range: client.prepare(RANGE).await?,
             client,
@@ -165,39 +79,6 @@ impl Raw {
 
     pub async fn batch(&self, sql: &str) -> Result<(), Error> {
         self.client.batch_execute(sql).await
-    }
-
-    pub async fn get<T: DeserializeOwned>(&self, key: &CacheKey) -> Entry<T> {
-        let parameters = key.parameters.as_ref().map(|p| Text(p.as_str()));
-        let (ticker, data_type) = (key.ticker.as_str(), key.data_type.as_str());
-        let row = self
-            .client
-            .query_one(&self.get, &[&ticker, &data_type, &parameters])
-            .await
-            .expect("the entry");
-        Entry {
-            id: row.get(0),
-            ticker: row.get(1),
-            data_type: row.get(2),
-            data: row.get::<_, Json<T>>(3).0,
-            source: row.get(4),
-            quality: row.get(5),
-            cached_at: row.get(6),
-            expires_at: row.get(7),
-            parameters: row.get::<_, Option<OwnedText>>(8).map(|text| text.0),
-        }
-    }
-
-    pub async fn put(&self, key: &CacheKey, document: &Document) -> (Uuid, DateTime<Utc>) {
-        let parameters = key.parameters.as_ref().map(|p| Text(p.as_str()));
-        let (ticker, data_type) = (key.ticker.as_str(), key.data_type.as_str());
-        let (id, document) = (Uuid::now_v7(), Text(document.as_str()));
-        let row = self
-            .client
-            .query_one(&self.put, &[&id, &ticker, &data_type, &document, &parameters])
-            .await
-            .expect("the entry");
-        (row.get(0), row.get(1))
     }
 
     pub async fn rename(&self, id: Uuid, name: &str) -> User {

@@ -96,6 +96,33 @@ fn line(row: &Row) -> String {
     )
 }
 
+/// What the command line asks for.
+pub struct Arguments {
+    /// Only to show that it runs.
+    pub smoke: bool,
+    plot: Option<String>,
+}
+
+impl Arguments {
+    /// # Errors
+    /// `--plot` without a file name.
+    pub fn parse() -> Result<Self, &'static str> {
+        let arguments: Vec<String> = std::env::args().collect();
+        let plot = arguments.iter().position(|a| a == "--plot");
+        let plot = plot.map(|at| arguments.get(at + 1).ok_or("--plot takes a file name"));
+        Ok(Arguments {
+            smoke: arguments.iter().any(|a| a == "--smoke"),
+            plot: plot.transpose()?.cloned(),
+        })
+    }
+
+    /// Prints the rows as a table, and draws them where that was asked for.
+    pub fn finish(&self, title: &str, rows: &[Row]) -> std::io::Result<()> {
+        println!("{}", table(rows));
+        self.plot.as_ref().map_or(Ok(()), |path| std::fs::write(path, chart(title, rows)))
+    }
+}
+
 /// A time with three digits.
 pub fn shown(time: Duration) -> String {
     let micros = time.as_secs_f64() * 1e6;
@@ -108,7 +135,7 @@ pub fn shown(time: Duration) -> String {
 }
 
 /// The rows as a Markdown table.
-pub fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "| ours against other | ratio | p10-p90 | ours | other | goal | met |\n|---|---|---|---|---|---|---|\n",
     );
@@ -120,7 +147,7 @@ pub fn table(rows: &[Row]) -> String {
 }
 
 /// The rows as a bar chart: a bar is our time as a share of the other's, a tick its goal.
-pub fn chart(title: &str, rows: &[Row]) -> String {
+fn chart(title: &str, rows: &[Row]) -> String {
     const LEFT: f64 = 430.0;
     const WIDTH: f64 = 330.0;
     const ROW: f64 = 30.0;
