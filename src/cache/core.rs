@@ -248,6 +248,11 @@ impl Core {
         self.pauses.invalidate(&address);
     }
 
+    /// Forgets every pause; the database still tells of those that go on.
+    pub fn put_off_none(&self) {
+        self.pauses.invalidate_all();
+    }
+
     /// Drops the copies of rows that changed.
     pub async fn apply(&self, changes: &[Change]) {
         // Redis first: what is read from it after memory was told is not what memory was told of.
