@@ -1,11 +1,12 @@
 //! Where values come from.
 
-use super::*;
 use buffetbot_db::Origin;
+
+use super::*;
 
 #[tokio::test]
 async fn a_value_is_fetched_once_and_then_found_in_the_nearest_level() {
-    let db = TestDatabase::new().await.expect("a database");
+    let db = database().await;
     let (here, there) =
         (process(&db, CacheOptions::default()), process(&db, CacheOptions::default()));
     let provider = Provider::default();
@@ -18,26 +19,4 @@ async fn a_value_is_fetched_once_and_then_found_in_the_nearest_level() {
     assert_eq!((*other.value, other.origin), (1, Origin::Database));
     assert_eq!(provider.asked(), 1);
     assert_eq!(here.cache().counters().memory_hits, 1);
-}
-
-#[tokio::test]
-async fn sixty_four_callers_make_one_fetch() {
-    let db = TestDatabase::new().await.expect("a database");
-    let handles = [process(&db, CacheOptions::default()), process(&db, CacheOptions::default())];
-    let provider = Provider::default();
-    let tasks: Vec<_> = (0..64)
-        .map(|i| {
-            let (handle, provider) = (handles[i % 2].clone(), provider.clone());
-            tokio::spawn(async move {
-                provider
-                    .next(handle.cache(), &key("AAPL"), &Policy::ttl(HOUR))
-                    .await
-                    .map(|c| *c.value)
-            })
-        })
-        .collect();
-    for task in tasks {
-        assert_eq!(task.await.expect("no panic").expect("a value"), 1);
-    }
-    assert_eq!(provider.asked(), 1);
 }
