@@ -95,7 +95,10 @@ impl Core {
         now: Instant,
     ) -> Option<Arc<Entry<K::Value>>> {
         let entry = self.memory.as_ref()?.get::<K::Value>(address)?;
-        (entry.is_fresh_at(now) && self.is_trusted(now)).then_some(entry)
+        // What the database could not be given stands in while it is down, no longer: others may have
+        // stored another value, and no change would tell.
+        let is_known = entry.version > 0 || self.database.is_none();
+        (is_known && entry.is_fresh_at(now) && self.is_trusted(now)).then_some(entry)
     }
 
     /// Whether memory has been told of the changes up to the staleness bound.
@@ -195,7 +198,7 @@ impl Core {
     ) {
         if let Some(memory) = &self.memory {
             // Without a reader that has begun nobody would say that the copy is outdated.
-            if !entry.kept_for.is_zero() && self.is_trusted(entry.loaded) {
+            if !entry.kept_for.is_zero() && (entry.version == 0 || self.is_trusted(entry.loaded)) {
                 memory.put(address, entry);
             } else if self.database.is_some() && entry.version > 0 {
                 memory.remove(address);
@@ -246,6 +249,11 @@ impl Core {
 
     pub fn put_off_no_longer(&self, address: AddressRef<'_>) {
         self.pauses.invalidate(&address);
+    }
+
+    /// Forgets every pause; the database still tells of those that go on.
+    pub fn put_off_none(&self) {
+        self.pauses.invalidate_all();
     }
 
     /// Drops the copies of rows that changed.

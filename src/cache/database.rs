@@ -108,7 +108,8 @@ impl DatabaseLevel {
     }
 }
 
-/// Whether the error says that the database cannot be reached, not that it refused something.
+/// Whether the error says that the database cannot be reached, not that it refused something. No
+/// connection to be had is no better than none that works.
 pub(super) fn is_down(error: &Error) -> bool {
-    matches!(error, Error::Unavailable { .. })
+    matches!(error, Error::Unavailable { .. } | Error::Busy { resource: "pooled connection", .. })
 }

@@ -155,10 +155,12 @@ impl Core {
             }
             // No level but the database knows what is meant by a tag: all of it goes.
             self.apply(&[Change { space: Space::MarketData, key: None, version: 0 }]).await;
+            self.put_off_none();
             return Ok(0);
         };
         let cache = PgMarketCache::new(database.session.clone());
         let expired = cache.invalidate(selector).await?;
+        self.put_off_none();
         self.catch_up().await;
         Ok(expired)
     }

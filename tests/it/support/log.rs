@@ -1,7 +1,7 @@
 //! What the crate logs, as text.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -11,6 +11,10 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub fn start() -> (Log, tracing::subscriber::DefaultGuard) {
+        // With a single subscriber tracing asks the thread that reaches an event first whether anybody
+        // wants it, and then nobody is asked again: that may be the thread of another test.
+        static OTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
+        OTHER.get_or_init(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
         let log = Log::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)

@@ -1,0 +1,211 @@
+//! One fetch at a time, and what becomes of one that others have overtaken.
+
+use buffetbot_db::{CacheSelector, MarketCacheRepository, Origin, Repositories};
+
+use super::*;
+use crate::support::eventually;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_callers_make_one_fetch() {
+    let db = database().await;
+    let handles = [process(&db, CacheOptions::default()), process(&db, CacheOptions::default())];
+    let provider = Provider::default();
+    let tasks: Vec<_> = (0..64)
+        .map(|i| {
+            let (handle, provider) = (handles[i % 2].clone(), provider.clone());
+            let policy = Policy::ttl(HOUR);
+            tokio::spawn(async move { provider.next(handle.cache(), &key("AAPL"), &policy).await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(*done(task).await.expect("a value").value, 1);
+    }
+    assert_eq!(provider.asked(), 1);
+}
+
+#[tokio::test]
+async fn what_was_put_during_a_fetch_stays() {
+    let db = database().await;
+    // With a row before, and without.
+    for ticker in ["AAPL", "MSFT"] {
+        let [here, there] = forgetful(&db);
+        if ticker == "AAPL" {
+            put(&there, ticker, 5).await;
+            expire(&db, ticker, None).await;
+        }
+        let (fetch, mut fetching) = held();
+        let call = ask(&here, ticker, &Policy::ttl(HOUR), fetch);
+        fetching.begun().await;
+        put(&there, ticker, 9).await;
+        fetching.answer(Ok(1));
+        let answer = done(call).await.expect("the caller gets what was fetched");
+        assert_eq!((*answer.value, answer.origin), (1, Origin::Fetched));
+        assert_eq!(answer.revision(), None, "it was not stored");
+        assert_eq!(here.cache().counters().superseded, 1);
+        assert_eq!((value(&here, ticker).await, value(&there, ticker).await), (Some(9), Some(9)));
+    }
+}
+
+#[tokio::test]
+async fn what_was_overtaken_by_put_is_not_left_in_memory() {
+    let db = database().await;
+    let [here, there] = [(); 2].map(|()| process(&db, CacheOptions::default()));
+    let (fetch, mut fetching) = held();
+    let call = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
+    fetching.begun().await;
+    put(&there, "AAPL", 9).await;
+    fetching.answer(Ok(1));
+    assert_eq!(*done(call).await.expect("a value").value, 1);
+    assert_eq!(value(&here, "AAPL").await, Some(9));
+}
+
+#[tokio::test]
+async fn a_fetch_that_outlasts_its_lease_keeps_it() {
+    const LEASE: Duration = Duration::from_millis(300);
+    let db = database().await;
+    let [here, there] = [(); 2].map(|()| process(&db, CacheOptions::default().lease(LEASE)));
+    let (fetch, mut fetching) = held();
+    let first = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
+    fetching.begun().await;
+    let second = ask(&there, "AAPL", &Policy::ttl(HOUR), never());
+    eventually("the lease was renewed past several lives", async || {
+        count(
+            &db,
+            "SELECT count(*) AS n FROM cache_leases WHERE expires_at - taken_at > INTERVAL '1 s'",
+        )
+        .await
+            == 1
+    })
+    .await;
+    fetching.answer(Ok(1));
+    assert_eq!(*done(first).await.expect("a value").value, 1);
+    let second = done(second).await.expect("a value");
+    assert_eq!((*second.value, second.origin), (1, Origin::Database));
+    assert_eq!(count(&db, "SELECT count(*) AS n FROM cache_leases").await, 0, "given up");
+}
+
+#[tokio::test]
+async fn a_fetch_goes_on_when_its_caller_leaves() {
+    let db = database().await;
+    let here = process(&db, CacheOptions::default());
+    let (fetch, mut fetching) = held();
+    let first = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
+    fetching.begun().await;
+    let second = ask(&here, "AAPL", &Policy::ttl(HOUR), never());
+    eventually("the second waits", async || here.cache().counters().waits == 1).await;
+    first.abort();
+    assert!(first.await.expect_err("it was stopped").is_cancelled());
+    // Joins although the one who began has left.
+    let third = ask(&here, "AAPL", &Policy::ttl(HOUR), never());
+    eventually("the third waits", async || here.cache().counters().waits == 2).await;
+    second.abort();
+    third.abort();
+    let _ = (second.await, third.await);
+    fetching.answer(Ok(7));
+    let last = ask(&here, "AAPL", &Policy::ttl(HOUR), never());
+    assert_eq!(*done(last).await.expect("a value").value, 7);
+    assert_eq!(here.cache().counters().fetches, 1);
+}
+
+#[tokio::test]
+async fn a_fetch_that_panics_is_a_failed_one() {
+    let db = database().await;
+    let [here, there] = forgetful(&db);
+    let policy = Policy::ttl(HOUR).retry_after(MS * 300);
+    let (release, released) = oneshot::channel::<()>();
+    let first = ask(&here, "AAPL", &policy, |_| async move {
+        let _ = released.await;
+        panic!("as told") as Result<u32, BoxError>
+    });
+    eventually("it fetches", async || here.cache().counters().fetches == 1).await;
+    let second = ask(&here, "AAPL", &policy, never());
+    eventually("the second waits", async || here.cache().counters().waits == 1).await;
+    release.send(()).expect("it waits");
+    for call in [first, second] {
+        let error = done(call).await.expect_err("it panicked");
+        assert!(matches!(&error, Error::Fetch { .. }), "{error:?}");
+        assert_eq!(error.to_string(), "fetch failed: the fetch panicked");
+    }
+    assert_eq!(here.cache().counters().fetch_errors, 1);
+    let put_off = ask(&there, "AAPL", &policy, never());
+    assert!(matches!(done(put_off).await, Err(Error::PutOff { .. })), "in every process");
+    eventually("the lease was given up, and the pause ends", async || {
+        match done(ask(&there, "AAPL", &policy, gives(3))).await {
+            Ok(cached) => *cached.value == 3,
+            Err(Error::PutOff { .. }) => false,
+            Err(error) => panic!("{error:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_types_of_one_key_are_two_fetches_and_the_later_stays() {
+    let db = database().await;
+    let here = process(&db, CacheOptions::default());
+    let (fetch, mut fetching) = held();
+    let number = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
+    fetching.begun().await;
+    let (cache, key) = (here.cache().clone(), key("AAPL"));
+    let text = tokio::spawn(async move {
+        let fetch = |_| async { Ok::<_, BoxError>("text".to_owned()) };
+        cache.get_or_fetch::<String>(&key, &Policy::ttl(HOUR), fetch).await
+    });
+    eventually("the second waits for the lease", async || here.cache().counters().waits == 1).await;
+    fetching.answer(Ok(1));
+    assert_eq!(*done(number).await.expect("a number").value, 1);
+    assert_eq!(*done(text).await.expect("a text").value, "text");
+    assert_eq!(here.cache().counters().fetches, 2);
+}
+
+#[tokio::test]
+async fn what_was_invalidated_during_a_fetch_is_not_brought_back() {
+    let db = database().await;
+    let aapl = key("AAPL").ticker;
+    for round in 0..3 {
+        let [here, there] = forgetful(&db);
+        if round > 0 {
+            put(&there, "AAPL", 5).await;
+            expire(&db, "AAPL", Some(HOUR)).await;
+        }
+        let (fetch, mut fetching) = held();
+        let call = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
+        fetching.begun().await;
+        match round {
+            0 | 1 => drop(there.cache().invalidate(&CacheSelector::ticker(&aapl)).await),
+            _ => drop(there.market_cache().invalidate(&CacheSelector::ticker(&aapl)).await),
+        }
+        fetching.answer(Ok(1));
+        assert_eq!(*done(call).await.expect("the caller gets what was fetched").value, 1);
+        assert_eq!(here.cache().counters().superseded, 1, "{round}");
+        for handle in [&here, &there] {
+            assert_eq!(value(handle, "AAPL").await, None, "{round}");
+        }
+        // Nor is there a lease in the way of the next fetch.
+        let next = done(ask(&there, "AAPL", &Policy::ttl(HOUR), gives(2))).await.expect("a value");
+        assert_eq!((*next.value, next.origin), (2, Origin::Fetched));
+        db.sql("DELETE FROM market_data_cache").await;
+    }
+}
+
+#[tokio::test]
+async fn those_who_wait_for_an_invalidated_fetch_fetch_again() {
+    let db = database().await;
+    let [here, there] = forgetful(&db);
+    let (fetch, mut fetching) = held();
+    let first = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
+    fetching.begun().await;
+    let (fetch, mut again) = held();
+    let second = ask(&there, "AAPL", &Policy::ttl(HOUR), fetch);
+    eventually("it waits", async || there.cache().counters().waits == 1).await;
+    let selector = CacheSelector::key(&key("AAPL"));
+    there.cache().invalidate(&selector).await.expect("invalidated");
+    again.begun().await;
+    again.answer(Ok(2));
+    assert_eq!(*done(second).await.expect("a value").value, 2);
+    fetching.answer(Ok(1));
+    assert_eq!(*done(first).await.expect("what it fetched").value, 1);
+    for handle in [&here, &there] {
+        assert_eq!(value(handle, "AAPL").await, Some(2));
+    }
+}
