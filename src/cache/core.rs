@@ -28,7 +28,7 @@ pub(crate) type AnyEntry = Arc<dyn Any + Send + std::marker::Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Loaded {
     entry: Option<(AnyEntry, Origin)>,
-    /// The database did not answer: a copy in memory may stand in.
+    /// The database did not answer or is no level: a copy in memory may stand in.
     is_partial: bool,
 }
 
@@ -153,7 +153,10 @@ impl Core {
                 }
             }
         }
-        let Some(database) = &self.database else { return Ok(loaded) };
+        let Some(database) = &self.database else {
+            loaded.is_partial = true;
+            return Ok(loaded);
+        };
         match database.read::<K>(address.as_ref(), self.packs()).await {
             Ok(Some(read)) => {
                 loaded.entry = Some((self.take_in(address, read).await, Origin::Database))
