@@ -7,7 +7,9 @@
 //!     Database          cheap to clone: connect | embedded | begin | transaction | migrate
 //!         |
 //!     repositories      users portfolios positions analyses market_cache prices options
-//!         |             a trait each, and its PostgreSQL implementation beside it
+//!         |     |       a trait each, and its PostgreSQL implementation beside it
+//!         |   cache     memory -> [Redis] -> PostgreSQL -> your fetch, one at a time
+//!         |
 //!     connection        Pool -> PgConnection: statement cache, SQLSTATE, cancellation, COPY, TLS
 //!         |
 //!     PostgreSQL >= 15
@@ -19,6 +21,7 @@
 //! | `types` | values that are right once they exist: ids, tickers, exact decimals, documents, pages |
 //! | `models` | per table: what is read, what is inserted, what changes |
 //! | `repositories` | per table: the trait and its implementation |
+//! | `cache` | [`Cache`]: values from the nearest level, else fetched, once in all processes |
 //! | `connection` | the only place that names the driver and the pool |
 //! | [`import`] | CSV files into the repositories |
 //! | `migrate`, [`schema`] | the embedded migrations; the tables as Diesel sees them |

@@ -220,7 +220,7 @@ impl Core {
             move || fetching::run::<K>(core, address, policy, previous, is_eager, job),
             || Err(fetching::failed("the fetch's task was stopped")),
         );
-        if !is_first {
+        if !is_first && !is_eager {
             self.counters.waits.one();
         }
         flight
