@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use tokio::time::error::Elapsed;
 
-use super::address::AddressRef;
+use super::address::{AddressRef, Space};
 use super::cached::{Cached, Entry, Origin};
+use super::change::Change;
 use super::core::{Core, Found};
 use super::counters::{CacheCounters, CacheReport};
 use super::fetching::{FetchOutcome, failed};
@@ -152,8 +153,9 @@ impl Core {
             if *selector == CacheSelector::default() {
                 return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
             }
-            // Nobody else has the copies, and no level knows of tags.
-            self.forget_copies();
+            // No level knows of tags, or of who else has copies.
+            let everything = Change { space: Space::MarketData, key: None, version: 0 };
+            self.apply(&[everything]).await;
             return Ok(0);
         };
         let cache = PgMarketCache::new(database.session.clone());
