@@ -247,17 +247,21 @@ impl Kind for Analyses {
     }
 }
 
+/// The computation with its types put away: futures that hold them are not known to be `Send`.
+pub(crate) fn job(compute: impl Fetch<AnalysisResult, NewAnalysis>) -> Job<Analyses> {
+    Box::new(|previous| {
+        async move { compute(previous).await.map(Into::into).map_err(Into::into) }.boxed()
+    })
+}
+
 impl Cache {
     /// See [`PgAnalyses::get_or_compute`](crate::PgAnalyses::get_or_compute).
     pub(crate) async fn get_or_compute(
         &self,
         key: &AnalysisKey,
         policy: &Policy,
-        compute: impl Fetch<AnalysisResult, NewAnalysis>,
+        job: Job<Analyses>,
     ) -> Result<Cached<AnalysisResult>> {
-        let job: Job<Analyses> = Box::new(|previous| {
-            async move { compute(previous).await.map(Into::into).map_err(Into::into) }.boxed()
-        });
         self.core.get_or::<Analyses>(key.into(), policy, job).await
     }
 
@@ -273,7 +277,7 @@ pub(crate) async fn within(
     session: &Session,
     key: &AnalysisKey,
     policy: &Policy,
-    compute: impl Fetch<AnalysisResult, NewAnalysis>,
+    job: Job<Analyses>,
 ) -> Result<Cached<AnalysisResult>> {
     policy.validate()?;
     let loaded = Instant::now();
@@ -284,7 +288,7 @@ pub(crate) async fn within(
         return Ok(Cached::new(fresh, Origin::Database, now));
     }
     let given = previous.clone().map(|entry| Cached::new(entry, Origin::Stale, now));
-    let new = compute(given).await.map(Into::into).map_err(failed)?;
+    let new = job(given).await.map_err(failed)?;
     let outcome = Outcome::new(key, new, policy, previous)?;
     let address = AddressRef::from(key).to_owned();
     let row = store(session, &address, None, &outcome).await?;

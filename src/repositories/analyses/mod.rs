@@ -186,9 +186,10 @@ impl PgAnalyses {
         policy: &Policy,
         compute: impl Fetch<AnalysisResult, NewAnalysis>,
     ) -> Result<Cached<AnalysisResult>> {
+        let job = cached::job(compute);
         match self.session.cache().filter(|cache| cache.has_database()) {
-            Some(cache) => cache.get_or_compute(key, policy, compute).await,
-            None => cached::within(&self.session, key, policy, compute).await,
+            Some(cache) => cache.get_or_compute(key, policy, job).await,
+            None => cached::within(&self.session, key, policy, job).await,
         }
     }
 }
