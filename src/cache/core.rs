@@ -4,7 +4,7 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::address::{Address, AddressRef};
+use super::address::{Address, AddressRef, Space};
 use super::cached::{Cached, Entry, Origin};
 use super::change::Change;
 use super::counters::Counters;
@@ -20,6 +20,7 @@ use super::redis::RedisLevel;
 use super::sync::Sync;
 use crate::connection::Pool;
 use crate::error::Result;
+use crate::models::CacheSelector;
 
 /// An entry of whichever type its key in [`Flights`] names.
 pub(crate) type AnyEntry = Arc<dyn Any + Send + std::marker::Sync>;
@@ -269,6 +270,28 @@ impl Core {
         if let Some(memory) = &self.memory {
             self.counters.dropped.add(memory.apply(changes));
         }
+        // Who asks from now on does not join a reading that may have begun before.
+        self.reads.close(|address| changes.iter().any(|change| change.may_concern(address)));
+    }
+
+    /// Lets nobody who asks from now on join a reading or a fetch of an entry that is invalidated.
+    pub fn start_anew(&self, selector: &CacheSelector) {
+        // What is under way says nothing of its tags.
+        let is_meant = |address: &Address| {
+            let keyed = selector.key.as_ref();
+            let tickers = selector.ticker.iter().chain(keyed.map(|key| &key.ticker));
+            let types = selector.data_type.iter().chain(keyed.map(|key| &key.data_type));
+            address.space == Space::MarketData
+                && tickers.into_iter().all(|ticker| *ticker == address.ticker)
+                && types.into_iter().all(|name| name.as_str() == &*address.name)
+        };
+        self.reads.close(is_meant);
+        self.fetches.close(is_meant);
+    }
+
+    /// Lets nobody who asks for the key from now on join a reading that has begun.
+    pub fn read_anew(&self, address: &Address) {
+        self.reads.close(|other| other == address);
     }
 
     /// Drops every copy in memory.

@@ -92,6 +92,11 @@ impl<V: Clone + Send + Sync + 'static> Flights<V> {
         (flight, true)
     }
 
+    /// Lets later callers start anew where `is_meant`; those who have joined stay.
+    pub fn close(&self, is_meant: impl Fn(&Address) -> bool) {
+        self.lock().retain(|(address, _), _| !is_meant(address));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, (u64, WeakShared<BoxFuture<'static, V>>)>> {
         // Nothing that can panic runs under it but `start`, which only makes a future.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
@@ -135,5 +140,35 @@ impl<V: Clone + Send + Sync + 'static> Drop for Landing<V> {
         if under_way.get(&self.key).is_some_and(|(id, _)| *id == self.id) {
             under_way.remove(&self.key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::address::AddressRef;
+    use crate::models::CacheKey;
+    use crate::types::DataType;
+
+    #[tokio::test]
+    async fn what_is_closed_is_not_joined_and_still_lands() {
+        let flights = Flights::<u32>::new();
+        let ticker = "IBM".parse().expect("a ticker");
+        let key = CacheKey::new(&ticker, DataType::FUNDAMENTALS);
+        let key = (AddressRef::from(&key).to_owned(), TypeId::of::<u32>());
+        let (open, opened) = tokio::sync::oneshot::channel::<()>();
+        let before = flights.join(key.clone(), || async move {
+            opened.await.expect("opened");
+            1
+        });
+        flights.close(|address| address.ticker != ticker);
+        let joined = flights.join(key.clone(), || async { 2 });
+        flights.close(|address| address.ticker == ticker);
+        let after = flights.join(key.clone(), || async { 3 });
+        open.send(()).expect("somebody waits");
+        assert_eq!((before.await, joined.await), (1, 1));
+        // The first one's landing has not taken the second off the list.
+        let last = flights.join(key, || async { 4 });
+        assert_eq!((after.await, last.await), (3, 3));
     }
 }

@@ -142,6 +142,7 @@ impl Core {
             return Err(Error::Unavailable { reason: "the value was not stored".into() });
         }
         let entry = self.take_in(&address, settled.read).await;
+        self.read_anew(&address);
         self.put_off_no_longer(address.as_ref());
         Ok(Cached::new(entry, Origin::Fetched, Instant::now()))
     }
@@ -155,11 +156,13 @@ impl Core {
             }
             // No level but the database knows what is meant by a tag: all of it goes.
             self.apply(&[Change { space: Space::MarketData, key: None, version: 0 }]).await;
+            self.start_anew(selector);
             self.put_off_none();
             return Ok(0);
         };
         let cache = PgMarketCache::new(database.session.clone());
         let expired = cache.invalidate(selector).await?;
+        self.start_anew(selector);
         self.put_off_none();
         self.catch_up().await;
         Ok(expired)
