@@ -147,7 +147,7 @@ impl Core {
             for ((i, address), packed) in places.into_iter().zip(addresses).zip(packed) {
                 if let Some(Ok(entry)) = packed.map(|p| Documents::<T>::unpack(p, now)) {
                     let entry = Arc::new(entry);
-                    if entry.is_fresh_at(now) {
+                    if entry.is_fresh_at(now) && self.is_trusted(now) {
                         self.keep(address, &entry);
                     }
                     found[i] = Some((entry, Origin::Redis));
@@ -155,7 +155,7 @@ impl Core {
             }
         }
         let Some(database) = &self.database else { return Ok(found) };
-        let places = missing(&found);
+        let places = if self.is_trusted(now) { missing(&found) } else { (0..keys.len()).collect() };
         if places.is_empty() {
             return Ok(found);
         }
@@ -171,6 +171,7 @@ impl Core {
             }
             Err(error) => return Err(error),
         };
+        #[cfg(feature = "redis")]
         let mut fresh = Vec::new();
         for (i, packed) in places.into_iter().zip(rows) {
             let Some(packed) = packed else {
@@ -182,9 +183,8 @@ impl Core {
                     let entry = Arc::new(entry);
                     self.keep((&keys[i]).into(), &entry);
                     found[i] = Some((entry, Origin::Database));
-                    if packed.is_fresh() {
-                        fresh.push((i, packed));
-                    }
+                    #[cfg(feature = "redis")]
+                    fresh.push((i, packed));
                 }
                 Err(_) => {
                     self.counters.corrupt.one();
@@ -194,6 +194,9 @@ impl Core {
         }
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
+            let passed = now.elapsed();
+            let aged = fresh.into_iter().map(|(i, packed)| (i, packed.aged(passed)));
+            let fresh: Vec<_> = aged.filter(|(_, packed)| packed.is_fresh()).collect();
             let entries: Vec<_> =
                 fresh.iter().map(|(i, packed)| (AddressRef::from(&keys[*i]), packed)).collect();
             redis.put_many(&entries).await;
