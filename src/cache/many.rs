@@ -282,14 +282,17 @@ async fn values<T: CacheValue, F: FetchMany<T>>(
 fn single<T: CacheValue, F: FetchMany<T>>(key: CacheKey, fetch: Arc<F>) -> Job<Documents<T>> {
     Box::new(move |_| {
         async move {
-            let value = values(&*fetch, vec![key]).await?.pop();
+            let wanted = AddressRef::from(&key).to_owned();
+            let mut values = values(&*fetch, vec![key]).await?.into_iter();
+            let value = values.find(|(key, _)| AddressRef::from(key).to_owned() == wanted);
             value.map(|(_, value)| value).ok_or_else(|| "the fetch left the key out".into())
         }
         .boxed()
     })
 }
 
-type Mine<T> = Vec<(Wanted<T>, Option<i64>)>;
+/// With the lease of each: its token, and the failures in a row before it.
+type Mine<T> = Vec<(Wanted<T>, Option<(i64, u32)>)>;
 
 /// Takes the leases that can be had, and answers those whose value has come meanwhile.
 async fn turns<T: CacheValue>(
@@ -319,9 +322,9 @@ async fn turns<T: CacheValue>(
                 core.keep(wanted.address.as_ref(), &entry);
                 wanted.tell(Ok((entry as AnyEntry, Origin::Database)));
             }
-            (Turn::Taken { token, .. }, entry) => {
+            (Turn::Taken { token, failures }, entry) => {
                 wanted.previous = entry;
-                mine.push((wanted, Some(token)));
+                mine.push((wanted, Some((token, failures))));
             }
             _ => elsewhere.push(wanted),
         }
@@ -342,7 +345,7 @@ async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
     let work = tokio::time::timeout(policy.hard_timeout, work);
     let outcome = match &core.database {
         Some(database) => {
-            let leases = mine.iter().filter_map(|(wanted, token)| Some((wanted, (*token)?)));
+            let leases = mine.iter().filter_map(|(wanted, lease)| Some((wanted, (*lease)?.0)));
             let renewals =
                 leases.map(|(w, token)| database.keep_renewing(w.address.as_ref(), token));
             let mut renewals: futures_util::stream::FuturesUnordered<_> = renewals.collect();
@@ -367,20 +370,23 @@ async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
                 .collect();
             let left_out = || failed("the fetch left the key out");
             mine.into_iter()
-                .map(|(w, token)| {
+                .map(|(w, lease)| {
                     let value = values.remove(&w.address).ok_or_else(left_out);
-                    (w, token, value)
+                    (w, lease, value)
                 })
                 .collect::<Vec<_>>()
         }
-        Err(error) => mine.into_iter().map(|(w, token)| (w, token, Err(error.clone()))).collect(),
+        Err(error) => mine.into_iter().map(|(w, lease)| (w, lease, Err(error.clone()))).collect(),
     };
     futures_util::stream::iter(settled)
-        .for_each_concurrent(STORED_AT_ONCE, async |(wanted, token, value)| {
+        .for_each_concurrent(STORED_AT_ONCE, async |(wanted, lease, value)| {
             let previous = wanted.previous.clone();
             let lease = fetching::Lease {
-                token,
-                failures: core.failures(wanted.address.as_ref()),
+                token: lease.map(|(token, _)| token),
+                failures: lease.map_or_else(
+                    || core.failures(wanted.address.as_ref()),
+                    |(_, failures)| failures,
+                ),
                 previous,
             };
             let outcome =
