@@ -6,9 +6,8 @@ use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::testing::fixtures::bars;
 use buffetbot_db::{
     AnalysisFilter, AnalysisRepository, AnalysisResult, AnalysisScope, BarsDigest, CacheKey,
-    CacheSelector,
-    DataType, Document, Inputs, MarketCacheRepository, NewAnalysis, PriceBarFilter, PriceBarPatch,
-    PriceRepository, PutOptions, Repositories,
+    CacheSelector, DataType, Document, Inputs, MarketCacheRepository, NewAnalysis, PriceBarFilter,
+    PriceBarPatch, PriceRepository, PutOptions, Repositories,
 };
 use diesel::sql_types::{Jsonb, Nullable, Text};
 use diesel_async::RunQueryDsl;
@@ -88,7 +87,11 @@ async fn a_changed_document_outdates_what_was_computed_from_it(handle: &impl Han
 
     assert_eq!(put(handle, &key, json!({"eps": 6.10})).await, revision, "the same document");
     assert_eq!(outdated(handle).await, 0);
-    handle.market_cache().invalidate(&CacheSelector::ticker(&key.ticker)).await.expect("invalidate");
+    handle
+        .market_cache()
+        .invalidate(&CacheSelector::ticker(&key.ticker))
+        .await
+        .expect("invalidate");
     assert_eq!(outdated(handle).await, 0, "that it has expired does not make it another one");
     let newer = put(handle, &key, json!({"eps": 6.2})).await;
     assert!(newer > revision);
