@@ -102,8 +102,8 @@ impl Core {
         (is_known && entry.is_fresh_at(now) && self.is_trusted(now)).then_some(entry)
     }
 
-    /// Whether memory has been told of the changes up to the staleness bound.
-    fn is_trusted(&self, now: Instant) -> bool {
+    /// Whether memory and Redis have been told of the changes up to the staleness bound.
+    pub fn is_trusted(&self, now: Instant) -> bool {
         self.sync.as_ref().is_none_or(|sync| sync.is_current(now, self.options.trust_for))
     }
 
@@ -145,11 +145,12 @@ impl Core {
             // What does not decode is as good as absent: the database says what is wrong with it.
             if let Some(Ok(entry)) = packed.map(|packed| K::unpack(packed, began)) {
                 let (is_fresh, entry) = (entry.is_fresh_at(Instant::now()), Arc::new(entry));
-                if is_fresh {
+                let is_answer = is_fresh && self.is_trusted(began);
+                if is_answer {
                     self.keep(address.as_ref(), &entry);
                 }
                 loaded.entry = Some((entry, Origin::Redis));
-                if is_fresh {
+                if is_answer {
                     return Ok(loaded);
                 }
             }
@@ -185,9 +186,10 @@ impl Core {
         read: Read<T>,
     ) -> Arc<Entry<T>> {
         #[cfg(feature = "redis")]
-        if let (Some(redis), Some(packed)) = (&self.redis, &read.packed) {
+        if let (Some(redis), Some(packed)) = (&self.redis, read.packed) {
+            let packed = packed.aged(read.entry.loaded.elapsed());
             if packed.is_fresh() {
-                redis.put(address.as_ref(), packed).await;
+                redis.put(address.as_ref(), &packed).await;
             }
         }
         let entry = Arc::new(read.entry);
@@ -292,6 +294,31 @@ impl Core {
     /// Lets nobody who asks for the key from now on join a reading that has begun.
     pub fn read_anew(&self, address: &Address) {
         self.reads.close(|other| other == address);
+    }
+
+    /// Up to which snapshot of the log the copies outside of this process have been told of changes.
+    /// Where nobody knows, they are dropped, like those in memory in any case.
+    pub async fn resume(&self) -> Option<String> {
+        self.forget_copies();
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            let position = redis.position().await;
+            if position.is_none() {
+                redis.forget_all().await;
+            }
+            return position;
+        }
+        None
+    }
+
+    /// Every change that this snapshot of the log sees has been applied.
+    pub async fn reached(&self, snapshot: &str) {
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            redis.set_position(snapshot).await;
+        }
+        #[cfg(not(feature = "redis"))]
+        let _ = snapshot;
     }
 
     /// Drops every copy in memory.

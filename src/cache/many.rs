@@ -147,7 +147,7 @@ impl Core {
             for ((i, address), packed) in places.into_iter().zip(addresses).zip(packed) {
                 if let Some(Ok(entry)) = packed.map(|p| Documents::<T>::unpack(p, now)) {
                     let entry = Arc::new(entry);
-                    if entry.is_fresh_at(now) {
+                    if entry.is_fresh_at(now) && self.is_trusted(now) {
                         self.keep(address, &entry);
                     }
                     found[i] = Some((entry, Origin::Redis));
@@ -155,7 +155,7 @@ impl Core {
             }
         }
         let Some(database) = &self.database else { return Ok(found) };
-        let places = missing(&found);
+        let places = if self.is_trusted(now) { missing(&found) } else { (0..keys.len()).collect() };
         if places.is_empty() {
             return Ok(found);
         }
@@ -171,6 +171,7 @@ impl Core {
             }
             Err(error) => return Err(error),
         };
+        #[cfg(feature = "redis")]
         let mut fresh = Vec::new();
         for (i, packed) in places.into_iter().zip(rows) {
             let Some(packed) = packed else {
@@ -182,9 +183,8 @@ impl Core {
                     let entry = Arc::new(entry);
                     self.keep((&keys[i]).into(), &entry);
                     found[i] = Some((entry, Origin::Database));
-                    if packed.is_fresh() {
-                        fresh.push((i, packed));
-                    }
+                    #[cfg(feature = "redis")]
+                    fresh.push((i, packed));
                 }
                 Err(_) => {
                     self.counters.corrupt.one();
@@ -194,6 +194,9 @@ impl Core {
         }
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
+            let passed = now.elapsed();
+            let aged = fresh.into_iter().map(|(i, packed)| (i, packed.aged(passed)));
+            let fresh: Vec<_> = aged.filter(|(_, packed)| packed.is_fresh()).collect();
             let entries: Vec<_> =
                 fresh.iter().map(|(i, packed)| (AddressRef::from(&keys[*i]), packed)).collect();
             redis.put_many(&entries).await;
@@ -279,14 +282,17 @@ async fn values<T: CacheValue, F: FetchMany<T>>(
 fn single<T: CacheValue, F: FetchMany<T>>(key: CacheKey, fetch: Arc<F>) -> Job<Documents<T>> {
     Box::new(move |_| {
         async move {
-            let value = values(&*fetch, vec![key]).await?.pop();
+            let wanted = AddressRef::from(&key).to_owned();
+            let mut values = values(&*fetch, vec![key]).await?.into_iter();
+            let value = values.find(|(key, _)| AddressRef::from(key).to_owned() == wanted);
             value.map(|(_, value)| value).ok_or_else(|| "the fetch left the key out".into())
         }
         .boxed()
     })
 }
 
-type Mine<T> = Vec<(Wanted<T>, Option<i64>)>;
+/// With the lease of each: its token, and the failures in a row before it.
+type Mine<T> = Vec<(Wanted<T>, Option<(i64, u32)>)>;
 
 /// Takes the leases that can be had, and answers those whose value has come meanwhile.
 async fn turns<T: CacheValue>(
@@ -316,9 +322,9 @@ async fn turns<T: CacheValue>(
                 core.keep(wanted.address.as_ref(), &entry);
                 wanted.tell(Ok((entry as AnyEntry, Origin::Database)));
             }
-            (Turn::Taken { token, .. }, entry) => {
+            (Turn::Taken { token, failures }, entry) => {
                 wanted.previous = entry;
-                mine.push((wanted, Some(token)));
+                mine.push((wanted, Some((token, failures))));
             }
             _ => elsewhere.push(wanted),
         }
@@ -339,7 +345,7 @@ async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
     let work = tokio::time::timeout(policy.hard_timeout, work);
     let outcome = match &core.database {
         Some(database) => {
-            let leases = mine.iter().filter_map(|(wanted, token)| Some((wanted, (*token)?)));
+            let leases = mine.iter().filter_map(|(wanted, lease)| Some((wanted, (*lease)?.0)));
             let renewals =
                 leases.map(|(w, token)| database.keep_renewing(w.address.as_ref(), token));
             let mut renewals: futures_util::stream::FuturesUnordered<_> = renewals.collect();
@@ -364,20 +370,23 @@ async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
                 .collect();
             let left_out = || failed("the fetch left the key out");
             mine.into_iter()
-                .map(|(w, token)| {
+                .map(|(w, lease)| {
                     let value = values.remove(&w.address).ok_or_else(left_out);
-                    (w, token, value)
+                    (w, lease, value)
                 })
                 .collect::<Vec<_>>()
         }
-        Err(error) => mine.into_iter().map(|(w, token)| (w, token, Err(error.clone()))).collect(),
+        Err(error) => mine.into_iter().map(|(w, lease)| (w, lease, Err(error.clone()))).collect(),
     };
     futures_util::stream::iter(settled)
-        .for_each_concurrent(STORED_AT_ONCE, async |(wanted, token, value)| {
+        .for_each_concurrent(STORED_AT_ONCE, async |(wanted, lease, value)| {
             let previous = wanted.previous.clone();
             let lease = fetching::Lease {
-                token,
-                failures: core.failures(wanted.address.as_ref()),
+                token: lease.map(|(token, _)| token),
+                failures: lease.map_or_else(
+                    || core.failures(wanted.address.as_ref()),
+                    |(_, failures)| failures,
+                ),
                 previous,
             };
             let outcome =

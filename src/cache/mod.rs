@@ -74,10 +74,10 @@ pub use self::redis::RedisOptions;
 /// - One fetch at a time per key, in the process and across processes that share the database. A
 ///   process that dies while fetching is replaced after [`CacheOptions::lease`]. No connection is held
 ///   while fetching.
-/// - A value is served from memory at most [`CacheOptions::trust_for`] after another process has changed
-///   or invalidated it; usually it is milliseconds. Where the log of changes cannot be read for that long,
-///   calls ask the database; where that does not answer either, fresh values from memory stand in until
-///   they expire.
+/// - A value is served from memory or Redis at most [`CacheOptions::trust_for`] after another process has
+///   changed or invalidated it; usually it is milliseconds. Where the log of changes cannot be read for
+///   that long, calls ask the database; where that does not answer either, fresh values from memory or
+///   Redis stand in until they expire.
 /// - What was invalidated is not served again, fresh or stale, and a fetch that was under way does not
 ///   bring it back.
 /// - Expiry goes by the database's clock; spans within the process by a monotonic one.

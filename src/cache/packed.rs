@@ -25,6 +25,17 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
+    /// As it is so much later: what an answer took counts.
+    #[cfg(feature = "redis")]
+    pub fn aged(self, passed: Duration) -> Self {
+        Packed {
+            age: self.age + passed,
+            fresh_for: self.fresh_for.saturating_sub(passed),
+            kept_for: self.kept_for.saturating_sub(passed),
+            ..self
+        }
+    }
+
     pub fn is_fresh(&self) -> bool {
         !self.fresh_for.is_zero()
     }

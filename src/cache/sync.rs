@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How soon a lost connection is made anew.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// How long the log is kept.
-const KEPT: Duration = Duration::from_secs(3600);
+pub(super) const KEPT: Duration = Duration::from_secs(3600);
 /// How often, and how much, old log entries and leases are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A reading takes up to so many changes at once: the limit of [`CHANGES`].
@@ -227,32 +227,36 @@ impl Reader {
         let limit = core.options.database_timeout;
         let now = within(limit, connection.fetch_optional(diesel::sql_query(SNAPSHOT))).await?;
         let Some(Snapshot { snapshot }) = now else { return Ok(()) };
-        match self.position.take() {
+        let seen = match self.position.take() {
             Some((seen, at)) if at.elapsed() < KEPT => {
                 // Put back first: after a failure the same changes are read again.
                 self.position = Some((seen.clone(), at));
-                // Whatever is older than a snapshot's first part was visible to it.
-                let oldest = seen.split(':').next().unwrap_or("0");
-                let mut after = (oldest.to_owned(), -1);
-                loop {
-                    let statement = diesel::sql_query(CHANGES)
-                        .bind::<Text, _>(&seen)
-                        .bind::<Text, _>(&snapshot)
-                        .bind::<Text, _>(&after.0)
-                        .bind::<BigInt, _>(after.1);
-                    let rows: Vec<Row> = within(limit, connection.fetch_all(statement)).await?;
-                    let Some(last) = rows.last() else { break };
-                    after = (last.transaction.clone(), last.version);
-                    let is_full = rows.len() == CHUNK;
-                    let changes: Vec<Change> = rows.into_iter().filter_map(Row::change).collect();
-                    core.apply(&changes).await;
-                    if !is_full {
-                        break;
-                    }
+                Some(seen)
+            }
+            _ => core.resume().await,
+        };
+        if let Some(seen) = seen {
+            // Whatever is older than a snapshot's first part was visible to it.
+            let oldest = seen.split(':').next().unwrap_or("0");
+            let mut after = (oldest.to_owned(), -1);
+            loop {
+                let statement = diesel::sql_query(CHANGES)
+                    .bind::<Text, _>(&seen)
+                    .bind::<Text, _>(&snapshot)
+                    .bind::<Text, _>(&after.0)
+                    .bind::<BigInt, _>(after.1);
+                let rows: Vec<Row> = within(limit, connection.fetch_all(statement)).await?;
+                let Some(last) = rows.last() else { break };
+                after = (last.transaction.clone(), last.version);
+                let is_full = rows.len() == CHUNK;
+                let changes: Vec<Change> = rows.into_iter().filter_map(Row::change).collect();
+                core.apply(&changes).await;
+                if !is_full {
+                    break;
                 }
             }
-            _ => core.forget_copies(),
         }
+        core.reached(&snapshot).await;
         self.position = Some((snapshot, began));
         let at = began.saturating_duration_since(sync.started).as_nanos();
         sync.current.store(u64::try_from(at).unwrap_or(u64::MAX).max(1), Ordering::Release);

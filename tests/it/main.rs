@@ -6,6 +6,8 @@ mod support;
 
 mod analyses;
 mod cache;
+mod cache_many;
+mod cache_redis;
 mod cache_schema;
 mod cancellation;
 mod catalog;

@@ -8,11 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::cache::address::AddressRef;
 use crate::cache::canonical::canonical;
 use crate::cache::packed::Packed;
+use crate::cache::sync::KEPT;
 use crate::types::{Document, UnitInterval};
 
 /// How long a tombstone keeps what is older from being put back: longer than any reader holds a value
 /// between reading it and putting it.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(120);
+
+/// How long a result of a greater version than a change is kept out: longer than a reader holds one, as a
+/// rule. It is no longer because most of them are simply newer.
+const UNORDERED_LIFE: Duration = Duration::from_secs(10);
 
 /// The longest life, some 30 years: Redis refuses what overflows its clock.
 const LONGEST_LIFE_MS: u64 = 1_000_000_000_000;
@@ -27,7 +32,8 @@ const VERSION_DIGITS: usize = 19;
 /// that its value was read under, its life, meta and body. Lives are in milliseconds.
 ///
 /// What is newer stays. A value that was read under another generation is not stored, but what is older
-/// than it goes, as by a tombstone.
+/// than it goes, as by a tombstone. A tombstone may also say that versions are `unordered`, and for how long
+/// a value of a greater version than its own is to be kept out then.
 pub(super) const CHANGE: &str = "
 local held = redis.pcall('HGET', KEYS[1], 'version')
 if type(held) ~= 'string' or #held ~= #ARGV[1] then held = '' end
@@ -43,6 +49,10 @@ elseif held < ARGV[1] then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'version', ARGV[1])
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
+elseif ARGV[3] == 'unordered' and held > ARGV[1] and redis.call('HEXISTS', KEYS[1], 'body') == 1 then
+  redis.call('DEL', KEYS[1])
+  redis.call('HSET', KEYS[1], 'version', '9999999999999999999')
+  redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 return generation
 ";
@@ -52,12 +62,15 @@ pub(super) struct Keys {
     /// `{prefix:namespace}`: a hash tag, by which a cluster keeps all of them on one server.
     tag: String,
     pub generation: String,
+    /// Of the snapshot up to which the level has been told of changes.
+    pub position: String,
 }
 
 impl Keys {
     pub fn new(prefix: &str, namespace: &str) -> Self {
         let tag = format!("{{{}:{}}}", escaped(prefix), escaped(namespace));
-        Keys { generation: format!("{tag}:generation"), tag }
+        let (generation, position) = (format!("{tag}:generation"), format!("{tag}:position"));
+        Keys { tag, generation, position }
     }
 
     /// `{prefix:namespace}:space:ticker:name:portfolio:parameters`. The last part may hold anything.
@@ -131,6 +144,31 @@ pub(super) fn tombstone(pipe: &mut Pipeline, hash: &str, keys: [&str; 2], versio
         .arg(&keys)
         .arg(format!("{:0VERSION_DIGITS$}", version.max(0)))
         .arg(millis(TOMBSTONE_LIFE));
+}
+
+/// Makes the tombstone that was added last one among versions that are in no order.
+pub(super) fn unordered(pipe: &mut Pipeline) {
+    pipe.arg("unordered").arg(millis(UNORDERED_LIFE));
+}
+
+/// Adds the command that leaves a position for a time that the log surely goes back.
+pub(super) fn set_position(pipe: &mut Pipeline, key: &str, snapshot: &str) {
+    pipe.cmd("SET").arg(key).arg(snapshot).arg("PX").arg(millis(KEPT / 2));
+}
+
+/// The position of this reply, if it is one: what PostgreSQL would not read is none of ours.
+pub(super) fn position(reply: Value) -> Option<String> {
+    let snapshot = Option::<String>::from_redis_value(reply).ok()??;
+    let (from, rest) = snapshot.split_once(':')?;
+    let (to, running) = rest.split_once(':')?;
+    let (from, to) = (from.parse::<u64>().ok()?, to.parse::<u64>().ok()?);
+    let mut last = from;
+    for transaction in running.split(',').filter(|_| !running.is_empty()) {
+        let transaction = transaction.parse::<u64>().ok()?;
+        (last..to).contains(&transaction).then_some(())?;
+        last = transaction + 1;
+    }
+    (from > 0 && from <= to).then_some(snapshot)
 }
 
 /// Adds the commands that [`read`] reads. The life comes first: where the entry is replaced between the

@@ -14,6 +14,12 @@
 //!   number counted up but a random one: Redis may evict the key, and must not count up to an old one.
 //! - *Restarts.* A generation names the run of the server that it was made on. A server that was
 //!   restarted from an older copy, or a replica that took over, is emptied by the first who connects.
+//! - *Position.* Who has told the level of the changes in the log leaves the snapshot up to which it did.
+//!   A process that starts goes on from there; where there is none, because nobody has read the log for as
+//!   long as it is kept, it empties the level.
+//! - *Order.* Of the results of an analysis, each a row of its own, the one with the lesser version may be
+//!   the one that counts: a change keeps whatever has a greater version out for a moment, until it is read
+//!   again.
 //! - *Clocks.* Lives are those of Redis; ages follow from what is gone of them.
 //!
 //! What remains: a process that cannot reach Redis, while others can, leaves them what it should have
@@ -30,7 +36,7 @@ use std::time::Duration;
 
 use redis::{Client, Pipeline, RedisError};
 
-use super::address::AddressRef;
+use super::address::{AddressRef, Space};
 use super::breaker::Breaker;
 use super::change::{Change, ChangedKey};
 use super::packed::Packed;
@@ -143,6 +149,9 @@ impl RedisLevel {
                     let key = self.keys.entry(address(change, key));
                     let keys = [key.as_str(), &self.keys.generation];
                     layout::tombstone(&mut pipe, self.link.script(), keys, change.version);
+                    if change.space == Space::Analyses {
+                        layout::unordered(&mut pipe);
+                    }
                 }
             }
             pipe.cmd("GET").arg(&self.keys.generation);
@@ -152,6 +161,33 @@ impl RedisLevel {
             debt.settle();
             self.link.saw(replies.last());
         }
+    }
+
+    /// Drops all that is in the level.
+    pub async fn forget_all(&self) {
+        self.forget(&[Change { space: Space::MarketData, key: None, version: 0 }]).await;
+    }
+
+    /// The snapshot of the log up to which the level has been told of changes; `None`: it is unknown.
+    pub async fn position(&self) -> Option<String> {
+        let commands = |_: &str| {
+            let mut pipe = Pipeline::with_capacity(1);
+            pipe.cmd("GET").arg(&self.keys.position);
+            pipe
+        };
+        let reply = self.run(commands).await?.pop()?.ok()?;
+        layout::position(reply)
+    }
+
+    /// The level has been told of every change that this snapshot of the log sees.
+    pub async fn set_position(&self, snapshot: &str) {
+        let commands = |_: &str| {
+            let mut pipe = Pipeline::with_capacity(1);
+            layout::set_position(&mut pipe, &self.keys.position, snapshot);
+            pipe
+        };
+        // A position that is too old costs only time.
+        drop(self.run(commands).await);
     }
 
     /// How many operations failed. Those that were left out while the level was down do not count.

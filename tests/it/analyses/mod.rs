@@ -1,5 +1,6 @@
 //! Results of analyses: what callers of their repository see, on the pool and in a transaction.
 
+mod computed;
 mod inputs;
 mod leases;
 mod lookup;

@@ -294,3 +294,41 @@ fn options_keep_the_password_to_themselves() {
         assert!(!format!("{error:?} {error}").contains("s3cret"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_position_is_one_of_the_log_or_none() {
+    let server = Server::start(&[]).await;
+    let (level, other) = (server.level(), server.level());
+    assert_eq!(level.position().await, None);
+    let key = Keys::new("buffetbot", "db").position;
+    for snapshot in ["7:7:", "3:9:3,5,8", "100:104:100,102"] {
+        level.set_position(snapshot).await;
+        assert_eq!(other.position().await.as_deref(), Some(snapshot));
+    }
+    let life: i64 = server.ask(&["PTTL", &key]).await;
+    assert!((1..3_600_000).contains(&life), "the log goes back further: {life}");
+    for text in ["", "7", "0:7:", "9:7:", "3:9:3,3", "3:9:9", "3:9:x", "3:9:3,", "-3:9:"] {
+        let _: String = server.ask(&["SET", &key, text]).await;
+        assert_eq!(level.position().await, None, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn of_analyses_what_a_change_does_not_name_is_dropped_whatever_its_version() {
+    let server = Server::start(&[]).await;
+    let (level, at) = (server.level(), address("fundamentals", None));
+    let result = Address { space: Space::Analyses, ..at.clone() };
+    for at in [&at, &result] {
+        level.put(at.as_ref(), &packed(7)).await;
+        level.forget(&[change(at, 7)]).await;
+        assert_eq!(version(&level, at).await, Some(7), "it is what the change made");
+        level.forget(&[change(at, 5)]).await;
+    }
+    assert_eq!(version(&level, &at).await, Some(7), "newer is newer");
+    for late in [5, 7, 8] {
+        level.put(result.as_ref(), &packed(late)).await;
+        assert_eq!(version(&level, &result).await, None, "kept out for now: {late}");
+    }
+    let life: i64 = server.ask(&["PTTL", &key(&result)]).await;
+    assert!((1..=10_000).contains(&life), "{life}");
+}
