@@ -18,9 +18,12 @@ pub(crate) type FlightKey = (Address, TypeId);
 /// The shared future of one thing under way.
 pub(crate) type Flight<V> = Shared<BoxFuture<'static, V>>;
 
+/// Flights by key, each with its number.
+type UnderWay<V> = HashMap<FlightKey, (u64, WeakShared<BoxFuture<'static, V>>)>;
+
 /// What is under way now.
 pub(crate) struct Flights<V: Clone> {
-    under_way: Mutex<HashMap<FlightKey, (u64, WeakShared<BoxFuture<'static, V>>)>>,
+    under_way: Mutex<UnderWay<V>>,
     count: AtomicU64,
 }
 
@@ -97,24 +100,16 @@ impl<V: Clone + Send + Sync + 'static> Flights<V> {
         self.lock().retain(|(address, _), _| !is_meant(address));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FlightKey, (u64, WeakShared<BoxFuture<'static, V>>)>> {
+    fn lock(&self) -> MutexGuard<'_, UnderWay<V>> {
         // Nothing that can panic runs under it but `start`, which only makes a future.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn found(
-        under_way: &HashMap<FlightKey, (u64, WeakShared<BoxFuture<'static, V>>)>,
-        key: &FlightKey,
-    ) -> Option<Flight<V>> {
+    fn found(under_way: &UnderWay<V>, key: &FlightKey) -> Option<Flight<V>> {
         under_way.get(key).and_then(|(_, flight)| flight.upgrade())
     }
 
-    fn announce(
-        under_way: &mut HashMap<FlightKey, (u64, WeakShared<BoxFuture<'static, V>>)>,
-        key: FlightKey,
-        id: u64,
-        flight: &Flight<V>,
-    ) {
+    fn announce(under_way: &mut UnderWay<V>, key: FlightKey, id: u64, flight: &Flight<V>) {
         if let Some(weak) = flight.downgrade() {
             under_way.insert(key, (id, weak));
         }

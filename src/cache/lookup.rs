@@ -170,10 +170,11 @@ impl Core {
 
     /// See [`Cache::catch_up`](super::Cache::catch_up).
     pub async fn catch_up(&self) {
-        if let Some(sync) = self.sync.as_ref().filter(|sync| sync.is_running()) {
-            if !sync.catch_up().await {
-                self.forget_copies();
-            }
+        let sync = self.sync.as_ref().filter(|sync| sync.is_running());
+        if let Some(sync) = sync
+            && !sync.catch_up().await
+        {
+            self.forget_copies();
         }
     }
 

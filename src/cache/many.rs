@@ -55,6 +55,9 @@ where
     type Error = E;
 }
 
+/// What the levels have of each key.
+type FoundMany<T> = Vec<Option<(Arc<Entry<T>>, Origin)>>;
+
 /// A key whose value is to be fetched, and who waits for it.
 struct Wanted<T> {
     key: CacheKey,
@@ -121,19 +124,16 @@ impl Cache {
 
 impl Core {
     /// What the levels have of the keys, in their order.
-    async fn find_many<T: CacheValue>(
-        self: &Arc<Self>,
-        keys: &[CacheKey],
-    ) -> Result<Vec<Option<(Arc<Entry<T>>, Origin)>>> {
+    async fn find_many<T: CacheValue>(self: &Arc<Self>, keys: &[CacheKey]) -> Result<FoundMany<T>> {
         if let Some(sync) = &self.sync {
             sync.ensure_running(self).await;
         }
         let now = Instant::now();
-        let mut found: Vec<Option<(Arc<Entry<T>>, Origin)>> = keys
+        let mut found: FoundMany<T> = keys
             .iter()
             .map(|key| self.copy::<Documents<T>>(key.into(), now).map(|e| (e, Origin::Memory)))
             .collect();
-        let missing = |found: &[Option<(Arc<Entry<T>>, Origin)>]| -> Vec<usize> {
+        let missing = |found: &FoundMany<T>| -> Vec<usize> {
             let is_missing =
                 |i: &usize| found[*i].as_ref().is_none_or(|(entry, _)| !entry.is_fresh_at(now));
             (0..keys.len()).filter(is_missing).collect()

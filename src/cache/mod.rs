@@ -116,11 +116,11 @@ impl Cache {
     ) -> Result<Cached<T>> {
         let address = AddressRef::from(key);
         let now = Instant::now();
-        if let Some(entry) = self.core.copy::<Documents<T>>(address, now) {
-            if policy.eager.is_none_or(|share| !entry.is_due_at(now, share)) {
-                self.core.counters.memory_hits.one();
-                return Ok(Cached::new(entry, Origin::Memory, now));
-            }
+        if let Some(entry) = self.core.copy::<Documents<T>>(address, now)
+            && policy.eager.is_none_or(|share| !entry.is_due_at(now, share))
+        {
+            self.core.counters.memory_hits.one();
+            return Ok(Cached::new(entry, Origin::Memory, now));
         }
         let job: Job<Documents<T>> = Box::new(|previous| {
             async move { fetch(previous).await.map(Into::into).map_err(Into::into) }.boxed()

@@ -1,6 +1,6 @@
 //! Writers and readers at once, and memory that is too small.
 
-use buffetbot_db::{Origin, Repositories};
+use buffetbot_db::Origin;
 use serde_json::{Value, json};
 
 use super::*;
