@@ -1,6 +1,5 @@
 //! What may be cached: documents of any shape and size, under parameters of any spelling.
 
-use buffetbot_db::Repositories;
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,6 +1,6 @@
 //! Where values come from, and what holds where a level is left out.
 
-use buffetbot_db::{CacheSelector, Origin, Repositories};
+use buffetbot_db::{CacheSelector, Origin};
 
 use super::*;
 use crate::support::eventually;
