@@ -88,8 +88,8 @@ impl Core {
         })
     }
 
-    /// The copy in memory, if it is fresh and may be trusted. What most calls need, and all that they
-    /// need: nothing here waits or allocates.
+    /// The copy in memory, fresh or not, if it may be trusted: then it is what the row holds. All that
+    /// most calls need, and nothing here waits or allocates.
     pub fn copy<K: Kind>(
         &self,
         address: AddressRef<'_>,
@@ -99,7 +99,16 @@ impl Core {
         // What the database could not be given stands in while it is down, no longer: others may have
         // stored another value, and no change would tell.
         let is_known = entry.version > 0 || self.database.is_none();
-        (is_known && entry.is_fresh_at(now) && self.is_trusted(now)).then_some(entry)
+        (is_known && self.is_trusted(now)).then_some(entry)
+    }
+
+    /// As [`copy`](Self::copy), if it is fresh.
+    pub fn fresh_copy<K: Kind>(
+        &self,
+        address: AddressRef<'_>,
+        now: Instant,
+    ) -> Option<Arc<Entry<K::Value>>> {
+        self.copy::<K>(address, now).filter(|entry| entry.is_fresh_at(now))
     }
 
     /// Whether memory and Redis have been told of the changes up to the staleness bound.

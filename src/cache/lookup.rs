@@ -102,7 +102,7 @@ impl Core {
         self: &Arc<Self>,
         address: AddressRef<'_>,
     ) -> Result<Option<Cached<K::Value>>> {
-        if let Some(entry) = self.copy::<K>(address, Instant::now()) {
+        if let Some(entry) = self.fresh_copy::<K>(address, Instant::now()) {
             self.counters.memory_hits.one();
             return Ok(Some(Cached::new(entry, Origin::Memory, Instant::now())));
         }

@@ -131,7 +131,9 @@ impl Core {
         let now = Instant::now();
         let mut found: FoundMany<T> = keys
             .iter()
-            .map(|key| self.copy::<Documents<T>>(key.into(), now).map(|e| (e, Origin::Memory)))
+            .map(|key| {
+                self.fresh_copy::<Documents<T>>(key.into(), now).map(|e| (e, Origin::Memory))
+            })
             .collect();
         let missing = |found: &FoundMany<T>| -> Vec<usize> {
             let is_missing =

@@ -33,7 +33,7 @@ struct Copy {
 }
 
 pub(crate) struct Memory {
-    copies: moka::sync::Cache<Address, Copy>,
+    copies: moka::sync::Cache<Address, Copy, foldhash::fast::RandomState>,
     index: Arc<Mutex<Index>>,
     ids: AtomicU64,
 }
@@ -70,7 +70,7 @@ impl Memory {
             .max_capacity(bytes)
             .weigher(|_, copy: &Copy| copy.weight)
             .eviction_listener(listener)
-            .build();
+            .build_with_hasher(foldhash::fast::RandomState::default());
         Memory { copies, index, ids: AtomicU64::new(1) }
     }
 

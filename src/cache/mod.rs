@@ -116,7 +116,7 @@ impl Cache {
     ) -> Result<Cached<T>> {
         let address = AddressRef::from(key);
         let now = Instant::now();
-        if let Some(entry) = self.core.copy::<Documents<T>>(address, now)
+        if let Some(entry) = self.core.fresh_copy::<Documents<T>>(address, now)
             && policy.eager.is_none_or(|share| !entry.is_due_at(now, share))
         {
             self.core.counters.memory_hits.one();

@@ -1,6 +1,9 @@
 //! Writers and readers at once, and memory that is too small.
 
+use std::sync::{Mutex, mpsc};
+
 use buffetbot_db::Origin;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 
 use super::*;
@@ -116,4 +119,50 @@ async fn memory_stays_within_its_bound_and_survivors_are_still_told() {
         .await;
     }
     assert_eq!(there.cache().counters().evictions, 0);
+}
+
+/// What the reading of a [`Slow`] says when it begins, and waits for before it ends.
+static SLOW: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>> = Mutex::new(None);
+
+/// A number whose reading takes as long as the test says.
+#[derive(Serialize)]
+struct Slow(u32);
+
+impl<'de> Deserialize<'de> for Slow {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        let slow = SLOW.lock().expect("no panic").take();
+        if let Some((begun, go_on)) = slow {
+            begun.send(()).expect("the test waits");
+            go_on.recv_timeout(GENEROUS).expect("the test goes on");
+        }
+        Ok(Slow(number))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_read_before_a_change_is_not_kept_after_it() {
+    let db = database().await;
+    let options = CacheOptions::default().trust_for(GENEROUS * 4).poll_every(MS * 50);
+    let [here, there] = [(); 2].map(|()| process(&db, options.clone()));
+    put(&there, "AAPL", 1).await;
+    put(&there, "MSFT", 1).await;
+    // So that the log is being read, and the change seen to have been read.
+    assert_eq!(value(&here, "MSFT").await, Some(1));
+    let (begin, begun) = mpsc::channel();
+    let (go_on, wait) = mpsc::channel();
+    *SLOW.lock().expect("no panic") = Some((begin, wait));
+    let reading = {
+        let here = here.clone();
+        tokio::spawn(async move { here.cache().get::<Slow>(&key("AAPL")).await })
+    };
+    let begun = tokio::task::spawn_blocking(move || begun.recv_timeout(GENEROUS));
+    done(begun).await.expect("it reads");
+    db.sql("UPDATE market_data_cache SET data = '2'").await;
+    eventually("the change was told", async || value(&here, "MSFT").await == Some(2)).await;
+    go_on.send(()).expect("it waits");
+    let old = done(reading).await.expect("get").expect("a value");
+    assert_eq!(old.value.0, 1, "it had been read before");
+    let new = here.cache().get::<Slow>(&key("AAPL")).await.expect("get").expect("a value");
+    assert_eq!((new.value.0, new.origin), (2, Origin::Database));
 }
