@@ -26,6 +26,7 @@ pub(crate) type Job<K> = Box<
 /// An entry, and how other levels hold it, where somebody wants to know.
 pub(crate) struct Read<T> {
     pub entry: Entry<T>,
+    #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "Redis alone wants it"))]
     pub packed: Option<Packed>,
 }
 

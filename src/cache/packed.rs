@@ -36,6 +36,7 @@ impl Packed {
         }
     }
 
+    #[cfg(feature = "redis")]
     pub fn is_fresh(&self) -> bool {
         !self.fresh_for.is_zero()
     }
