@@ -281,8 +281,10 @@ impl Core {
         if let Some(memory) = &self.memory {
             self.counters.dropped.add(memory.apply(changes));
         }
-        // Who asks from now on does not join a reading that may have begun before.
-        self.reads.close(|address| changes.iter().any(|change| change.may_concern(address)));
+        // Who asks from now on does not join what may have begun before.
+        let is_meant = |address: &Address| changes.iter().any(|c| c.may_concern(address));
+        self.reads.close(is_meant);
+        self.fetches.close(is_meant);
     }
 
     /// Lets nobody who asks from now on join a reading or a fetch of an entry that is invalidated.

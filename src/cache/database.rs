@@ -81,7 +81,7 @@ impl DatabaseLevel {
         self.run(work).await
     }
 
-    pub async fn fail(&self, address: AddressRef<'_>, token: i64, pause: Duration) -> Result<()> {
+    pub async fn fail(&self, address: AddressRef<'_>, token: i64, pause: Duration) -> Result<bool> {
         let work =
             async { lease::fail(&*self.session.connection().await?, address, token, pause).await };
         self.run(work).await

@@ -84,10 +84,16 @@ pub(crate) async fn conclude<K: Kind>(
             core.counters.fetch_errors.one();
             let failures = failures.saturating_add(1);
             let pause = policy.pause(failures);
-            core.put_off(address, failures, Instant::now() + pause);
-            if let (Some(database), Some(token)) = (database, token) {
-                // The lease runs out by itself.
-                let _ = database.fail(address.as_ref(), token, pause).await;
+            let is_held = match (database, token) {
+                // Where that fails, the lease runs out by itself.
+                (Some(database), Some(token)) => {
+                    database.fail(address.as_ref(), token, pause).await.unwrap_or(true)
+                }
+                _ => true,
+            };
+            // What was invalidated meanwhile may be fetched at once.
+            if is_held {
+                core.put_off(address, failures, Instant::now() + pause);
             }
             Err(error)
         }

@@ -116,15 +116,15 @@ pub(super) async fn renew(
     Ok(connection.run(statement.bind::<Interval, _>(ttl::interval(span))).await? > 0)
 }
 
-/// Gives the lease up after a failure: nobody may fetch during the pause.
+/// Gives the lease up after a failure: nobody may fetch during the pause. Whether it was still held.
 pub(super) async fn fail(
     connection: &PgConnection,
     address: AddressRef<'_>,
     token: i64,
     pause: Duration,
-) -> Result<()> {
+) -> Result<bool> {
     let statement = keyed(FAIL, address).bind::<BigInt, _>(token);
-    connection.run(statement.bind::<Interval, _>(ttl::interval(pause))).await.map(drop)
+    Ok(connection.run(statement.bind::<Interval, _>(ttl::interval(pause))).await? > 0)
 }
 
 /// Gives the lease up: the next caller may fetch.

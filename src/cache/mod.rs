@@ -188,6 +188,9 @@ impl Cache {
     /// where that cannot be had within a second, memory is emptied.
     pub(crate) async fn catch_up(&self) {
         self.core.catch_up().await;
+        // The log has nothing of keys without a row, which may be being fetched. Who asks from now on takes
+        // a lease of his own: of what was not invalidated there is still one fetch.
+        self.core.fetches().close(|_| true);
     }
 
     /// What the cache has done in this process since it was made.

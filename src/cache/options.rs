@@ -51,7 +51,8 @@ impl CacheOptions {
         /// as much.
         memory: u64,
         /// Whether PostgreSQL is a level (yes). Without it nothing is shared between processes, and
-        /// nothing outlives them, unless Redis is there.
+        /// nothing outlives them, unless Redis is there; and a fetch that is under way may bring back what
+        /// was put or invalidated meanwhile.
         database: bool,
         /// The policy of calls that ask for [`Cache::policy`](super::Cache::policy).
         policy: Policy,
