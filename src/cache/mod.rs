@@ -105,9 +105,11 @@ impl Cache {
     /// [`Policy::negative_ttl`]. A stored document that is no `T` counts as absent.
     ///
     /// # Errors
-    /// Only where there is no stale value: [`Error::Fetch`](crate::Error::Fetch), [`Error::PutOff`] during the pause after a
-    /// failure, [`Error::Timeout`](crate::Error::Timeout) after [`Policy::hard_timeout`]; `Invalid` of the policy or of a value
-    /// that is no JSON; what the database refuses. A database or Redis that is down is no error.
+    /// Only where there is no stale value: [`Error::Fetch`](crate::Error::Fetch),
+    /// [`Error::PutOff`](crate::Error::PutOff) during the pause after a failure,
+    /// [`Error::Timeout`](crate::Error::Timeout) after [`Policy::hard_timeout`]; `Invalid` of the policy
+    /// or of a value that is no JSON; what the database refuses. A database or Redis that is down is no
+    /// error.
     pub async fn get_or_fetch<T: CacheValue>(
         &self,
         key: &CacheKey,
