@@ -1,0 +1,94 @@
+//! What a store of price bars does.
+
+use async_trait::async_trait;
+use chrono::NaiveDate;
+
+use crate::error::Result;
+use crate::models::{
+    BarsDigest, LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, UpsertReport,
+};
+use crate::types::{BarId, Page, PageRequest, Ticker};
+
+/// Price bars: one per ticker and trading day.
+///
+/// Days are the exchange's dates; a range includes both of its ends and is empty where it ends
+/// before it begins. Open ends can be given as `NaiveDate::MIN` and `NaiveDate::MAX`.
+#[async_trait]
+pub trait PriceRepository: Send + Sync {
+    /// Stores a bar.
+    ///
+    /// # Errors
+    /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field.
+    async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar>;
+
+    /// Stores all of these bars, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>>;
+
+    /// Brings the stored bars to what was delivered: new ones are inserted; stored ones with any other
+    /// value take all values of the delivery, absent ones included, and keep id and `created_at`; of
+    /// equal ones nothing is written. Of several items for one ticker and day the last one counts.
+    ///
+    /// An item that breaks a rule (such as a high below the low without the flag `is_suspect`) is
+    /// reported and left out. All others are stored in one transaction, however many.
+    ///
+    /// # Errors
+    /// Those of the database; nothing was written then.
+    async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport>;
+
+    /// The bar of this id.
+    async fn find(&self, id: BarId) -> Result<Option<PriceBar>>;
+
+    /// The ticker's bar of this day.
+    async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>>;
+
+    /// The ticker's bars from one day to another, both included, by rising day.
+    async fn range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate)
+    -> Result<Vec<PriceBar>>;
+
+    /// As [`range`](Self::range), of several tickers in one round trip: by ticker, then by rising
+    /// day. A ticker given twice is one.
+    async fn range_many(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<PriceBar>>;
+
+    /// The latest bar of each ticker with the close before it, in the order of the tickers; one
+    /// without bars is left out.
+    async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>>;
+
+    /// A digest of all stored bars of the ticker: equal bars give the same, in whatever order they
+    /// came and however their numbers are spelled; another bar, one less or any other delivered
+    /// value gives another one. Reads every bar of the ticker.
+    ///
+    /// As a watermark of what is computed from bars ([`Inputs`](crate::Inputs)) it is to be read
+    /// before them: a change between the two reads then makes the result outdated, at worst for
+    /// nothing. Read after them, it would cover a change that the result has not seen.
+    async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest>;
+
+    /// Bars by falling day.
+    async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>>;
+
+    /// How many bars there are.
+    async fn count(&self, filter: &PriceBarFilter) -> Result<u64>;
+
+    /// Whether the bar exists.
+    async fn exists(&self, id: BarId) -> Result<bool>;
+
+    /// Changes what the patch says and returns the bar as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` of a field, or of the constraint
+    /// `price_history_coherent_unless_suspect` where the prices would contradict each other.
+    async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar>;
+
+    /// Deletes the bar; whether there was one.
+    async fn delete(&self, id: BarId) -> Result<bool>;
+
+    /// Deletes the ticker's bars from one day to another, both included; returns how many.
+    async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64>;
+}
