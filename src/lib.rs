@@ -86,6 +86,7 @@ mod models;
 mod repositories;
 /// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
+mod series;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
@@ -107,6 +108,7 @@ pub use error::{Error, Result};
 pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;
 pub use repositories::*;
+pub use series::*;
 pub use types::*;
 
 /// The README's examples compile.
