@@ -210,6 +210,8 @@ diesel::table! {
         created_at -> Timestamptz,
         /// TRUE: the bar is stored as delivered but should not be trusted, such as a high below the low
         is_suspect -> Bool,
+        /// Since when the present values are known, kept by a trigger; NULL: since created_at, never corrected
+        corrected_at -> Nullable<Timestamptz>,
     }
 }
 

@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
-//! | `wire`, `rows`, `copy` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+//! | `wire`, `rows`, `copy`, `copy_binary` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
 //! | `cancel` | the cancel request |
 //! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
 //! | `sqlstate` | the server's error report through Diesel's error type |
@@ -14,6 +14,7 @@
 
 mod cancel;
 mod copy;
+mod copy_binary;
 mod manager;
 mod pg_connection;
 mod pool;

@@ -38,8 +38,14 @@ pub struct UpsertReport {
     /// Items that another item further back, with the same key, replaced before anything was
     /// written: of several the last one counts.
     pub superseded: u64,
-    /// Items that cannot be stored, by rising index; the others were stored.
+    /// Items that cannot be stored; the others were stored.
     pub rejected: Vec<Rejected>,
+    /// Items of a stream that cannot be stored either, beyond those that are listed.
+    pub rejected_unlisted: u64,
+    /// Items that carry the flag `is_suspect`, stored or not; each is counted above, too.
+    pub flagged: u64,
+    /// Values (not items) that were rounded to what their column holds.
+    pub quantised: u64,
 }
 
 impl UpsertReport {
@@ -50,7 +56,12 @@ impl UpsertReport {
 
     /// All items.
     pub fn total(&self) -> u64 {
-        self.written() + self.unchanged + self.superseded + self.rejected.len() as u64
+        self.written() + self.unchanged + self.superseded + self.rejected_count()
+    }
+
+    /// Items that cannot be stored, listed or not.
+    pub fn rejected_count(&self) -> u64 {
+        self.rejected.len() as u64 + self.rejected_unlisted
     }
 }
 

@@ -8,6 +8,7 @@ mod analysis;
 mod analysis_key;
 mod cache_entry;
 mod cache_key;
+mod ingest;
 mod inputs;
 mod market;
 mod option_quote;
@@ -27,6 +28,7 @@ pub use cache_key::{
     CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
     TypeSize,
 };
+pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};
 pub use market::{Rejected, UpsertReport};
 pub use option_quote::{
@@ -38,7 +40,9 @@ pub use portfolio::{
     PortfolioWithPositions,
 };
 pub use position::{NewPosition, Position, PositionPatch};
-pub use price_bar::{LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch};
+pub use price_bar::{
+    LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRevision,
+};
 pub use user::{Erasure, NewUser, User, UserFilter, UserPatch};
 pub(crate) use valuation::ValuationRow;
 pub use valuation::{PositionValue, PricedBar, Valuation};

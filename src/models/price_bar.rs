@@ -6,7 +6,7 @@ use bigdecimal::BigDecimal;
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::{AsChangeset, Insertable, Queryable, QueryableByName, Selectable};
-use diesel::sql_types::{Nullable, Numeric};
+use diesel::sql_types::{Nullable, Numeric, Timestamptz};
 use serde::{Deserialize, Serialize};
 
 use super::market;
@@ -48,9 +48,16 @@ pub struct PriceBar {
     pub created_at: DateTime<Utc>,
     /// Whether the bar should not be trusted, such as one with a high below its low.
     pub is_suspect: bool,
+    /// When the present values were stored in place of others; `None`: the bar was never corrected.
+    pub corrected_at: Option<DateTime<Utc>>,
 }
 
 impl PriceBar {
+    /// Since when these values are known, by the database's clock.
+    pub fn known_from(&self) -> DateTime<Utc> {
+        self.corrected_at.unwrap_or(self.created_at)
+    }
+
     /// The exchange's date.
     pub fn trading_day(&self) -> NaiveDate {
         self.date.date_naive()
@@ -160,9 +167,19 @@ impl NewPriceBar {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
+        self.check_fields()?;
+        self.check_coherence()
+    }
+
+    /// Each field alone.
+    pub(crate) fn check_fields(&self) -> Result<()> {
         self.date.check("date")?;
         market::check_count("volume", self.volume)?;
-        market::check_source(Some(&self.data_source))?;
+        market::check_source(Some(&self.data_source))
+    }
+
+    /// The prices against each other, unless the bar is flagged.
+    pub(crate) fn check_coherence(&self) -> Result<()> {
         match self.contradiction() {
             Some((field, what)) if !self.is_suspect => {
                 Err(Error::invalid(field, format!("{what}; flag the bar as suspect to keep it")))
@@ -225,6 +242,18 @@ pub struct PriceBarFilter {
     pub data_source: Option<String>,
     /// Only bars that should not be trusted, or only others.
     pub is_suspect: Option<bool>,
+}
+
+/// What was known of a bar for a while.
+#[derive(Debug, Clone, PartialEq, QueryableByName, Serialize, Deserialize)]
+#[diesel(check_for_backend(Pg))]
+pub struct PriceRevision {
+    /// The bar as it was.
+    #[diesel(embed)]
+    pub bar: PriceBar,
+    /// Until when these values were the latest known; `None`: they are.
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub replaced_at: Option<DateTime<Utc>>,
 }
 
 /// The latest bar of a ticker and the close before it.

@@ -20,9 +20,10 @@ const CHUNK: usize = 5_000;
 const IN_FLIGHT: usize = 2;
 
 /// What one statement wrote.
+#[derive(Default)]
 pub(super) struct Written {
-    inserted: u64,
-    updated: u64,
+    pub inserted: u64,
+    pub updated: u64,
 }
 
 impl Written {

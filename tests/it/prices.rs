@@ -1,7 +1,9 @@
 //! Price bars: every verb, on the pool and in a unit of work.
 
 mod digest;
+mod ingest;
 mod plans;
+mod revisions;
 mod upsert;
 
 use std::sync::Arc;
@@ -220,7 +222,12 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     let patch: PriceBarPatch =
         serde_json::from_value(json!({"volume": null, "close": "10.5"})).expect("a patch");
     let changed = prices.update(made.id, &patch).await.expect("changed");
-    let expected = PriceBar { volume: None, close: parsed("10.5"), ..made };
+    let expected = PriceBar {
+        volume: None,
+        close: parsed("10.5"),
+        corrected_at: changed.corrected_at,
+        ..made
+    };
     assert_eq!(changed, expected);
     assert_eq!(prices.find(changed.id).await.expect("read"), Some(changed.clone()));
 

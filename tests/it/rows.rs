@@ -158,6 +158,25 @@ pub const LATER_ROWS: &[Row] = &[
             ("portfolio_id", "NULL"),
         ],
     ),
+    (
+        "price_revisions",
+        &[
+            ("ticker", "'AAPL'"),
+            ("date", "'2024-01-02 00:00Z'"),
+            ("replaced_at", "'2024-01-04 03:04:05.678901Z'"),
+            ("id", "'00000000-0000-4000-8000-000000000006'"),
+            ("open_price", "187.15"),
+            ("high_price", "188.44"),
+            ("low_price", "183.885"),
+            ("close_price", "185.65"),
+            ("volume", "82488700"),
+            ("adjusted_close", "184.7342"),
+            ("data_source", "'yfinance'"),
+            ("is_suspect", "FALSE"),
+            ("created_at", "'2024-01-03 03:04:05.678901Z'"),
+            ("corrected_at", "NULL"),
+        ],
+    ),
 ];
 
 /// Columns to be changed in, or added to, a sample row.

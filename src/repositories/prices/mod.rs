@@ -1,25 +1,32 @@
 //! Price bars.
 
 mod digest;
+mod intake;
+mod jump;
 mod latest;
 mod repository;
+mod revisions;
+mod store;
 mod upsert;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
 use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 
 pub use repository::PriceRepository;
 
 use super::batch;
 use super::keyset::newest_first;
-use super::merge::Plan;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    BarsDigest, LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, UpsertReport,
+    BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
+    PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
 use crate::schema::price_history;
 use crate::types::{BarId, Cursor, Page, PageRequest, Ticker, TradingDay};
@@ -99,10 +106,25 @@ impl PriceRepository for PgPrices {
 
     #[tracing::instrument(level = "debug", name = "prices.upsert_many", skip_all, err)]
     async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport> {
-        let key_order = |a: &NewPriceBar, b: &NewPriceBar| {
-            a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date))
-        };
-        Plan::new(bars, NewPriceBar::validate, key_order)?.run(&self.session, upsert::merge).await
+        upsert::many(&self.session, bars, &IngestOptions::default()).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.upsert_many_with", skip_all, err)]
+    async fn upsert_many_with(
+        &self,
+        bars: &[NewPriceBar],
+        options: &IngestOptions,
+    ) -> Result<UpsertReport> {
+        upsert::many(&self.session, bars, options).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.copy_in", skip_all, err)]
+    async fn copy_in(
+        &self,
+        bars: BoxStream<'_, Result<DeliveredBar>>,
+        options: &IngestOptions,
+    ) -> Result<UpsertReport> {
+        upsert::stream(&self.session, bars, options).await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.find", skip_all, err)]
@@ -211,5 +233,26 @@ impl PriceRepository for PgPrices {
             .filter(price_history::date.ge(from))
             .filter(price_history::date.lt(to));
         self.session.execute(diesel::delete(doomed)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.range_as_of", skip_all, err)]
+    async fn range_as_of(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+        known_at: DateTime<Utc>,
+    ) -> Result<Vec<PriceBar>> {
+        revisions::range_as_of(&self.session, tickers, TradingDay::bounds(from, to), known_at).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.revisions", skip_all, err)]
+    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Vec<PriceRevision>> {
+        revisions::of_day(&self.session, ticker, TradingDay::bounds(day, day)).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.sweep_revisions", skip_all, err)]
+    async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept> {
+        revisions::sweep(&self.session, limit, age).await
     }
 }

@@ -1,11 +1,15 @@
 //! What a store of price bars does.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::stream::BoxStream;
 
 use crate::error::Result;
 use crate::models::{
-    BarsDigest, LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, UpsertReport,
+    BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
+    PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
 use crate::types::{BarId, Page, PageRequest, Ticker};
 
@@ -37,6 +41,38 @@ pub trait PriceRepository: Send + Sync {
     /// # Errors
     /// Those of the database; nothing was written then.
     async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport>;
+
+    /// As [`upsert_many`](Self::upsert_many), with a say in what becomes of suspicious bars.
+    ///
+    /// # Errors
+    /// Those of the database; `Item` with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail);
+    /// `Invalid` of `max_jump`. Nothing was written then.
+    async fn upsert_many_with(
+        &self,
+        bars: &[NewPriceBar],
+        options: &IngestOptions,
+    ) -> Result<UpsertReport>;
+
+    /// Brings the stored bars to what a stream delivers, of any length, in one transaction (in a unit of
+    /// work, as part of it): as [`upsert_many`](Self::upsert_many), with 20,000 bars in memory at a time.
+    /// Of several bars for one ticker and day the last one counts; one that replaces a bar of more
+    /// than 20,000 items before is counted as updated. The report lists the first 10,000 rejected bars
+    /// and counts the others.
+    ///
+    /// Items in the order of tickers or of days are stored fastest. The transaction is open while the
+    /// stream is waited for: one that pauses for longer than
+    /// [`Config::idle_in_transaction_timeout`](crate::Config::idle_in_transaction_timeout) ends it. Two
+    /// streams with the same bars in different orders may deadlock, which is
+    /// [`Retryable`](crate::Error::Retryable) for one of them.
+    ///
+    /// # Errors
+    /// As [`upsert_many_with`](Self::upsert_many_with); the first error that the stream gives. Nothing
+    /// was written then.
+    async fn copy_in(
+        &self,
+        bars: BoxStream<'_, Result<DeliveredBar>>,
+        options: &IngestOptions,
+    ) -> Result<UpsertReport>;
 
     /// The bar of this id.
     async fn find(&self, id: BarId) -> Result<Option<PriceBar>>;
@@ -91,4 +127,25 @@ pub trait PriceRepository: Send + Sync {
 
     /// Deletes the ticker's bars from one day to another, both included; returns how many.
     async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64>;
+
+    /// As [`range_many`](Self::range_many), as it was known at `known_at` by the database's clock: without
+    /// what was stored or corrected since, with what was corrected or deleted since. A delivery counts
+    /// from the beginning of its transaction.
+    #[doc(alias = "as_of")]
+    #[doc(alias = "point_in_time")]
+    async fn range_as_of(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+        known_at: DateTime<Utc>,
+    ) -> Result<Vec<PriceBar>>;
+
+    /// Everything that was ever known of a ticker's day, oldest first, the present values last; what was
+    /// known only within a transaction is not in it.
+    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Vec<PriceRevision>>;
+
+    /// Retention: forgets up to `limit` values that were corrected or deleted longer than `age` ago,
+    /// oldest first. Reads as of a time before that lack them then.
+    async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept>;
 }

@@ -1,78 +1,102 @@
-//! The merge of delivered bars into the stored ones.
+//! Bringing stored bars to what was delivered: one deterministic merge, whatever way the bars come.
+//!
+//! Bars are judged, sorted by ticker and day, and stored chunk by chunk in one transaction. Of each chunk
+//! the stored bars are read first, which costs a fraction of comparing in the server: equal bars are
+//! done with then, without even a row lock. Where all others are new they are copied straight into the
+//! table; else one statement inserts and updates in the order of the keys, so that writers at work at
+//! once wait for each other instead of deadlocking.
 
-use diesel::prelude::QueryableByName;
-use diesel::sql_types::{
-    Array, BigInt, Bool, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
-};
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use std::borrow::Cow;
 
-use crate::connection::PgConnection;
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+
+use super::{intake, jump, store};
+use crate::connection::{PgConnection, Session};
 use crate::error::Result;
-use crate::models::NewPriceBar;
+use crate::models::{DeliveredBar, IngestOptions, NewPriceBar, UpsertReport};
 use crate::repositories::merge::Written;
-use crate::types::BarId;
 
-/// Of equal bars nothing is written. Collation "C" is the order in which the batch was sorted.
-pub(super) const MERGE: &str = r#"
-    INSERT INTO price_history AS stored (id, ticker, date, open_price, high_price, low_price,
-        close_price, volume, adjusted_close, data_source, is_suspect)
-    SELECT id, ticker, date, open_price, high_price, low_price,
-        close_price, volume, adjusted_close, data_source, is_suspect
-    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[],
-        $6::numeric[], $7::numeric[], $8::bigint[], $9::numeric[], $10::text[], $11::boolean[])
-    AS delivered (id, ticker, date, open_price, high_price, low_price,
-        close_price, volume, adjusted_close, data_source, is_suspect)
-    ORDER BY ticker COLLATE "C", date
-    ON CONFLICT (ticker, date) DO UPDATE SET
-        open_price = excluded.open_price, high_price = excluded.high_price,
-        low_price = excluded.low_price, close_price = excluded.close_price,
-        volume = excluded.volume, adjusted_close = excluded.adjusted_close,
-        data_source = excluded.data_source, is_suspect = excluded.is_suspect
-    WHERE (stored.open_price, stored.high_price, stored.low_price, stored.close_price,
-            stored.volume, stored.adjusted_close, stored.data_source, stored.is_suspect)
-        IS DISTINCT FROM (excluded.open_price, excluded.high_price, excluded.low_price,
-            excluded.close_price, excluded.volume, excluded.adjusted_close, excluded.data_source,
-            excluded.is_suspect)
-    RETURNING id"#;
+/// Bars that one statement takes without a look at the stored ones before.
+const FEW: usize = 5_000;
 
-#[derive(QueryableByName)]
-struct Returned {
-    #[diesel(sql_type = SqlUuid)]
-    id: BarId,
+/// Bars of a chunk: enough that its round trips do not count, few enough that a stream of millions is in
+/// memory in small parts only.
+const CHUNK: usize = 20_000;
+
+/// Bars that are in memory already.
+pub(super) async fn many(
+    session: &Session,
+    bars: &[NewPriceBar],
+    options: &IngestOptions,
+) -> Result<UpsertReport> {
+    options.validate()?;
+    let mut intake = intake::Intake::new(options, usize::MAX);
+    for bar in bars {
+        intake.exact(Cow::Borrowed(bar))?;
+    }
+    let mut rows = intake.sorted();
+    if rows.is_empty() {
+        return Ok(intake.report);
+    }
+    if rows.len() <= FEW && options.max_jump.is_none() {
+        let connection = session.connection().await?;
+        let written = store::merge(&connection, &rows).await?;
+        intake.wrote(rows.len(), written);
+        return Ok(intake.report);
+    }
+    let atomic = session.atomic().await?;
+    // The first bar of a chunk is judged by the stored ones, those of the chunk before included.
+    while !rows.is_empty() {
+        let rest = rows.split_off(CHUNK.min(rows.len()));
+        chunk(&atomic, &mut intake, std::mem::replace(&mut rows, rest)).await?;
+    }
+    atomic.commit().await?;
+    Ok(intake.report)
 }
 
-/// Merges `bars`, which are in the order of their keys and have no key twice, in one statement.
-pub(super) fn merge<'a>(
-    connection: &'a PgConnection,
-    bars: &'a [&NewPriceBar],
-) -> BoxFuture<'a, Result<Written>> {
-    async move {
-        let column = Columns(bars);
-        let ids: Vec<BarId> = bars.iter().map(|_| BarId::generate()).collect();
-        let statement = diesel::sql_query(MERGE)
-            .bind::<Array<SqlUuid>, _>(&ids)
-            .bind::<Array<Text>, _>(column.of(|bar| &bar.ticker))
-            .bind::<Array<Timestamptz>, _>(column.of(|bar| &bar.date))
-            .bind::<Array<Nullable<Numeric>>, _>(column.of(|bar| &bar.open))
-            .bind::<Array<Nullable<Numeric>>, _>(column.of(|bar| &bar.high))
-            .bind::<Array<Nullable<Numeric>>, _>(column.of(|bar| &bar.low))
-            .bind::<Array<Numeric>, _>(column.of(|bar| &bar.close))
-            .bind::<Array<Nullable<BigInt>>, _>(column.of(|bar| &bar.volume))
-            .bind::<Array<Nullable<Numeric>>, _>(column.of(|bar| &bar.adjusted_close))
-            .bind::<Array<Text>, _>(column.of(|bar| &*bar.data_source))
-            .bind::<Array<Bool>, _>(column.of(|bar| &bar.is_suspect));
-        let returned: Vec<Returned> = connection.fetch_all(statement).await?;
-        Ok(Written::of(&ids, returned.into_iter().map(|row| row.id.into())))
+/// Most rejected bars that the report on a stream lists one by one.
+const REJECTED_LISTED: usize = 10_000;
+
+/// Bars of a stream, which are in memory chunk by chunk only.
+pub(super) async fn stream(
+    session: &Session,
+    bars: BoxStream<'_, Result<DeliveredBar>>,
+    options: &IngestOptions,
+) -> Result<UpsertReport> {
+    options.validate()?;
+    let mut intake = intake::Intake::new(options, REJECTED_LISTED);
+    let mut chunks = bars.chunks(CHUNK);
+    // The transaction begins when there is something to store.
+    let Some(mut delivered) = chunks.next().await else {
+        return Ok(intake.report);
+    };
+    let atomic = session.atomic().await?;
+    loop {
+        for bar in delivered {
+            intake.delivered(bar?)?;
+        }
+        let rows = intake.sorted();
+        chunk(&atomic, &mut intake, rows).await?;
+        match chunks.next().await {
+            Some(next) => delivered = next,
+            None => break,
+        }
     }
-    .boxed()
+    atomic.commit().await?;
+    Ok(intake.report)
 }
 
-/// The bars, column by column.
-struct Columns<'a>(&'a [&'a NewPriceBar]);
-
-impl<'a> Columns<'a> {
-    fn of<T: ?Sized>(&self, field: impl Fn(&'a NewPriceBar) -> &'a T) -> Vec<&'a T> {
-        self.0.iter().map(|bar| field(bar)).collect()
-    }
+async fn chunk<'a>(
+    connection: &PgConnection,
+    intake: &mut intake::Intake<'a>,
+    rows: Vec<intake::Row<'a>>,
+) -> Result<()> {
+    let rows = jump::judge(connection, intake, rows).await?;
+    let written = match rows.len() {
+        0 => Written::default(),
+        _ => store::chunk(connection, &rows).await?,
+    };
+    intake.wrote(rows.len(), written);
+    Ok(())
 }

@@ -26,7 +26,7 @@ conformance! {
 }
 
 fn counts(report: &UpsertReport) -> [u64; 5] {
-    let UpsertReport { inserted, updated, unchanged, superseded, rejected } = report;
+    let UpsertReport { inserted, updated, unchanged, superseded, rejected, .. } = report;
     [*inserted, *updated, *unchanged, *superseded, rejected.len() as u64]
 }
 

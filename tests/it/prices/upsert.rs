@@ -41,7 +41,7 @@ async fn versions(handle: &impl Handle) -> Vec<String> {
 }
 
 fn counts(report: &UpsertReport) -> [u64; 5] {
-    let UpsertReport { inserted, updated, unchanged, superseded, rejected } = report;
+    let UpsertReport { inserted, updated, unchanged, superseded, rejected, .. } = report;
     [*inserted, *updated, *unchanged, *superseded, rejected.len() as u64]
 }
 

@@ -69,6 +69,11 @@ pub const CHECKS: &[Refused] = &[
     ("options_data_implied_volatility_check", "options_data", &[("implied_volatility", "-0.000001")]),
     ("options_data_implied_volatility_not_nan", "options_data", &[("implied_volatility", "'NaN'")]),
     ("cache_leases_space_check", "cache_leases", &[("space", "'prices'")]),
+    ("price_revisions_open_price_not_nan", "price_revisions", &[("open_price", "'NaN'")]),
+    ("price_revisions_high_price_not_nan", "price_revisions", &[("high_price", "'NaN'")]),
+    ("price_revisions_low_price_not_nan", "price_revisions", &[("low_price", "'NaN'")]),
+    ("price_revisions_close_price_not_nan", "price_revisions", &[("close_price", "'NaN'")]),
+    ("price_revisions_adjusted_close_not_nan", "price_revisions", &[("adjusted_close", "'NaN'")]),
 ];
 
 const COHERENT: &str = "price_history_coherent_unless_suspect";
@@ -93,6 +98,7 @@ pub const KEYS: &[Refused] = &[
     ("options_data_contract_snapshot_key", "options_data", &[OTHER_ID, ("bid", "1")]),
     ("cache_leases_key", "cache_leases", &[("token", "8"), ("failures", "1")]),
     ("cache_changes_pkey", "cache_changes", &[("ticker", "'MSFT'")]),
+    ("price_revisions_pkey", "price_revisions", &[("close_price", "1")]),
 ];
 
 /// A row without a parent for every foreign key.

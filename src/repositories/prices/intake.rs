@@ -1,0 +1,132 @@
+//! Judging delivered bars, and accounting for each of them.
+
+use std::borrow::Cow;
+
+use crate::error::{Error, Result};
+use crate::models::{
+    DeliveredBar, IngestOptions, NewPriceBar, Rejected, SuspectPolicy, UpsertReport,
+};
+use crate::repositories::merge::Written;
+
+/// A bar that may be stored, and its place in the delivery.
+pub(super) struct Row<'a> {
+    pub index: usize,
+    pub bar: Cow<'a, NewPriceBar>,
+}
+
+/// Takes bars in one by one, and gives them out sorted.
+pub(super) struct Intake<'a> {
+    pub options: &'a IngestOptions,
+    pub report: UpsertReport,
+    rows: Vec<Row<'a>>,
+    /// Bars taken in, whatever became of them.
+    taken: usize,
+    /// Most rejected bars that the report lists.
+    listed: usize,
+}
+
+impl<'a> Intake<'a> {
+    pub fn new(options: &'a IngestOptions, listed: usize) -> Self {
+        let (report, rows) = (UpsertReport::default(), Vec::new());
+        Intake { options, report, rows, taken: 0, listed }
+    }
+
+    /// # Errors
+    /// `Item`, with [`SuspectPolicy::Fail`].
+    pub fn delivered(&mut self, bar: DeliveredBar) -> Result<()> {
+        match bar.quantised(self.options.on_suspect) {
+            Ok((bar, quantised)) => {
+                self.report.quantised += quantised;
+                self.exact(Cow::Owned(bar))
+            }
+            Err(error) => {
+                let index = self.next_index();
+                self.refuse(index, error)
+            }
+        }
+    }
+
+    /// # Errors
+    /// `Item`, with [`SuspectPolicy::Fail`].
+    pub fn exact(&mut self, bar: Cow<'a, NewPriceBar>) -> Result<()> {
+        let index = self.next_index();
+        if let Err(error) = bar.check_fields() {
+            return self.refuse(index, error);
+        }
+        match bar.check_coherence() {
+            Err(error) => {
+                if let Some(row) = self.suspect(Row { index, bar }, error)? {
+                    self.rows.push(row);
+                }
+            }
+            Ok(()) => {
+                // Flagged by its source, or where it was quantised.
+                self.report.flagged += u64::from(bar.is_suspect);
+                self.rows.push(Row { index, bar });
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a suspicious bar: it is flagged, or rejected (`None`).
+    ///
+    /// # Errors
+    /// `Item`, with [`SuspectPolicy::Fail`].
+    pub fn suspect(&mut self, mut row: Row<'a>, error: Error) -> Result<Option<Row<'a>>> {
+        if self.options.on_suspect != SuspectPolicy::Flag {
+            return self.refuse(row.index, error).map(|()| None);
+        }
+        self.report.flagged += 1;
+        row.bar.to_mut().is_suspect = true;
+        Ok(Some(row))
+    }
+
+    /// What was taken in since the last call, by ticker (byte by byte, alike in all programs that
+    /// write the table) and day; of bars with equal keys the last one.
+    pub fn sorted(&mut self) -> Vec<Row<'a>> {
+        let mut rows = std::mem::take(&mut self.rows);
+        let is_sorted =
+            |a: &Row<'_>, b: &Row<'_>| (&a.bar.ticker, a.bar.date) < (&b.bar.ticker, b.bar.date);
+        // As most deliveries are.
+        if !rows.is_sorted_by(is_sorted) {
+            // Stable: among equal keys the last bar stays last.
+            rows.sort_by(|a, b| (&a.bar.ticker, a.bar.date).cmp(&(&b.bar.ticker, b.bar.date)));
+            let all = rows.len();
+            rows.reverse();
+            rows.dedup_by(|earlier, last| {
+                earlier.bar.date == last.bar.date && earlier.bar.ticker == last.bar.ticker
+            });
+            rows.reverse();
+            self.report.superseded += (all - rows.len()) as u64;
+        }
+        rows
+    }
+
+    /// Accounts for `rows` bars that were stored.
+    pub fn wrote(&mut self, rows: usize, written: Written) {
+        self.report.inserted += written.inserted;
+        self.report.updated += written.updated;
+        self.report.unchanged += rows as u64 - written.inserted - written.updated;
+    }
+
+    fn next_index(&mut self) -> usize {
+        self.taken += 1;
+        self.taken - 1
+    }
+
+    fn refuse(&mut self, index: usize, error: Error) -> Result<()> {
+        if self.options.on_suspect == SuspectPolicy::Fail {
+            return Err(error.at(index));
+        }
+        match error {
+            Error::Invalid { .. } if self.report.rejected.len() >= self.listed => {
+                self.report.rejected_unlisted += 1;
+            }
+            Error::Invalid { field, reason } => {
+                self.report.rejected.push(Rejected { index, field, reason });
+            }
+            other => return Err(other.at(index)),
+        }
+        Ok(())
+    }
+}
