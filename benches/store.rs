@@ -14,6 +14,7 @@ use chrono::NaiveDate;
 use futures_util::future::try_join_all;
 use raw::Raw;
 use raw::documents::{CompanyInfo, ENTRIES, RawCache, company, key};
+use support::market::bars;
 use support::{Arguments, Effort, Row, pair, shown};
 
 /// Bars of one ticker that a range read returns: ten years of trading days.
@@ -134,32 +135,6 @@ async fn updates(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
         std::hint::black_box(raw.rename(users[i % 500].id.0, &format!("M{i}")).await);
     };
     Ok(vec![pair("update of a user / raw prepared UPDATE", 1.1, sizes.fast, ours, other).await])
-}
-
-/// `count` bars in the order of days, `per_ticker` days each: a random walk from a fixed seed.
-fn bars(count: usize, per_ticker: usize) -> Vec<NewPriceBar> {
-    let first = NaiveDate::from_ymd_opt(1990, 1, 1).expect("a date");
-    let mut state = 1u64;
-    let mut random = move || {
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as i64 % 100
-    };
-    let tickers = count.div_ceil(per_ticker);
-    let names: Vec<Ticker> =
-        (0..tickers).map(|i| Ticker::new(&format!("S{i:04}")).expect("a ticker")).collect();
-    let price =
-        |cents: i64| Price::new(bigdecimal::BigDecimal::new(cents.into(), 2)).expect("a price");
-    (0..count)
-        .map(|i| {
-            let day = first + chrono::Days::new((i / tickers) as u64);
-            let low = 5_000 + 10 * random();
-            let (open, close, high) = (low + random() % 50, low + random() % 50, low + 60);
-            NewPriceBar::new(names[i % tickers].clone(), day, price(close))
-                .ohl(price(open), price(high), price(low))
-                .volume(1_000_000 + random())
-        })
-        .collect()
 }
 
 async fn reads(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {

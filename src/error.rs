@@ -191,12 +191,17 @@ pub(crate) struct Reported {
 
 impl From<Reported> for Error {
     fn from(r: Reported) -> Self {
-        let constraint = r.constraint.unwrap_or_default();
+        let constraint = r.constraint.as_deref().map(of_the_whole).unwrap_or_default();
         match r.sqlstate.as_str() {
             "23505" | "23P01" => {
                 Error::Conflict { entity: r.table.unwrap_or_else(|| "row".into()), constraint }
             }
             "23503" => Error::InvalidReference { constraint },
+            // A check has a name; what no partition takes in is told by the same code.
+            "23514" if constraint.is_empty() => Error::invalid(
+                "date",
+                "no partition holds this day; Database::price_partitions() makes one",
+            ),
             "23514" => Error::invalid(constraint, "refused by the check constraint"),
             "23502" => Error::invalid(r.column.unwrap_or_default(), "must not be null"),
             "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P03" | "22P05" => {
@@ -226,6 +231,20 @@ impl From<Reported> for Error {
             }
             _ => Error::Database { sqlstate: r.sqlstate, message: r.message },
         }
+    }
+}
+
+/// The name of a constraint as the whole table has it, of one that a partition by year reports by a name
+/// of its own: the same code then handles the conflict on either layout.
+fn of_the_whole(constraint: &str) -> String {
+    const TABLE: &str = "price_history_";
+    let own =
+        constraint.strip_prefix(TABLE).map(|rest| rest.strip_prefix("before_").unwrap_or(rest));
+    match own.and_then(|own| own.split_once('_')) {
+        Some((year, rest)) if year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("{TABLE}{rest}")
+        }
+        _ => constraint.to_owned(),
     }
 }
 

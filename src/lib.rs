@@ -81,6 +81,7 @@ mod database;
 pub mod embedded;
 mod error;
 pub mod import;
+mod maintenance;
 mod migrate;
 mod models;
 mod repositories;
@@ -105,6 +106,7 @@ pub use connection::{
 };
 pub use database::Database;
 pub use error::{Error, Result};
+pub use maintenance::*;
 pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;
 pub use repositories::*;

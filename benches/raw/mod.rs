@@ -1,5 +1,6 @@
 //! The peers: what one would write by hand for the same tables.
 
+pub mod bars;
 pub mod documents;
 
 use std::sync::Mutex;

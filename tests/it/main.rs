@@ -20,6 +20,7 @@ mod import;
 mod market_cache;
 mod migrations;
 mod options;
+mod partitions;
 mod pgbouncer;
 mod pool;
 mod portfolios;

@@ -18,11 +18,20 @@ use serde_json::json;
 use crate::support::handle::Handle;
 use crate::support::{every_page, parsed};
 
+/// Days that only a plain table takes.
+mod extremes {
+    use super::extremes_are_exact;
+
+    conformance! {
+        extremes_are_exact,
+    }
+}
+
 conformance! {
+    by_year:
     what_is_written_is_read,
     a_bar_may_be_no_more_than_its_close,
     every_offset_of_a_midnight_is_one_day,
-    extremes_are_exact,
     invalid_fields_are_refused_by_name,
     bars_that_contradict_themselves_need_the_flag,
     a_day_has_one_bar,

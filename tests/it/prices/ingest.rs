@@ -16,6 +16,7 @@ use crate::support::eventually;
 use crate::support::handle::Handle;
 
 conformance! {
+    by_year:
     a_stream_is_stored_in_chunks_and_counted,
     what_is_delivered_again_is_not_written_again,
     a_failing_stream_leaves_nothing,
@@ -76,7 +77,7 @@ async fn written(handle: &impl Handle) -> Vec<String> {
     }
     let connection = handle.connection().await;
     let rows: Vec<Version> = diesel::sql_query(
-        "SELECT format('%s %s %s', ctid, xmin, xmax) AS version FROM price_history ORDER BY ctid",
+        "SELECT format('%s %s %s', ctid, xmin, xmax) AS version FROM price_history ORDER BY 1",
     )
     .load(&mut connection.as_diesel())
     .await

@@ -12,6 +12,7 @@ use crate::support::handle::Handle;
 use crate::support::plan::Recorder;
 
 conformance! {
+    by_year:
     every_item_is_counted_once,
     the_last_item_of_a_key_counts,
     equal_bars_are_not_written_again,

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{Connection, Database, Repositories, Result, UnitOfWork};
 use diesel_async::SimpleAsyncConnection;
 
@@ -46,9 +47,29 @@ impl Handle for UnitOfWork {
     }
 }
 
+/// A database with a partition for each year from 2024 to the tenth from now.
+pub async fn by_year() -> TestDatabase {
+    let db = TestDatabase::new().await.expect("a database");
+    db.price_partitions().partition_by_year(Some(2024), 10, |_| {}).await.expect("partitioned");
+    db
+}
+
 /// Makes each `async fn check(handle: &impl Handle)` two tests: on a database of its own, and
 /// inside a unit of work of another one, which is committed afterwards.
+///
+/// With `by_year:` before the list, a third one: where `price_history` is partitioned.
 macro_rules! conformance {
+    (by_year: $($check:ident,)*) => {
+        conformance! { $($check,)* }
+
+        mod by_year {
+            $(#[tokio::test]
+            async fn $check() {
+                let db = crate::support::handle::by_year().await;
+                super::$check(&*db).await;
+            })*
+        }
+    };
     ($($check:ident,)*) => {
         mod on_the_pool {
             $(#[tokio::test]

@@ -1,0 +1,112 @@
+//! A million bars of 500 tickers: taken in, delivered again, and the latest of each, against what one
+//! would write by hand for the same table.
+//!
+//! `cargo bench --bench series` prints a table of ratios (ours to the other's, of times: less is better)
+//! with their goals; `-- --plot FILE.svg` draws it, `-- --smoke` only shows that it runs.
+
+#[expect(dead_code, reason = "the peers of other benchmarks")]
+mod raw;
+#[expect(dead_code, reason = "what other benchmarks need")]
+mod support;
+
+use buffetbot_db::*;
+use futures_util::StreamExt;
+use futures_util::stream;
+use raw::DieselPeer;
+use raw::bars::{RawBars, Sqlx, plain};
+use support::market::bars;
+use support::{Arguments, Effort, Row, pair};
+
+/// Bars of one ticker: eight years of trading days.
+const DAYS: usize = 2_000;
+
+type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> Outcome<()> {
+    let arguments = Arguments::parse()?;
+    let (count, rounds) = if arguments.smoke { (10_000, 1) } else { (1_000_000, 3) };
+    // Two threads, as programs have: encoding goes on while the server answers.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(async {
+        let db = Database::ephemeral().await?;
+        db.migrate().await?;
+        let url = db.server().map(|server| server.url("buffetbot")).unwrap_or_default();
+        eprintln!("PostgreSQL {}", db.server().map_or("?", |s| s.version()));
+        let new = bars(count, DAYS);
+        let effort = Effort { rounds, operations: 1 };
+        let mut rows = ingest(&db, &url, &new, effort).await?;
+        rows.push(latest(&db, &url, &new).await?);
+        arguments.finish("Time, as a share of the other's (tick: goal)", &rows)?;
+        Ok(())
+    })
+}
+
+async fn ingest(
+    db: &Database,
+    url: &str,
+    new: &[NewPriceBar],
+    effort: Effort,
+) -> Outcome<Vec<Row>> {
+    let (raw, sqlx, diesel) =
+        (RawBars::connect(url).await?, Sqlx::connect(url).await?, DieselPeer::connect(url).await?);
+    let plain = plain(new);
+    let all = new.len() as u64;
+    let observer = raw::documents::client(url).await?;
+    let fresh = async || observer.batch_execute("TRUNCATE price_history").await.expect("truncated");
+    let upserted = async |_| {
+        fresh().await;
+        assert_eq!(db.prices().upsert_many(new).await.expect("stored").inserted, all);
+    };
+    let streamed = async |_| {
+        fresh().await;
+        let bars = stream::iter(new.iter().map(|bar| Ok(bar.clone().into()))).boxed();
+        let report = db.prices().copy_in(bars, &IngestOptions::new()).await.expect("stored");
+        assert_eq!(report.inserted, all);
+    };
+    let copied = async |_| {
+        fresh().await;
+        assert_eq!(raw.copy(&plain).await, all);
+    };
+    let unnested = async |_| {
+        fresh().await;
+        assert_eq!(sqlx.upsert(&plain).await, all);
+    };
+    let inserted = async |_| {
+        fresh().await;
+        assert_eq!(diesel.insert(new).await as u64, all);
+    };
+    let mut rows = vec![
+        pair("upsert_many / raw binary COPY, no merge", 1.0 / 0.9, effort, upserted, copied).await,
+        pair("copy_in / raw binary COPY, no merge", 1.0 / 0.9, effort, streamed, copied).await,
+        pair("upsert_many / sqlx UNNEST upsert", 1.0 / 1.3, effort, upserted, unnested).await,
+        pair("copy_in / sqlx UNNEST upsert", 1.0 / 1.3, effort, streamed, unnested).await,
+        pair("upsert_many / Diesel multi-row insert", 1.0 / 2.5, effort, upserted, inserted).await,
+    ];
+    let again = async |_| {
+        let report = db.prices().upsert_many(new).await.expect("stored");
+        assert_eq!((report.unchanged, report.written()), (all, 0));
+    };
+    fresh().await;
+    db.prices().upsert_many(new).await?;
+    observer.batch_execute("VACUUM ANALYZE price_history").await?;
+    rows.push(pair("the same bars again / stored first", 1.0 / 3.0, effort, again, upserted).await);
+    Ok(rows)
+}
+
+async fn latest(db: &Database, url: &str, new: &[NewPriceBar]) -> Outcome<Row> {
+    let raw = RawBars::connect(url).await?;
+    let observer = raw::documents::client(url).await?;
+    db.prices().upsert_many(new).await?;
+    observer.batch_execute("VACUUM ANALYZE price_history").await?;
+    let tickers: Vec<Ticker> =
+        new[..new.len() / DAYS].iter().map(|bar| bar.ticker.clone()).collect();
+    let names: Vec<String> = tickers.iter().map(Ticker::to_string).collect();
+    let effort = Effort { rounds: 11, operations: 1 };
+    let ours = async |_| {
+        assert_eq!(db.prices().latest(&tickers).await.expect("read").len(), tickers.len());
+    };
+    let other = async |_| assert_eq!(raw.latest(&names).await, names.len());
+    let name = "latest of 500 tickers, with the close before / DISTINCT ON";
+    Ok(pair(name, 1.0 / 20.0, effort, ours, other).await)
+}
