@@ -6,7 +6,6 @@
 
 #[expect(dead_code, reason = "the peers of other benchmarks")]
 mod raw;
-#[expect(dead_code, reason = "what other benchmarks need")]
 mod support;
 
 use buffetbot_db::*;
@@ -48,8 +47,9 @@ async fn ingest(
     new: &[NewPriceBar],
     effort: Effort,
 ) -> Outcome<Vec<Row>> {
-    let (raw, sqlx, diesel) =
-        (RawBars::connect(url).await?, Sqlx::connect(url).await?, DieselPeer::connect(url).await?);
+    let (raw, diesel) = (RawBars::connect(url).await?, DieselPeer::connect(url).await?);
+    let socket = db.server().ok_or("the embedded server")?.socket_dir();
+    let sqlx = Sqlx::connect(socket).await?;
     let plain = plain(new);
     let all = new.len() as u64;
     let observer = raw::documents::client(url).await?;

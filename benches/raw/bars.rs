@@ -1,10 +1,13 @@
 //! Writing and reading bars by hand.
 
+use std::path::Path;
+
 use buffetbot_db::NewPriceBar;
 use chrono::{DateTime, Utc};
 use futures_util::pin_mut;
 use rust_decimal::Decimal;
 use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
@@ -121,9 +124,14 @@ const UNNEST: &str = "INSERT INTO price_history AS p
 const CHUNK: usize = 20_000;
 
 impl Sqlx {
-    pub async fn connect(url: &str) -> Result<Self, sqlx::Error> {
-        let options = sqlx::postgres::PgPoolOptions::new().max_connections(1);
-        Ok(Sqlx { pool: options.connect(url).await? })
+    /// To the embedded server behind the socket in this directory.
+    pub async fn connect(socket: &Path) -> Result<Self, sqlx::Error> {
+        let server = PgConnectOptions::new_without_pgpass()
+            .socket(socket)
+            .username("postgres")
+            .database("buffetbot");
+        let options = PgPoolOptions::new().max_connections(1);
+        Ok(Sqlx { pool: options.connect_with(server).await? })
     }
 
     /// Upserts all bars in one transaction.

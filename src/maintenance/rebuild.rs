@@ -55,7 +55,10 @@ struct Extent {
 }
 
 async fn extent(connection: &PgConnection) -> Result<Extent> {
-    let query = "SELECT min(date) AS first, max(date) AS last, now() AS now FROM price_history";
+    // Infinities, which the column can hold, are no days.
+    let query = "SELECT now() AS now,
+        (SELECT min(date) FROM price_history WHERE date > '-infinity') AS first,
+        (SELECT max(date) FROM price_history WHERE date < 'infinity') AS last";
     let extent = connection.fetch_optional(diesel::sql_query(query)).await?;
     extent.ok_or_else(|| Error::not_found("row", "price_history"))
 }
