@@ -1,6 +1,6 @@
 //! Loading files of market data.
 //!
-//! A file is read in a thread of its own and stored batch by batch, so that memory stays bounded
+//! A file, compressed by gzip or not, is read in a thread of its own and stored batch by batch, so that memory stays bounded
 //! whatever its size. A row that cannot be stored is reported with its line and left out; it does
 //! not stop the file. Loading a file again changes nothing.
 //!
@@ -38,6 +38,7 @@ pub use prices::prices_from_csv;
 pub use reader::CsvSource;
 pub use report::{ImportReport, RejectedLine};
 
+use crate::models::IngestOptions;
 use crate::types::Ticker;
 
 /// How far an import is.
@@ -60,7 +61,7 @@ pub type ProgressObserver = Arc<dyn Fn(&Progress) + Send + Sync>;
 pub struct CsvOptions {
     ticker: Option<Ticker>,
     source: Cow<'static, str>,
-    keep_suspect: bool,
+    ingest: IngestOptions,
     fetched_at: Option<DateTime<Utc>>,
     progress: Option<ProgressObserver>,
 }
@@ -71,7 +72,7 @@ impl CsvOptions {
         CsvOptions {
             ticker: None,
             source: Cow::Borrowed("csv"),
-            keep_suspect: false,
+            ingest: IngestOptions::new(),
             fetched_at: None,
             progress: None,
         }
@@ -87,10 +88,10 @@ impl CsvOptions {
         CsvOptions { source: source.into(), ..self }
     }
 
-    /// Stores price bars that contradict themselves (a high below the low), flagged as suspect,
-    /// instead of rejecting them.
-    pub fn keep_suspect(self) -> Self {
-        CsvOptions { keep_suspect: true, ..self }
+    /// What becomes of suspicious price bars. With [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail)
+    /// the import ends at the first batch with a row that cannot be stored.
+    pub fn ingest(self, options: IngestOptions) -> Self {
+        CsvOptions { ingest: options, ..self }
     }
 
     /// The time of option quotes that name none. Without it they take the time of storing, so that
@@ -116,7 +117,7 @@ impl std::fmt::Debug for CsvOptions {
         f.debug_struct("CsvOptions")
             .field("ticker", &self.ticker)
             .field("source", &self.source)
-            .field("keep_suspect", &self.keep_suspect)
+            .field("ingest", &self.ingest)
             .field("fetched_at", &self.fetched_at)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use super::header::Header;
 use super::reader::{self, CsvSource, Parser};
 use super::{CsvOptions, ImportReport};
 use crate::error::{Error, Result};
-use crate::models::NewOptionQuote;
+use crate::models::{NewOptionQuote, SuspectPolicy};
 use crate::repositories::{OptionRepository, Repositories};
 use crate::types::{OccSymbol, OptionContract, OptionType, Price, Ticker, TradingDay, parse_time};
 
@@ -33,6 +33,7 @@ pub async fn options_from_csv(
     reader::import(
         source.into(),
         progress,
+        SuspectPolicy::Reject,
         move |header| parser(header, options),
         |rows: Vec<_>| async move { quotes.upsert_many(&rows).await },
     )

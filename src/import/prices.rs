@@ -17,10 +17,12 @@ use crate::types::{Ticker, TradingDay};
 /// offset the local day counts.
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
-/// of it. A bar is stored as by [`upsert_many`](PriceRepository::upsert_many).
+/// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a number that
+/// is none (NaN, zero, infinite) makes its row rejected, whatever becomes of suspicious bars.
 ///
 /// # Errors
-/// `Invalid` of `file` or `header`: it cannot be read, or lacks a column; those of the database.
+/// `Invalid` of `file` or `header`: it cannot be read, or lacks a column; of a line, where suspicious bars
+/// make the import fail; those of the database.
 /// What was stored before an error stays, and loading the file again continues.
 pub async fn prices_from_csv(
     repositories: &impl Repositories,
@@ -29,11 +31,13 @@ pub async fn prices_from_csv(
 ) -> Result<ImportReport> {
     let progress = options.progress.clone();
     let prices = repositories.prices();
+    let ingest = &options.ingest.clone();
     reader::import(
         source.into(),
         progress,
+        ingest.on_suspect,
         move |header| parser(header, options),
-        |bars: Vec<_>| async move { prices.upsert_many(&bars).await },
+        |bars: Vec<_>| async move { prices.upsert_many_with(&bars, ingest).await },
     )
     .await
 }
@@ -81,7 +85,7 @@ fn bar(
 ) -> Result<NewPriceBar, Reason> {
     let ticker = fields.parsed::<Ticker>(columns.ticker)?.or_else(|| options.ticker.clone());
     let date: Option<TradingDay> = fields.parsed(columns.date)?;
-    let mut bar = NewPriceBar {
+    Ok(NewPriceBar {
         ticker: required("ticker", ticker)?,
         date: required("date", date)?,
         open: fields.decimal(columns.open)?,
@@ -92,7 +96,5 @@ fn bar(
         adjusted_close: fields.decimal(columns.adjusted_close)?,
         data_source: options.source.clone(),
         is_suspect: false,
-    };
-    bar.is_suspect = options.keep_suspect && !bar.is_coherent();
-    Ok(bar)
+    })
 }

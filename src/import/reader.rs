@@ -1,10 +1,13 @@
 //! Reading a file beside the runtime, and storing it batch by batch.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ByteRecord, ReaderBuilder};
+use flate2::read::MultiGzDecoder;
 use tokio::sync::mpsc;
 
 use super::field::{Fields, Reason};
@@ -12,7 +15,7 @@ use super::header::Header;
 use super::report::{ImportReport, RejectedLine};
 use super::{Progress, ProgressObserver};
 use crate::error::{Error, Result};
-use crate::models::UpsertReport;
+use crate::models::{SuspectPolicy, UpsertReport};
 
 /// Rows stored at once.
 const BATCH: usize = 10_000;
@@ -32,21 +35,54 @@ enum Input {
 }
 
 impl CsvSource {
-    /// What `reader` gives: an open file, bytes in memory, a decompressor. It is read in a thread in
-    /// which it may block.
+    /// What `reader` gives: an open file, bytes in memory, a decompressor; what gzip has compressed is
+    /// decompressed. It is read in a thread in which it may block.
     pub fn reader(reader: impl Read + Send + 'static) -> Self {
         CsvSource(Input::Reader(Box::new(reader)))
     }
 
-    fn open(self) -> Result<(Box<dyn Read + Send>, Option<u64>)> {
-        match self.0 {
-            Input::Reader(reader) => Ok((reader, None)),
+    fn open(self) -> Result<Opened> {
+        let (input, size): (Box<dyn Read + Send>, _) = match self.0 {
+            Input::Reader(reader) => (reader, None),
             Input::Path(path) => {
                 let file = File::open(&path).map_err(|e| unreadable(&e))?;
                 let size = file.metadata().ok().map(|metadata| metadata.len());
-                Ok((Box::new(file), size))
+                (Box::new(file), size)
             }
-        }
+        };
+        let bytes = Arc::new(AtomicU64::new(0));
+        let input = Counted { input, bytes: bytes.clone() };
+        let mut input = BufReader::with_capacity(BUFFER, input);
+        let is_gzip = input.fill_buf().map_err(|e| unreadable(&e))?.starts_with(&GZIP);
+        let text: Box<dyn Read + Send> =
+            if is_gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
+        Ok(Opened { text, bytes, size })
+    }
+}
+
+/// The first bytes of what gzip has compressed (RFC 1952).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// A file that is being read.
+struct Opened {
+    /// Decompressed.
+    text: Box<dyn Read + Send>,
+    /// Bytes read so far, as they lie in the file.
+    bytes: Arc<AtomicU64>,
+    size: Option<u64>,
+}
+
+/// Counts what is read.
+struct Counted<R> {
+    input: R,
+    bytes: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
     }
 }
 
@@ -105,6 +141,7 @@ impl<N> Batch<N> {
 pub(super) async fn import<N, S, F>(
     source: CsvSource,
     progress: Option<ProgressObserver>,
+    on_suspect: SuspectPolicy,
     columns: impl FnOnce(&mut Header) -> Result<Parser<N>> + Send + 'static,
     store: S,
 ) -> Result<ImportReport>
@@ -119,11 +156,17 @@ where
     // On an error of the database the channel closes, at which the reader ends.
     while let Some((batch, total_bytes)) = waiting.recv().await {
         report.rows += batch.len() as u64;
-        let stored = store(batch.rows).await?;
+        if on_suspect == SuspectPolicy::Fail
+            && let Some(first) = batch.rejected.first()
+        {
+            return Err(Error::invalid(format!("line {}", first.line), &*first.reason));
+        }
+        let stored = store(batch.rows).await.map_err(|error| of_line(error, &batch.lines))?;
         report.inserted += stored.inserted;
         report.updated += stored.updated;
         report.unchanged += stored.unchanged;
         report.superseded += stored.superseded;
+        report.flagged += stored.flagged;
         report.quantised += batch.quantised;
         let mut rejected = batch.rejected;
         rejected.extend(stored.rejected.into_iter().map(|item| RejectedLine {
@@ -147,15 +190,28 @@ where
     Ok(report)
 }
 
+/// The error of an item as that of the line on which it began.
+fn of_line(error: Error, lines: &[u64]) -> Error {
+    match error {
+        Error::Item { index, source } => match (lines.get(index), *source) {
+            (Some(line), Error::Invalid { field, reason }) => {
+                Error::invalid(format!("line {line}"), format!("{field}: {reason}"))
+            }
+            (_, other) => other.at(index),
+        },
+        other => other,
+    }
+}
+
 /// Reads everything, until nobody waits for it any more; returns the columns that were ignored.
 fn read<N>(
     source: CsvSource,
     columns: impl FnOnce(&mut Header) -> Result<Parser<N>>,
     batches: &mpsc::Sender<(Batch<N>, Option<u64>)>,
 ) -> Result<Vec<String>> {
-    let (file, size) = source.open()?;
+    let Opened { text, bytes, size } = source.open()?;
     // A row of another length is that row's problem alone.
-    let file = Lines::new(file);
+    let file = Lines::new(text);
     let mut csv = ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER).from_reader(file);
     let mut header = Header::new(csv.byte_headers().map_err(csv_error)?);
     let mut parse = columns(&mut header)?;
@@ -176,13 +232,13 @@ fn read<N>(
             Err(reason) => batch.rejected.push(RejectedLine { line, reason }),
         }
         if batch.len() == BATCH {
-            batch.bytes = csv.get_ref().bytes;
+            batch.bytes = bytes.load(Ordering::Relaxed);
             if batches.blocking_send((std::mem::replace(&mut batch, Batch::new()), size)).is_err() {
                 return Ok(Vec::new());
             }
         }
     }
-    batch.bytes = csv.get_ref().bytes;
+    batch.bytes = bytes.load(Ordering::Relaxed);
     // The last one is sent even if it is empty: the observer learns that the end was reached.
     let _nobody_waits = batches.blocking_send((batch, size));
     Ok(header.ignored())
@@ -196,14 +252,12 @@ fn newlines(bytes: &[u8]) -> u64 {
 /// be told.
 struct Lines<R> {
     file: R,
-    /// Bytes read of the file.
-    bytes: u64,
     last: Option<u8>,
 }
 
 impl<R: Read> Lines<R> {
     fn new(file: R) -> Self {
-        Lines { file, bytes: 0, last: None }
+        Lines { file, last: None }
     }
 }
 
@@ -212,7 +266,6 @@ impl<R: Read> Read for Lines<R> {
         // A piece may consist of nothing but the second half of a line's end.
         loop {
             let read = self.file.read(buffer)?;
-            self.bytes += read as u64;
             if read == 0 {
                 let is_ended = matches!(self.last, None | Some(b'\n' | b'\r')) || buffer.is_empty();
                 if is_ended {

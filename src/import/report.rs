@@ -21,6 +21,8 @@ pub struct ImportReport {
     pub rejected_rows: u64,
     /// The first of them, at most [`ImportReport::REJECTED_SHOWN`], by rising line.
     pub rejected: Vec<RejectedLine>,
+    /// Rows that carry the flag `is_suspect`, stored or not; each is counted above, too.
+    pub flagged: u64,
     /// Values (not rows) that were rounded to what their column holds.
     pub quantised: u64,
     /// Columns of the file that mean nothing to the import.
@@ -30,6 +32,25 @@ pub struct ImportReport {
 impl ImportReport {
     /// Most rejected rows that a report tells one by one.
     pub const REJECTED_SHOWN: usize = 1_000;
+
+    /// Adds what another file's report says: its counts, its rejected lines (as far as they are shown)
+    /// and the columns that it ignored.
+    pub fn add(&mut self, other: &ImportReport) {
+        self.rows += other.rows;
+        self.inserted += other.inserted;
+        self.updated += other.updated;
+        self.unchanged += other.unchanged;
+        self.superseded += other.superseded;
+        self.flagged += other.flagged;
+        self.quantised += other.quantised;
+        self.reject(other.rejected.iter().cloned());
+        self.rejected_rows += other.rejected_rows - other.rejected.len() as u64;
+        for column in &other.ignored_columns {
+            if !self.ignored_columns.contains(column) {
+                self.ignored_columns.push(column.clone());
+            }
+        }
+    }
 
     pub(super) fn reject(&mut self, rejected: impl IntoIterator<Item = RejectedLine>) {
         for line in rejected {
@@ -46,6 +67,9 @@ impl fmt::Display for ImportReport {
         let ImportReport { rows, inserted, updated, unchanged, quantised, .. } = self;
         write!(f, "{rows} rows: {inserted} inserted, {updated} updated, {unchanged} unchanged")?;
         write!(f, ", {} superseded, {} rejected", self.superseded, self.rejected_rows)?;
+        if self.flagged > 0 {
+            write!(f, "; {} flagged", self.flagged)?;
+        }
         write!(f, "; {quantised} values quantised")
     }
 }

@@ -28,6 +28,8 @@ conformance! {
     noise_is_rounded_half_to_even_and_counted,
     yahoo_columns_need_a_ticker,
     an_option_is_known_by_its_symbol_or_its_parts,
+    odd_tickers_and_dates_are_taken_as_they_are,
+    compressed_files_are_read_as_they_are,
 }
 
 fn data(path: &str) -> PathBuf {
@@ -51,6 +53,51 @@ async fn load(repos: &impl Repositories, text: &str) -> Result<ImportReport> {
 async fn bars(repos: &impl Repositories, ticker: &str) -> Vec<PriceBar> {
     let (first, last) = (NaiveDate::MIN, NaiveDate::MAX);
     repos.prices().range(&parsed(ticker), first, last).await.expect("read")
+}
+
+async fn odd_tickers_and_dates_are_taken_as_they_are(handle: &impl Handle) {
+    let text = "Symbol,Date,Open,High,Low,Close,Adj Close,Volume\n\
+                $SPX,2024-01-02,4745.2,4754.33,4722.67,4742.83,4742.83,3743050000\n\
+                CFC+A,2024-01-02 00:00:00-05:00,25.1,25.1,25.1,25.1,25.1,8381600.0\n\
+                4063.T#2,2024-01-02T00:00:00+09:00,5900,5950,5890,5915,5915.000000000001,100\n";
+    let report = prices_from_csv(handle, csv(text), CsvOptions::new()).await.expect("loaded");
+    assert_eq!((report.inserted, report.rejected_rows, report.quantised), (3, 0, 1));
+    for (ticker, volume) in [("$SPX", 3_743_050_000), ("CFC+A", 8_381_600), ("4063.T#2", 100)] {
+        let bars = bars(handle, ticker).await;
+        assert_eq!(bars.len(), 1, "{ticker}");
+        assert_eq!((bars[0].trading_day(), bars[0].volume), (day("2024-01-02"), Some(volume)));
+    }
+}
+
+/// As `gzip` writes it, in several members as after `cat a.gz b.gz`.
+fn gzip(parts: &[&[u8]]) -> Vec<u8> {
+    use std::io::Write;
+    let compressed = parts.iter().map(|part| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(part).expect("memory");
+        encoder.finish().expect("memory")
+    });
+    compressed.collect::<Vec<_>>().concat()
+}
+
+async fn compressed_files_are_read_as_they_are(handle: &impl Handle) {
+    let plain = std::fs::read(data("prices/brk_a_daily_2014.csv")).expect("a fixture");
+    let (head, tail) = plain.split_at(3_000);
+    let file = gzip(&[head, tail]);
+    let size = file.len() as u64;
+    let last = Arc::new(Mutex::new(0));
+    let seen = last.clone();
+    let options = CsvOptions::new().progress(move |progress| {
+        *seen.lock().expect("not poisoned") = progress.bytes;
+    });
+    let source = CsvSource::reader(std::io::Cursor::new(file.clone()));
+    let report = prices_from_csv(handle, source, options).await.expect("loaded");
+    assert_eq!((report.inserted, report.rejected_rows), (127, 0));
+    assert_eq!(*last.lock().expect("not poisoned"), size, "bytes as they lie in the file");
+    // Cut off: the file cannot be read, and says so.
+    let cut = CsvSource::reader(std::io::Cursor::new(file[..file.len() - 9].to_vec()));
+    let failed = prices_from_csv(handle, cut, CsvOptions::new()).await;
+    assert!(matches!(failed, Err(Error::Invalid { field, .. }) if field == "file"));
 }
 
 /// Which version of which row is stored, as one text: any write changes it.

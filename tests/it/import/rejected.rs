@@ -2,7 +2,7 @@
 
 use buffetbot_db::import::{CsvOptions, CsvSource, ImportReport, prices_from_csv};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, PriceBarFilter, PriceRepository};
+use buffetbot_db::{Error, IngestOptions, PriceBarFilter, PriceRepository, SuspectPolicy};
 
 use super::{bars, csv, load, parsed};
 use crate::support::handle::Handle;
@@ -114,9 +114,20 @@ async fn bars_that_contradict_themselves_are_rejected_or_flagged(handle: &impl H
         report.rejected[0].to_string(),
         "line 3: high: below the low; flag the bar as suspect to keep it"
     );
-    let options = CsvOptions::new().ticker(parsed("A")).keep_suspect();
-    let report = prices_from_csv(handle, csv(text), options).await.expect("loaded");
+    let with = |policy| {
+        let ingest = IngestOptions::new().on_suspect(policy);
+        CsvOptions::new().ticker(parsed("A")).ingest(ingest)
+    };
+    let failed = prices_from_csv(handle, csv(text), with(SuspectPolicy::Fail)).await;
+    assert!(matches!(failed, Err(Error::Invalid { field, .. }) if field == "line 3"));
+    // A number that is none, too.
+    let none = "date,close\n2024-01-02,1\n2024-01-03,NaN\n";
+    let failed = prices_from_csv(handle, csv(none), with(SuspectPolicy::Fail)).await;
+    assert!(matches!(failed, Err(Error::Invalid { field, .. }) if field == "line 3"));
+    let report = prices_from_csv(handle, csv(text), with(SuspectPolicy::Flag)).await;
+    let report = report.expect("loaded");
     assert_eq!((report.inserted, report.unchanged, report.rejected_rows), (2, 1, 0));
+    assert_eq!(report.flagged, 2);
     let suspect: Vec<_> = bars(handle, "A").await.iter().map(|bar| bar.is_suspect).collect();
     assert_eq!(suspect, [false, true, true]);
 }
