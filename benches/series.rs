@@ -4,16 +4,19 @@
 //! `cargo bench --bench series` prints a table of ratios (ours to the other's, of times: less is better)
 //! with their goals; `-- --plot FILE.svg` draws it, `-- --smoke` only shows that it runs.
 
+#[path = "raw/bars.rs"]
+mod bars;
+#[path = "support/market.rs"]
+mod market;
 #[expect(dead_code, reason = "the peers of other benchmarks")]
 mod raw;
 mod support;
 
+use bars::{RawBars, Sqlx, plain};
 use buffetbot_db::*;
 use futures_util::StreamExt;
 use futures_util::stream;
 use raw::DieselPeer;
-use raw::bars::{RawBars, Sqlx, plain};
-use support::market::bars;
 use support::{Arguments, Effort, Row, pair};
 
 /// Bars of one ticker: eight years of trading days.
@@ -32,7 +35,7 @@ fn main() -> Outcome<()> {
         db.migrate().await?;
         let url = db.server().map(|server| server.url("buffetbot")).unwrap_or_default();
         eprintln!("PostgreSQL {}", db.server().map_or("?", |s| s.version()));
-        let new = bars(count, DAYS);
+        let new = market::bars(count, DAYS);
         let effort = Effort { rounds, operations: 1 };
         let mut rows = ingest(&db, &url, &new, effort).await?;
         rows.push(latest(&db, &url, &new).await?);

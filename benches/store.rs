@@ -3,6 +3,8 @@
 //! `cargo bench --bench store` prints a table of ratios (ours to the other's, of times: less is
 //! better) with their goals; `-- --plot FILE.svg` draws it, `-- --smoke` only shows that it runs.
 
+#[path = "support/market.rs"]
+mod market;
 mod raw;
 mod support;
 
@@ -12,9 +14,9 @@ use std::time::{Duration, Instant};
 use buffetbot_db::*;
 use chrono::NaiveDate;
 use futures_util::future::try_join_all;
+use market::bars;
 use raw::Raw;
 use raw::documents::{CompanyInfo, ENTRIES, RawCache, company, key};
-use support::market::bars;
 use support::{Arguments, Effort, Row, pair, shown};
 
 /// Bars of one ticker that a range read returns: ten years of trading days.

@@ -49,6 +49,35 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Splits and dividends, by which prices are adjusted when they are read
+    corporate_actions (id) {
+        /// Key of the row
+        id -> Uuid,
+        /// Market symbol, trimmed and upper case
+        #[max_length = 32]
+        ticker -> Varchar,
+        /// First trading day on which the share trades split, or without the dividend, at midnight UTC
+        ex_date -> Timestamptz,
+        /// split or dividend
+        #[max_length = 8]
+        action_type -> Varchar,
+        /// So many shares before the split; NULL: no split
+        split_from -> Nullable<Numeric>,
+        /// became so many; 2 of 1 in a split 2:1; NULL: no split
+        split_to -> Nullable<Numeric>,
+        /// Cash of all dividends of the day per share that trades on it, in the currency of the quote; NULL: a split
+        amount -> Nullable<Numeric>,
+        /// Name of the provider
+        #[max_length = 50]
+        data_source -> Nullable<Varchar>,
+        /// When the row was stored
+        created_at -> Timestamptz,
+        /// Time of the latest change, kept by a trigger
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     /// Documents fetched from market-data providers, kept until they expire
     market_data_cache (id) {
         /// Key of the row

@@ -68,7 +68,7 @@ const DISTINCT_ON: &str = "SELECT DISTINCT ON (ticker) id, ticker, date, open_pr
 
 impl RawBars {
     pub async fn connect(url: &str) -> Result<Self, Error> {
-        let client = super::documents::client(url).await?;
+        let client = crate::raw::documents::client(url).await?;
         Ok(RawBars { latest: client.prepare(DISTINCT_ON).await?, client })
     }
 

@@ -1,6 +1,5 @@
 //! The peers: what one would write by hand for the same tables.
 
-pub mod bars;
 pub mod documents;
 
 use std::sync::Mutex;

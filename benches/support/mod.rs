@@ -2,8 +2,6 @@
 //! of the rounds' ratios. A shared machine that slows down slows both, which a harness that measures
 //! one contender after the other would report as a difference.
 
-pub mod market;
-
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,9 @@ use csv::ByteRecord;
 
 use crate::error::Error;
 use crate::types::text::shown;
-use crate::types::{AdjustedPrice, Delta, Greek, ImpliedVolatility, Premium, Price};
+use crate::types::{
+    AdjustedPrice, Delta, DividendAmount, Greek, ImpliedVolatility, Premium, Price, SplitShares,
+};
 
 /// Why a row is rejected: the column and what is wrong.
 pub(super) type Reason = String;
@@ -83,7 +85,8 @@ impl Fields<'_> {
         Ok(Some(count))
     }
 
-    fn number(&self, column: Column) -> Result<Option<BigDecimal>, Reason> {
+    /// A number as it is written.
+    pub fn number(&self, column: Column) -> Result<Option<BigDecimal>, Reason> {
         let Some(text) = self.text(column)? else {
             return Ok(None);
         };
@@ -127,4 +130,4 @@ macro_rules! decimals {
     };
 }
 
-decimals!(Price AdjustedPrice Premium Delta Greek ImpliedVolatility);
+decimals!(Price AdjustedPrice Premium Delta Greek ImpliedVolatility SplitShares DividendAmount);

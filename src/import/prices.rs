@@ -1,20 +1,26 @@
 //! Price bars.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bigdecimal::{BigDecimal, One, Zero};
+
 use super::field::{Column, Fields, Reason, required};
 use super::header::Header;
 use super::reader::{self, CsvSource, Parser};
 use super::{CsvOptions, ImportReport};
 use crate::error::Result;
-use crate::models::NewPriceBar;
-use crate::repositories::{PriceRepository, Repositories};
-use crate::types::{Ticker, TradingDay};
+use crate::models::{NewCorporateAction, NewPriceBar};
+use crate::repositories::{CorporateActionRepository, PriceRepository, Repositories};
+use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 
 /// Loads daily bars from a CSV file with a header, as Yahoo and many others write them.
 ///
 /// Columns, in any order and case: `ticker` or `symbol` (or the ticker of `options`), `date`,
 /// `open`, `high`, `low`, `close`, `volume`, and `adjusted_close`, `Adj Close` or `adjclose`; date and
-/// close are needed. Others are ignored and listed. Dates are ISO 8601; of one with a time and an
-/// offset the local day counts.
+/// close are needed. A dividend of the day (`ex-dividend`, `Dividends`; 0 for none) and a split
+/// (`split_ratio`, `Stock Splits`: so many new shares for an old one; 0 or 1 for none) are stored as
+/// [corporate actions](CorporateActionRepository), after the bars of their batch. Other columns are
+/// ignored and listed. Dates are ISO 8601; of one with a time and an offset the local day counts.
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
 /// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a number that
@@ -32,14 +38,35 @@ pub async fn prices_from_csv(
     let progress = options.progress.clone();
     let prices = repositories.prices();
     let ingest = &options.ingest.clone();
-    reader::import(
+    let (written, unchanged) = (&AtomicU64::new(0), &AtomicU64::new(0));
+    let mut report = reader::import(
         source.into(),
         progress,
         ingest.on_suspect,
         move |header| parser(header, options),
-        |bars: Vec<_>| async move { prices.upsert_many_with(&bars, ingest).await },
+        |rows: Vec<Row>| async move {
+            let (bars, actions): (Vec<_>, Vec<_>) =
+                rows.into_iter().map(|row| (row.bar, row.actions)).unzip();
+            let stored = prices.upsert_many_with(&bars, ingest).await?;
+            let actions: Vec<_> = actions.into_iter().flatten().collect();
+            if !actions.is_empty() {
+                let report = repositories.corporate_actions().upsert_many(&actions).await?;
+                written.fetch_add(report.written(), Ordering::Relaxed);
+                unchanged.fetch_add(report.unchanged, Ordering::Relaxed);
+            }
+            Ok(stored)
+        },
     )
-    .await
+    .await?;
+    report.actions_written = written.load(Ordering::Relaxed);
+    report.actions_unchanged = unchanged.load(Ordering::Relaxed);
+    Ok(report)
+}
+
+/// A row of the file: a bar, and what happened to the share on its day.
+struct Row {
+    bar: NewPriceBar,
+    actions: Vec<NewCorporateAction>,
 }
 
 struct Columns {
@@ -51,6 +78,8 @@ struct Columns {
     close: Column,
     volume: Column,
     adjusted_close: Column,
+    dividend: Column,
+    split: Column,
 }
 
 impl Columns {
@@ -69,13 +98,25 @@ impl Columns {
             close: ("close", Some(header.require(&["close"])?)),
             volume: ("volume", header.find(&["volume"])?),
             adjusted_close: ("adjusted_close", adjusted_close),
+            dividend: (
+                "dividend",
+                header.find(&["ex_dividend", "dividends", "dividend", "dividend_amount"])?,
+            ),
+            split: (
+                "split",
+                header.find(&["split_ratio", "stock_splits", "splits", "split_coefficient"])?,
+            ),
         })
     }
 }
 
-fn parser(header: &mut Header, options: CsvOptions) -> Result<Parser<NewPriceBar>> {
+fn parser(header: &mut Header, options: CsvOptions) -> Result<Parser<Row>> {
     let columns = Columns::new(header, options.ticker.is_some())?;
-    Ok(Box::new(move |fields| bar(fields, &columns, &options)))
+    Ok(Box::new(move |fields| {
+        let bar = bar(fields, &columns, &options)?;
+        let actions = actions(fields, &columns, &bar)?;
+        Ok(Row { bar, actions })
+    }))
 }
 
 fn bar(
@@ -97,4 +138,27 @@ fn bar(
         data_source: options.source.clone(),
         is_suspect: false,
     })
+}
+
+/// The split and the dividend of a row, per share that trades on its day.
+fn actions(
+    fields: &mut Fields<'_>,
+    columns: &Columns,
+    bar: &NewPriceBar,
+) -> Result<Vec<NewCorporateAction>, Reason> {
+    let mut actions = Vec::new();
+    let ratio = fields.number(columns.split)?.filter(|ratio| !ratio.is_zero() && !ratio.is_one());
+    if ratio.is_some() {
+        let (from, to) = (SplitShares::new(BigDecimal::one()), fields.decimal(columns.split)?);
+        if let (Ok(from), Some(to)) = (from, to) {
+            actions.push(NewCorporateAction::split(bar.ticker.clone(), bar.date, from, to));
+        }
+    }
+    if fields.number(columns.dividend)?.is_some_and(|amount| !amount.is_zero()) {
+        let amount: Option<DividendAmount> = fields.decimal(columns.dividend)?;
+        let dividend = |amount| NewCorporateAction::dividend(bar.ticker.clone(), bar.date, amount);
+        actions.extend(amount.map(dividend));
+    }
+    let source = &bar.data_source;
+    Ok(actions.into_iter().map(|action| action.data_source(source.clone())).collect())
 }

@@ -25,6 +25,10 @@ pub struct ImportReport {
     pub flagged: u64,
     /// Values (not rows) that were rounded to what their column holds.
     pub quantised: u64,
+    /// Splits and dividends that the rows told of and that were not stored before like that.
+    pub actions_written: u64,
+    /// Splits and dividends that were stored already as they are.
+    pub actions_unchanged: u64,
     /// Columns of the file that mean nothing to the import.
     pub ignored_columns: Vec<String>,
 }
@@ -43,6 +47,8 @@ impl ImportReport {
         self.superseded += other.superseded;
         self.flagged += other.flagged;
         self.quantised += other.quantised;
+        self.actions_written += other.actions_written;
+        self.actions_unchanged += other.actions_unchanged;
         self.reject(other.rejected.iter().cloned());
         self.rejected_rows += other.rejected_rows - other.rejected.len() as u64;
         for column in &other.ignored_columns {
@@ -69,6 +75,10 @@ impl fmt::Display for ImportReport {
         write!(f, ", {} superseded, {} rejected", self.superseded, self.rejected_rows)?;
         if self.flagged > 0 {
             write!(f, "; {} flagged", self.flagged)?;
+        }
+        let actions = self.actions_written + self.actions_unchanged;
+        if actions > 0 {
+            write!(f, "; {actions} splits and dividends")?;
         }
         write!(f, "; {quantised} values quantised")
     }

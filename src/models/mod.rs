@@ -8,6 +8,7 @@ mod analysis;
 mod analysis_key;
 mod cache_entry;
 mod cache_key;
+mod corporate_action;
 mod ingest;
 mod inputs;
 mod market;
@@ -27,6 +28,10 @@ pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 pub use cache_key::{
     CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
     TypeSize,
+};
+pub(crate) use corporate_action::{ActionChanges, ActionRow, ActionValues};
+pub use corporate_action::{
+    ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };
 pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};

@@ -7,6 +7,7 @@
 
 pub(crate) mod analyses;
 mod batch;
+mod corporate_actions;
 mod keyset;
 mod market_cache;
 mod merge;
@@ -17,6 +18,7 @@ mod prices;
 mod users;
 
 pub use analyses::{AnalysisRepository, PgAnalyses};
+pub use corporate_actions::{CorporateActionRepository, PgCorporateActions};
 pub use market_cache::{MarketCacheRepository, PgMarketCache};
 pub use options::{OptionRepository, PgOptions};
 pub use portfolios::{PgPortfolios, PortfolioRepository};
@@ -71,6 +73,8 @@ repositories! {
     portfolios: PgPortfolios("portfolios"),
     /// Positions of portfolios.
     positions: PgPositions("positions"),
+    /// Splits and dividends.
+    corporate_actions: PgCorporateActions("corporate_actions"),
     /// Price bars.
     prices: PgPrices("price_history"),
     /// Option quotes.

@@ -276,6 +276,10 @@ decimal! {
     AdjustedPrice("adjusted_close", 20, 10, Range::Any);
     /// An option's price (last, bid or ask), zero or above: NUMERIC(20,10).
     Premium("premium", 20, 10, Range::NonNegative);
+    /// One side of a split's ratio, above zero: NUMERIC(20,10).
+    SplitShares("split", 20, 10, Range::Positive);
+    /// Cash paid per share, above zero: NUMERIC(20,10).
+    DividendAmount("amount", 20, 10, Range::Positive);
     /// Average cost of one share, zero or above: NUMERIC(20,10).
     Cost("average_cost", 20, 10, Range::NonNegative);
     /// A number of shares, zero or above, fractions included: NUMERIC(20,10).

@@ -92,3 +92,13 @@ text_enum! {
         Put = "put",
     }
 }
+
+text_enum! {
+    /// What a corporate action is.
+    CorporateActionType("action_type") {
+        /// One share becomes several, or several become one.
+        Split = "split",
+        /// Cash for each share.
+        Dividend = "dividend",
+    }
+}

@@ -86,4 +86,6 @@ id! {
     BarId = now_v7,
     /// Id of an option quote; ordered by time.
     OptionQuoteId = now_v7,
+    /// Id of a split or dividend; ordered by time.
+    CorporateActionId = now_v7,
 }

@@ -25,13 +25,16 @@ pub use activity::Activity;
 pub(crate) use count::Count;
 pub use data_type::DataType;
 pub use decimal::{
-    AdjustedPrice, Cost, Delta, Greek, ImpliedVolatility, Percentage, Premium, Price, Score,
-    Shares, UnitInterval,
+    AdjustedPrice, Cost, Delta, DividendAmount, Greek, ImpliedVolatility, Percentage, Premium,
+    Price, Score, Shares, SplitShares, UnitInterval,
 };
 pub use document::Document;
 pub(crate) use document::JSONB_VERSION;
-pub use enums::{AnalysisType, OptionType, RiskTolerance};
-pub use ids::{AnalysisId, BarId, CacheEntryId, OptionQuoteId, PortfolioId, PositionId, UserId};
+pub use enums::{AnalysisType, CorporateActionType, OptionType, RiskTolerance};
+pub use ids::{
+    AnalysisId, BarId, CacheEntryId, CorporateActionId, OptionQuoteId, PortfolioId, PositionId,
+    UserId,
+};
 pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;

@@ -117,8 +117,7 @@ async fn versions(handle: &impl Handle, table: &str) -> String {
 }
 
 async fn every_price_file_loads_and_changes_nothing_the_second_time(handle: &impl Handle) {
-    let quandl =
-        ["ex_dividend", "split_ratio", "adj_open", "adj_high", "adj_low", "adj_volume"].as_slice();
+    let quandl = ["adj_open", "adj_high", "adj_low", "adj_volume"].as_slice();
     let files = [
         ("gspc_daily_1950_2015.csv", 16_607, 0, [].as_slice()),
         ("us_stocks_daily_2000_2013.csv", 12_154, 11_797, &[]),
@@ -132,8 +131,11 @@ async fn every_price_file_loads_and_changes_nothing_the_second_time(handle: &imp
         for (file, rows, quantised, ignored) in files {
             let path = data("prices").join(file);
             let report = prices_from_csv(handle, path, CsvOptions::new()).await.expect(file);
+            let actions = if quantised == 496 { 9 } else { 0 };
             let expected = ImportReport {
                 rows,
+                actions_written: if repeated { 0 } else { actions },
+                actions_unchanged: if repeated { actions } else { 0 },
                 inserted: if repeated { 0 } else { rows },
                 unchanged: if repeated { rows } else { 0 },
                 quantised,

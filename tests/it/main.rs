@@ -13,6 +13,7 @@ mod cancellation;
 mod catalog;
 mod config;
 mod connection;
+mod corporate_actions;
 mod embedded;
 mod errors;
 mod faults;

@@ -159,6 +159,21 @@ pub const LATER_ROWS: &[Row] = &[
         ],
     ),
     (
+        "corporate_actions",
+        &[
+            ("id", "'00000000-0000-4000-8000-000000000008'"),
+            ("ticker", "'AAPL'"),
+            ("ex_date", "'2020-08-31 00:00Z'"),
+            ("action_type", "'split'"),
+            ("split_from", "1"),
+            ("split_to", "4"),
+            ("amount", "NULL"),
+            ("data_source", "'yfinance'"),
+            ("created_at", "'2024-01-03 03:04:05.678901Z'"),
+            ("updated_at", "'2024-01-03 03:04:05.678901Z'"),
+        ],
+    ),
+    (
         "price_revisions",
         &[
             ("ticker", "'AAPL'"),

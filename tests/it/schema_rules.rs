@@ -10,7 +10,8 @@ use crate::rows;
 
 async fn client_of(db: &TestDatabase) -> Client {
     let client = connect(db).await;
-    client.batch_execute(&rows::insert_all()).await.expect("the sample rows");
+    let samples = rows::insert_all() + &rows::insert_later();
+    client.batch_execute(&samples).await.expect("the sample rows");
     client
 }
 
@@ -104,11 +105,12 @@ async fn absent_and_empty_parameters_are_an_entry_each_and_only_one() {
 }
 
 /// Tables whose `updated_at` moves, and a change to each.
-const TOUCHED: [(&str, &str, &str); 4] = [
+const TOUCHED: [(&str, &str, &str); 5] = [
     ("users", "first_name", "'Augusta'"),
     ("portfolios", "name", "'Satellite'"),
     ("positions", "notes", "NULL"),
     ("analysis_results", "metadata", "'{}'"),
+    ("corporate_actions", "split_to", "5"),
 ];
 
 async fn updated_at(client: &impl tokio_postgres::GenericClient, table: &str) -> SystemTime {

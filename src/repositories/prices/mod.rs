@@ -1,5 +1,6 @@
 //! Price bars.
 
+mod adjusted;
 mod digest;
 mod intake;
 mod jump;
@@ -29,6 +30,7 @@ use crate::models::{
     PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
 use crate::schema::price_history;
+use crate::series::{self, AdjustedSeries, Adjustment, AdjustmentCheck, SeriesBar};
 use crate::types::{BarId, Cursor, Page, PageRequest, Ticker, TradingDay};
 
 /// [`PriceRepository`] on PostgreSQL.
@@ -188,6 +190,32 @@ impl PriceRepository for PgPrices {
     #[tracing::instrument(level = "debug", name = "prices.digest", skip_all, err)]
     async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest> {
         digest::of(&self.session, ticker).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.adjusted", skip_all, err)]
+    async fn adjusted(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        as_of: NaiveDate,
+        adjustment: Adjustment,
+    ) -> Result<AdjustedSeries> {
+        let (bars, actions) = adjusted::read(&self.session, ticker, (from, to), as_of).await?;
+        let bars: Vec<SeriesBar> = bars.iter().map(SeriesBar::from).collect();
+        Ok(series::adjust(&bars, &actions, as_of, adjustment))
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.verify_adjustment", skip_all, err)]
+    async fn verify_adjustment(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        tolerance: f64,
+    ) -> Result<AdjustmentCheck> {
+        let (bars, actions) = adjusted::read(&self.session, ticker, (from, to), to).await?;
+        series::check(&bars, &actions, tolerance)
     }
 
     #[tracing::instrument(level = "debug", name = "prices.list", skip_all, err)]

@@ -11,6 +11,7 @@ use crate::models::{
     BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
     PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
+use crate::series::{AdjustedSeries, Adjustment, AdjustmentCheck};
 use crate::types::{BarId, Page, PageRequest, Ticker};
 
 /// Price bars: one per ticker and trading day.
@@ -105,6 +106,37 @@ pub trait PriceRepository: Send + Sync {
     /// before them: a change between the two reads then makes the result outdated, at worst for
     /// nothing. Read after them, it would cover a change that the result has not seen.
     async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest>;
+
+    /// The ticker's bars from one day to another, both included, by rising day, adjusted for the splits (and
+    /// dividends) with an ex-date up to `as_of`: as a chart drawn on that day shows them. The stored bars
+    /// stay as delivered. See [`adjust`](crate::adjust) for the formula; where actions cannot be applied
+    /// the result says so.
+    ///
+    /// # Errors
+    /// Those of the database.
+    async fn adjusted(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        as_of: NaiveDate,
+        adjustment: Adjustment,
+    ) -> Result<AdjustedSeries>;
+
+    /// Compares the provider's adjusted closes with those that the stored splits and dividends give: an
+    /// action that is missing, or wrong, shows as one step. `tolerance` is relative: 0.001 is a tenth of
+    /// a percent. The provider's reference date need not be known: a factor that all of its adjusted
+    /// closes share is no difference.
+    ///
+    /// # Errors
+    /// `Invalid` of `tolerance`, which must be a number above zero; those of the database.
+    async fn verify_adjustment(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        tolerance: f64,
+    ) -> Result<AdjustmentCheck>;
 
     /// Bars by falling day.
     async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>>;
