@@ -1,5 +1,6 @@
 //! Price bars: every verb, on the pool and in a unit of work.
 
+mod columns;
 mod digest;
 mod ingest;
 mod plans;

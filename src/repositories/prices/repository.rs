@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "arrow")]
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::stream::BoxStream;
@@ -11,6 +13,9 @@ use crate::models::{
     BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
     PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
+#[cfg(feature = "arrow")]
+use crate::series::ArrowOptions;
+use crate::series::Series;
 use crate::types::{BarId, Page, PageRequest, Ticker};
 
 /// Price bars: one per ticker and trading day.
@@ -92,6 +97,31 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
     ) -> Result<Vec<PriceBar>>;
+
+    /// As [`range_many`](Self::range_many), as columns of `f64` for computations: one series a ticker,
+    /// by ticker in byte order; one without bars is left out. Reads no more than it returns.
+    async fn columns(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<Series>>;
+
+    /// As [`range_many`](Self::range_many), as Arrow record batches of the schema
+    /// [`bars_schema`](crate::bars_schema): by ticker in byte order, then by rising day; a batch may hold
+    /// several tickers. One batch is in memory at a time. Dropped before its end, the statement is
+    /// cancelled.
+    ///
+    /// In a unit of work the stream must be read to its end, or dropped, before the answer to another
+    /// statement can come.
+    #[cfg(feature = "arrow")]
+    fn record_batches<'a>(
+        &'a self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+        options: ArrowOptions,
+    ) -> BoxStream<'a, Result<RecordBatch>>;
 
     /// The latest bar of each ticker with the close before it, in the order of the tickers; one
     /// without bars is left out.
