@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int64Type};
 use bigdecimal::ToPrimitive;
-use buffetbot_db::import::{CsvOptions, CsvSource, prices_from_csv};
+use buffetbot_db::import::{CsvOptions, prices_from_csv};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
     ArrowOptions, Database, Decimals, NewPriceBar, PriceRepository, Repositories, StatementMode,
@@ -32,7 +32,7 @@ conformance! {
 async fn load(repos: &impl Repositories) {
     for file in ["gspc_daily_1950_2015.csv", "brk_a_daily_2014.csv"] {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/prices").join(file);
-        prices_from_csv(repos, CsvSource::path(path), CsvOptions::new()).await.expect("loaded");
+        prices_from_csv(repos, path, CsvOptions::new()).await.expect("loaded");
     }
 }
 
@@ -152,7 +152,7 @@ async fn nothing_is_read_of_nothing(handle: &impl Handle) {
 async fn one_trip_mode_reads_in_a_transaction_of_its_own() {
     let db = TestDatabase::new().await.expect("a database");
     db.prices().create(&bare("A")).await.expect("stored");
-    let config = db.config().clone().statement_mode(StatementMode::OneTrip);
+    let config = db.config().statement_mode(StatementMode::OneTrip);
     let other = Database::connect(config).await.expect("connected");
     let read = other.prices().columns(&[parsed("A")], FIRST, LAST).await.expect("read");
     assert_eq!(read.len(), 1);
