@@ -132,6 +132,15 @@ pub enum Error {
         /// What is wrong with it, without its value where that may be a secret.
         reason: String,
     },
+    /// A file of archived bars cannot be written or read, or does not hold what it should.
+    #[cfg(feature = "arrow")]
+    #[error("archive {}: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A migration failed; the database is as it was before.
     #[error("migration: {0}")]
     Migration(String),

@@ -68,6 +68,15 @@ impl RowWriter<'_> {
         self.fields -= 1;
     }
 
+    /// The bytes as they are, or NULL.
+    #[cfg(feature = "arrow")]
+    pub fn raw(&mut self, bytes: Option<&[u8]>) {
+        match bytes {
+            Some(bytes) => self.bytes(bytes),
+            None => self.null(),
+        }
+    }
+
     fn bytes(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
         self.buffer.extend_from_slice(bytes);

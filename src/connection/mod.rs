@@ -4,7 +4,7 @@
 //! | file | what |
 //! |---|---|
 //! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
-//! | `wire`, `rows`, `copy`, `copy_binary` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+//! | `wire`, `rows`, `copy`, `copy_binary`, `copy_rows` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
 //! | `cancel` | the cancel request |
 //! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
 //! | `sqlstate` | the server's error report through Diesel's error type |
@@ -15,9 +15,11 @@
 mod cancel;
 mod copy;
 mod copy_binary;
+mod copy_rows;
 mod manager;
 mod pg_connection;
 mod pool;
+mod produced;
 mod row;
 mod rows;
 #[cfg(feature = "tls")]
@@ -31,10 +33,16 @@ mod unit_of_work;
 mod wire;
 
 pub use copy::{CopyIn, CopyOut};
+#[cfg(feature = "arrow")]
+pub(crate) use copy_binary::RowWriter;
+pub(crate) use copy_rows::CopiedRow;
 pub(crate) use pg_connection::Options;
 pub use pg_connection::PgConnection;
 pub(crate) use pool::ANNOUNCEMENTS;
 pub use pool::{Pool, PoolState, Pooled};
+#[cfg(feature = "arrow")]
+pub(crate) use produced::Sender;
+pub(crate) use produced::produced;
 pub use row::{PgField, PgRow};
 pub use rows::Rows;
 pub(crate) use session::{Session, Source};

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::cancel::Canceller;
 use super::manager::Manager;
+use super::produced::Sender;
 use super::row::PgRow;
 use super::rows::{self, Rows};
 use super::statement::Built;
@@ -118,6 +119,27 @@ impl PgConnection {
             );
         }
         Ok(decoded)
+    }
+
+    /// Sends every row of a statement, decoded, as it arrives.
+    ///
+    /// # Errors
+    /// As [`fetch_all`](Self::fetch_all).
+    pub(super) async fn send_all<U, ST>(
+        &self,
+        built: diesel::QueryResult<Built>,
+        sender: &Sender<U>,
+    ) -> Result<()>
+    where
+        U: FromSqlRow<ST, Pg>,
+    {
+        let mut rows = rows::load(self.wire.clone(), built).await?;
+        while let Some(row) = rows.try_next().await? {
+            let row =
+                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?;
+            sender.send(row).await;
+        }
+        Ok(())
     }
 
     /// The first row of `query`, or `None`.

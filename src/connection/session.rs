@@ -7,10 +7,14 @@ use diesel::deserialize::FromSqlRow;
 use diesel::pg::Pg;
 use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::CompatibleType;
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::{RwLockMappedWriteGuard, RwLockReadGuard};
 
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
+use super::produced::produced;
+use super::statement::Built;
 use super::unit_of_work::Transaction;
 use crate::cache::{AddressRef, Cache};
 use crate::error::{Error, Result};
@@ -102,6 +106,28 @@ impl Session {
     {
         let connection = self.connection().await?;
         connection.fetch_all(query).await.map_err(|e| self.named(e))
+    }
+
+    /// The rows of one statement as they arrive: a few are in memory. The stream has a connection as
+    /// long as it lives; dropped early, it cancels the statement.
+    pub fn stream<Q, U, ST>(&self, query: Q) -> BoxStream<'_, Result<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
+    {
+        // Rendered before the first await, so that the future holds no part of the query.
+        let built = Built::new(&query.as_query());
+        let sent = produced(move |sender| {
+            async move {
+                let connection = self.connection().await?;
+                connection.send_all(built, &sender).await
+            }
+            .boxed()
+        });
+        sent.map_err(|e| self.named(e)).boxed()
     }
 
     /// The first row of one statement, or `None`.

@@ -203,7 +203,7 @@ impl PricePartitions {
                 let overlaps =
                     |p: &PricePartition| p.end > start && p.start.is_none_or(|other| other < end);
                 if !present.iter().any(overlaps) {
-                    atomic.batch(&attached(year)).await?;
+                    atomic.batch(&format!("{}; {}", standalone(year), attach(year))).await?;
                     made.push(partition_name(year));
                 }
             }
@@ -259,22 +259,27 @@ pub(super) fn bounds(year: i32) -> String {
     format!("FROM ('{year:04}-01-01 00:00:00Z') TO ('{:04}-01-01 00:00:00Z')", year + 1)
 }
 
-/// Makes a year's partition beside the table and then attaches it: that does not wait behind readers,
-/// as CREATE TABLE ... PARTITION OF does. The server adds indexes and triggers.
-fn attached(year: i32) -> String {
-    let (name, bounds) = (partition_name(year), bounds(year));
+/// Makes a year's table beside the partitions. To be [attached](attach) then: that does not wait behind
+/// readers, as CREATE TABLE ... PARTITION OF does.
+pub(super) fn standalone(year: i32) -> String {
+    let name = partition_name(year);
     format!(
         "CREATE TABLE {name} (LIKE price_history INCLUDING ALL EXCLUDING INDEXES);
-         COMMENT ON TABLE {name} IS 'Price bars of {year}';
-         ALTER TABLE price_history ATTACH PARTITION {name} FOR VALUES {bounds}"
+         COMMENT ON TABLE {name} IS 'Price bars of {year}'"
     )
+}
+
+/// Makes a year's table a partition. The server adds what it lacks of indexes and triggers.
+pub(super) fn attach(year: i32) -> String {
+    let (name, bounds) = (partition_name(year), bounds(year));
+    format!("ALTER TABLE price_history ATTACH PARTITION {name} FOR VALUES {bounds}")
 }
 
 pub(super) fn first_day(year: i32) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year, 1, 1)
 }
 
-fn check_years(years: &RangeInclusive<i32>) -> Result<()> {
+pub(super) fn check_years(years: &RangeInclusive<i32>) -> Result<()> {
     for year in [*years.start(), *years.end()] {
         let day = first_day(year).ok_or_else(|| Error::invalid("years", year.to_string()))?;
         TradingDay::from(day).check("years")?;

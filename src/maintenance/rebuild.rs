@@ -110,6 +110,7 @@ pub(super) async fn run(
         )
         .await?;
     refuse_dependents(connection).await?;
+    refuse_leaving(connection).await?;
     let statements: Vec<Statement> = connection.fetch_all(diesel::sql_query(ATTRIBUTES)).await?;
     let indexes: Vec<Statement> = connection.fetch_all(diesel::sql_query(INDEXES)).await?;
     let total_rows = count(connection).await?;
@@ -253,6 +254,19 @@ async fn refuse_dependents(connection: &PgConnection) -> Result<()> {
         "layout",
         format!("views depend on price_history, drop them first: {names}"),
     ))
+}
+
+/// A partition that is half detached is read by nobody, but goes with the table.
+async fn refuse_leaving(connection: &PgConnection) -> Result<()> {
+    let query = "SELECT inhrelid::regclass::text AS statement FROM pg_inherits
+                 WHERE inhparent = 'price_history'::regclass AND inhdetachpending";
+    match connection.fetch_optional(diesel::sql_query(query)).await? {
+        Some(Statement { statement }) => Err(Error::invalid(
+            "layout",
+            format!("{statement} is being detached, end that first: archive it again"),
+        )),
+        None => Ok(()),
+    }
 }
 
 async fn count(connection: &PgConnection) -> Result<u64> {

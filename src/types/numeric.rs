@@ -36,6 +36,76 @@ pub(crate) fn decode(bytes: &[u8]) -> Option<BigDecimal> {
     Some(value.with_scale(i64::from(scale)))
 }
 
+/// A NUMERIC of at most [`FAST_DIGITS`] base-10,000 digits: its sign, and the magnitude as an integer
+/// times a power of ten.
+struct Small {
+    negative: bool,
+    magnitude: u128,
+    exponent: i32,
+}
+
+fn small(bytes: &[u8]) -> Option<Small> {
+    let (header, digits) = bytes.split_first_chunk::<8>()?;
+    let count = usize::from(u16::from_be_bytes([header[0], header[1]]));
+    let weight = i16::from_be_bytes([header[2], header[3]]);
+    let sign = u16::from_be_bytes([header[4], header[5]]);
+    if count > FAST_DIGITS || sign & SPECIAL == SPECIAL || digits.len() != 2 * count {
+        return None;
+    }
+    let magnitude = digits
+        .chunks_exact(2)
+        .fold(0u128, |n, d| n * u128::from(BASE) + u128::from(u16::from_be_bytes([d[0], d[1]])));
+    let exponent = 4 * (i32::from(weight) - count as i32 + 1);
+    Some(Small { negative: sign == NEGATIVE, magnitude, exponent })
+}
+
+/// The integers up to here, and the powers of ten below, are exact as `f64`.
+const EXACT: u128 = 1 << 53;
+const TENS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
+/// Decodes a NUMERIC as the nearest `f64`, as its decimal text would be parsed. `None` for NaN,
+/// infinities and malformed bytes.
+pub(crate) fn decode_f64(bytes: &[u8]) -> Option<f64> {
+    let Some(Small { negative, mut magnitude, mut exponent }) = small(bytes) else {
+        let value = decode(bytes)?;
+        let (unscaled, scale) = value.as_bigint_and_exponent();
+        return format!("{unscaled}e{}", -scale).parse().ok();
+    };
+    // Digits come in fours: up to three zeros at the end are worth nothing.
+    while magnitude > EXACT && magnitude % 10 == 0 {
+        magnitude /= 10;
+        exponent += 1;
+    }
+    let absolute = match TENS.get(exponent.unsigned_abs() as usize) {
+        // Of two exact operands, one operation rounds once.
+        Some(power) if magnitude <= EXACT && exponent < 0 => magnitude as u64 as f64 / power,
+        Some(power) if magnitude <= EXACT => magnitude as u64 as f64 * power,
+        _ => format!("{magnitude}e{exponent}").parse().ok()?,
+    };
+    Some(if negative { -absolute } else { absolute })
+}
+
+/// Decodes a NUMERIC as an integer of units of 10^-`scale`. `None` where it has more decimals, does not
+/// fit, or is no number.
+#[cfg(any(feature = "arrow", test))]
+pub(crate) fn decode_scaled(bytes: &[u8], scale: u8) -> Option<i128> {
+    let Small { negative, magnitude, exponent } = small(bytes)?;
+    let exponent = exponent + i32::from(scale);
+    let magnitude = if magnitude == 0 {
+        0
+    } else if exponent >= 0 {
+        magnitude.checked_mul(10u128.checked_pow(exponent.unsigned_abs())?)?
+    } else {
+        let divisor = 10u128.checked_pow(exponent.unsigned_abs())?;
+        (magnitude % divisor == 0).then_some(magnitude / divisor)?
+    };
+    let value = i128::try_from(magnitude).ok()?;
+    Some(if negative { -value } else { value })
+}
+
 /// Appends the binary NUMERIC of `value`, whose digits after the point must number at most 16,383.
 pub(crate) fn encode(value: &BigDecimal, out: &mut Vec<u8>) {
     let (integer, scale) = value.as_bigint_and_exponent();
@@ -118,12 +188,56 @@ mod tests {
         }
     }
 
+    fn encoded(value: &BigDecimal) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(value, &mut bytes);
+        bytes
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn floats_are_the_nearest(
+            unscaled in proptest::num::i128::ANY, digits in 0u32..38, scale in 0i64..24,
+        ) {
+            let unscaled = unscaled % 10i128.pow(digits);
+            let value = BigDecimal::new(BigInt::from(unscaled), scale);
+            let parsed: f64 = format!("{unscaled}e-{scale}").parse().expect("a number");
+            proptest::prop_assert_eq!(decode_f64(&encoded(&value)), Some(parsed));
+        }
+
+        #[test]
+        fn scaled_integers_are_exact(
+            unscaled in -10i128.pow(20)..10i128.pow(20), zeros in 0u32..10,
+        ) {
+            let unscaled = unscaled / 10i128.pow(zeros) * 10i128.pow(zeros);
+            let value = BigDecimal::new(BigInt::from(unscaled), 10);
+            proptest::prop_assert_eq!(decode_scaled(&encoded(&value), 10), Some(unscaled));
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..24),
+        ) {
+            let _ = (decode_f64(&bytes), decode_scaled(&bytes, 10));
+        }
+    }
+
+    #[test]
+    fn a_scaled_integer_has_no_room_for_more_decimals() {
+        let decode = |text: &str| decode_scaled(&encoded(&text.parse().expect("a number")), 10);
+        assert_eq!(decode("9999999999.9999999999"), Some(10i128.pow(20) - 1));
+        assert_eq!(decode("-0.0000000001"), Some(-1));
+        assert_eq!(decode("0.00000000001"), None);
+        assert_eq!(decode("1e30"), None);
+    }
+
     #[test]
     fn nan_infinity_and_damage_are_refused() {
         for sign in [0xC000u16, 0xD000, 0xF000] {
             let mut bytes = vec![0u8; 8];
             bytes[4..6].copy_from_slice(&sign.to_be_bytes());
             assert_eq!(decode(&bytes), None);
+            assert_eq!((decode_f64(&bytes), decode_scaled(&bytes, 10)), (None, None));
         }
         assert_eq!(decode(&[0, 1, 0, 0]), None);
         assert_eq!(decode(&[0, 2, 0, 0, 0, 0, 0, 0, 0, 1]), None);

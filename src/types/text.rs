@@ -42,6 +42,25 @@ pub(crate) fn check_required(field: &'static str, value: &str, max: usize) -> Re
     check(field, value, max)
 }
 
+/// `value` as a literal of SQL, where a statement takes no binds; the same in either setting of
+/// `standard_conforming_strings`. It must not contain NUL.
+pub(crate) fn quote_literal(value: &str) -> String {
+    let mut literal = String::with_capacity(value.len() + 3);
+    if value.contains('\\') {
+        literal.push('E');
+    }
+    literal.push('\'');
+    for character in value.chars() {
+        // Doubled, both stand for themselves.
+        if matches!(character, '\'' | '\\') {
+            literal.push(character);
+        }
+        literal.push(character);
+    }
+    literal.push('\'');
+    literal
+}
+
 /// Length limit of columns of type TEXT: PostgreSQL's limit of one value, far above any sensible one.
 pub(crate) const UNLIMITED: usize = 1 << 28;
 
@@ -94,3 +113,24 @@ macro_rules! text_type {
     };
 }
 pub(crate) use text_type;
+
+#[cfg(test)]
+mod tests {
+    use super::quote_literal;
+
+    #[test]
+    fn no_literal_ends_early() {
+        for (value, literal) in [
+            ("BRK.B", "'BRK.B'"),
+            ("", "''"),
+            ("'", "''''"),
+            ("'; DROP TABLE USERS; --", "'''; DROP TABLE USERS; --'"),
+            (r"\", r"E'\\'"),
+            (r"\'", r"E'\\'''"),
+            (r"A\' OR 1=1 --", r"E'A\\'' OR 1=1 --'"),
+            ("$$ $1 %s {}", "'$$ $1 %s {}'"),
+        ] {
+            assert_eq!(quote_literal(value), literal);
+        }
+    }
+}

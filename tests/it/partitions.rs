@@ -1,5 +1,7 @@
 //! Price history by year: made in place, kept going, and queried.
 
+mod archive;
+
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 

@@ -1,9 +1,11 @@
 //! Price bars: every verb, on the pool and in a unit of work.
 
+mod columns;
 mod digest;
 mod ingest;
 mod plans;
 mod revisions;
+mod streaming;
 mod upsert;
 
 use std::sync::Arc;

@@ -8,10 +8,13 @@ mod latest;
 mod repository;
 mod revisions;
 mod store;
+mod streamed;
 mod upsert;
 
 use std::time::Duration;
 
+#[cfg(feature = "arrow")]
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::dsl::exists;
@@ -30,7 +33,11 @@ use crate::models::{
     PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
 use crate::schema::price_history;
-use crate::series::{self, AdjustedSeries, Adjustment, AdjustmentCheck, SeriesBar};
+use crate::series::{
+    self, AdjustedSeries, Adjustment, AdjustmentCheck, Series, SeriesBar, columns,
+};
+#[cfg(feature = "arrow")]
+use crate::series::{ArrowOptions, arrow};
 use crate::types::{BarId, Cursor, Page, PageRequest, Ticker, TradingDay};
 
 /// [`PriceRepository`] on PostgreSQL.
@@ -180,6 +187,38 @@ impl PriceRepository for PgPrices {
         // Sorted here, so that the order of the tickers is not left to the server's collation.
         bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
         Ok(bars)
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.columns", skip_all, err)]
+    async fn columns(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<Series>> {
+        columns::read(&self.session, tickers, from, to).await
+    }
+
+    #[cfg(feature = "arrow")]
+    #[tracing::instrument(level = "debug", name = "prices.record_batches", skip_all)]
+    fn record_batches<'a>(
+        &'a self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+        options: ArrowOptions,
+    ) -> BoxStream<'a, Result<RecordBatch>> {
+        arrow::read(&self.session, tickers, from, to, options)
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.stream_range", skip_all)]
+    fn stream_range<'a>(
+        &'a self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> BoxStream<'a, Result<PriceBar>> {
+        streamed::read(&self.session, tickers, TradingDay::bounds(from, to))
     }
 
     #[tracing::instrument(level = "debug", name = "prices.latest", skip_all, err)]

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+#[cfg(feature = "arrow")]
+use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::stream::BoxStream;
@@ -11,7 +13,9 @@ use crate::models::{
     BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
     PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
-use crate::series::{AdjustedSeries, Adjustment, AdjustmentCheck};
+#[cfg(feature = "arrow")]
+use crate::series::ArrowOptions;
+use crate::series::{AdjustedSeries, Adjustment, AdjustmentCheck, Series};
 use crate::types::{BarId, Page, PageRequest, Ticker};
 
 /// Price bars: one per ticker and trading day.
@@ -93,6 +97,44 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
     ) -> Result<Vec<PriceBar>>;
+
+    /// As [`range_many`](Self::range_many), as columns of `f64` for computations: one series a ticker,
+    /// by ticker in byte order; one without bars is left out. Reads no more than it returns.
+    async fn columns(
+        &self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Vec<Series>>;
+
+    /// As [`range_many`](Self::range_many), as Arrow record batches of the schema
+    /// [`bars_schema`](crate::bars_schema): by ticker in byte order, then by rising day; a batch may hold
+    /// several tickers. One batch is in memory at a time. Dropped before its end, the statement is
+    /// cancelled.
+    ///
+    /// In a unit of work the stream must be read to its end, or dropped, before the answer to another
+    /// statement can come.
+    #[cfg(feature = "arrow")]
+    fn record_batches<'a>(
+        &'a self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+        options: ArrowOptions,
+    ) -> BoxStream<'a, Result<RecordBatch>>;
+
+    /// As [`range_many`](Self::range_many), as a stream of any length: a few bars are in memory. It has a
+    /// connection (in a unit of work, the shared one) until it ends; what is read is one state of the
+    /// database. Dropped before its end it cancels the statement, which in a unit of work ends that too, as
+    /// any cancelled statement does.
+    ///
+    /// The stream's items are errors as those of the other reads; one is its last.
+    fn stream_range<'a>(
+        &'a self,
+        tickers: &[Ticker],
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> BoxStream<'a, Result<PriceBar>>;
 
     /// The latest bar of each ticker with the close before it, in the order of the tickers; one
     /// without bars is left out.

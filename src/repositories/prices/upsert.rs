@@ -35,7 +35,7 @@ pub(super) async fn many(
     for bar in bars {
         intake.exact(Cow::Borrowed(bar))?;
     }
-    let mut rows = intake.sorted();
+    let rows = intake.sorted();
     if rows.is_empty() {
         return Ok(intake.report);
     }
@@ -47,9 +47,10 @@ pub(super) async fn many(
     }
     let atomic = session.atomic().await?;
     // The first bar of a chunk is judged by the stored ones, those of the chunk before included.
-    while !rows.is_empty() {
-        let rest = rows.split_off(CHUNK.min(rows.len()));
-        chunk(&atomic, &mut intake, std::mem::replace(&mut rows, rest)).await?;
+    let mut rows = rows.into_iter().peekable();
+    while rows.peek().is_some() {
+        let part = rows.by_ref().take(CHUNK).collect();
+        chunk(&atomic, &mut intake, part).await?;
     }
     atomic.commit().await?;
     Ok(intake.report)

@@ -1,0 +1,218 @@
+//! Bars as columns of `f64`.
+
+use std::fmt::Write as _;
+
+use chrono::{NaiveDate, TimeDelta};
+
+use crate::connection::{CopiedRow, Session};
+use crate::error::{Error, Result};
+use crate::types::text::quote_literal;
+use crate::types::{Ticker, TradingDay, numeric};
+
+/// The bars of one ticker as columns, for computations: by rising day, all columns of one length.
+///
+/// Values are the stored decimals' nearest `f64`; of a volume above 2^53 the last digits are rounded.
+/// `NaN` means that the provider did not deliver the value, in `open`, `high`, `low`, `volume` and
+/// `adjusted_close`; it is never a stored number. `close` has no `NaN`. Two series with a `NaN` in
+/// them are not equal to each other.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Series {
+    /// The security.
+    pub ticker: Ticker,
+    /// The exchange's dates, rising.
+    pub days: Vec<NaiveDate>,
+    /// First price, in the currency of the quote, as are the next three.
+    pub open: Vec<f64>,
+    /// Highest price.
+    pub high: Vec<f64>,
+    /// Lowest price.
+    pub low: Vec<f64>,
+    /// Last price.
+    pub close: Vec<f64>,
+    /// Units traded.
+    pub volume: Vec<f64>,
+    /// The provider's adjusted close as of delivery; it is not kept up to date.
+    pub adjusted_close: Vec<f64>,
+    /// Whether the bar should not be trusted.
+    pub is_suspect: Vec<bool>,
+}
+
+impl Series {
+    fn new(ticker: Ticker) -> Self {
+        Series {
+            ticker,
+            days: Vec::new(),
+            open: Vec::new(),
+            high: Vec::new(),
+            low: Vec::new(),
+            close: Vec::new(),
+            volume: Vec::new(),
+            adjusted_close: Vec::new(),
+            is_suspect: Vec::new(),
+        }
+    }
+
+    /// How many bars there are.
+    pub fn len(&self) -> usize {
+        self.days.len()
+    }
+
+    /// Whether there is no bar.
+    pub fn is_empty(&self) -> bool {
+        self.days.is_empty()
+    }
+
+    /// Appends the rest of a row, after the ticker.
+    fn push(&mut self, row: &mut CopiedRow<'_>) -> Result<()> {
+        let day = day(micros(row.field()?)?)?;
+        if self.days.last().is_some_and(|last| *last >= day) {
+            return Err(corrupt("date", "out of order"));
+        }
+        self.days.push(day);
+        self.open.push(price("open_price", row.field()?)?);
+        self.high.push(price("high_price", row.field()?)?);
+        self.low.push(price("low_price", row.field()?)?);
+        let close = row.field()?.ok_or_else(|| corrupt("close_price", "is NULL"))?;
+        self.close.push(price("close_price", Some(close))?);
+        self.volume.push(match row.field()? {
+            Some(bytes) => i64::from_be_bytes(fixed("volume", bytes)?) as f64,
+            None => f64::NAN,
+        });
+        self.adjusted_close.push(price("adjusted_close", row.field()?)?);
+        self.is_suspect.push(flag("is_suspect", row.field()?.unwrap_or_default())?);
+        Ok(())
+    }
+}
+
+/// Of the columns after the ticker.
+const COLUMNS: &str =
+    "date, open_price, high_price, low_price, close_price, volume, adjusted_close, is_suspect";
+const FIELDS: u16 = 9;
+
+pub(crate) async fn read(
+    session: &Session,
+    tickers: &[Ticker],
+    from: NaiveDate,
+    to: NaiveDate,
+) -> Result<Vec<Series>> {
+    let Some(statement) = statement(tickers, from, to, COLUMNS) else {
+        return Ok(Vec::new());
+    };
+    let reading = session.reading().await?;
+    let mut all: Vec<Series> = Vec::new();
+    let mut each = |mut row: CopiedRow<'_>| {
+        let ticker = row.field()?.unwrap_or_default();
+        match all.last_mut() {
+            Some(series) if series.ticker.as_str().as_bytes() == ticker => series.push(&mut row),
+            last => {
+                if last.is_some_and(|last| last.ticker.as_str().as_bytes() > ticker) {
+                    return Err(corrupt("ticker", "out of order"));
+                }
+                let mut series = Series::new(parsed(ticker)?);
+                series.push(&mut row)?;
+                all.push(series);
+                Ok(())
+            }
+        }
+    };
+    let mut rows = reading.copied_rows(&statement, FIELDS).await?;
+    while rows.next(&mut each).await? {}
+    drop(rows);
+    reading.end().await?;
+    Ok(all)
+}
+
+/// Copies the ticker and these columns of the tickers' bars: by ticker in byte order, then by rising day,
+/// as the index has them, without a sort. `None` where there is nothing to ask for.
+pub(crate) fn statement(
+    tickers: &[Ticker],
+    from: NaiveDate,
+    to: NaiveDate,
+    columns: &str,
+) -> Option<String> {
+    let mut tickers: Vec<&Ticker> = tickers.iter().collect();
+    tickers.sort_unstable();
+    tickers.dedup();
+    if tickers.is_empty() || from > to {
+        return None;
+    }
+    let literals: Vec<String> = tickers.iter().map(|t| quote_literal(t.as_str())).collect();
+    let (from, to) = TradingDay::bounds(from, to);
+    let mut sql = String::from("COPY (SELECT wanted.ticker, bar.* FROM unnest(ARRAY[");
+    sql.push_str(&literals.join(","));
+    // Writing to a string cannot fail. The years are 1 to 10,000, which ISO 8601 and PostgreSQL
+    // write alike but for the sign of the last.
+    let _ = write!(
+        sql,
+        "]::text[]) AS wanted (ticker) CROSS JOIN LATERAL (
+            SELECT {columns} FROM price_history
+            WHERE ticker = wanted.ticker AND date >= '{}' AND date < '{}'
+            ORDER BY date OFFSET 0
+        ) AS bar) TO STDOUT (FORMAT binary)",
+        literal(from),
+        literal(to),
+    );
+    Some(sql)
+}
+
+/// A time in UTC that every setting of DateStyle reads alike.
+fn literal(at: chrono::DateTime<chrono::Utc>) -> String {
+    use chrono::Datelike;
+    format!("{:04}-{:02}-{:02} 00:00:00+00", at.year(), at.month(), at.day())
+}
+
+pub(crate) fn parsed(ticker: &[u8]) -> Result<Ticker> {
+    let text = std::str::from_utf8(ticker).ok();
+    let ticker = text.and_then(|text| Ticker::new(text).ok().filter(|t| t.as_str() == text));
+    ticker.ok_or_else(|| corrupt("ticker", "does not hold a valid ticker"))
+}
+
+fn price(column: &'static str, field: Option<&[u8]>) -> Result<f64> {
+    match field {
+        Some(bytes) => {
+            numeric::decode_f64(bytes).ok_or_else(|| corrupt(column, "cannot be decoded"))
+        }
+        None => Ok(f64::NAN),
+    }
+}
+
+/// Microseconds of 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
+pub(crate) const EPOCH: i64 = 946_684_800_000_000;
+
+/// Microseconds since 1970 of a TIMESTAMPTZ; infinite ones are refused.
+pub(crate) fn micros(field: Option<&[u8]>) -> Result<i64> {
+    let since_2000 = i64::from_be_bytes(fixed("date", field.unwrap_or_default())?);
+    match since_2000 {
+        i64::MIN | i64::MAX => Err(corrupt("date", "is infinite")),
+        _ => since_2000.checked_add(EPOCH).ok_or_else(|| corrupt("date", "is out of range")),
+    }
+}
+
+/// Days since 1970.
+pub(crate) fn days(micros: i64) -> i64 {
+    const MICROS_OF_A_DAY: i64 = 86_400_000_000;
+    micros.div_euclid(MICROS_OF_A_DAY)
+}
+
+fn day(micros: i64) -> Result<NaiveDate> {
+    let day = NaiveDate::default().checked_add_signed(TimeDelta::days(days(micros)));
+    day.ok_or_else(|| corrupt("date", "is out of range"))
+}
+
+/// A BOOLEAN.
+pub(crate) fn flag(column: &str, bytes: &[u8]) -> Result<bool> {
+    match fixed(column, bytes)? {
+        [0] => Ok(false),
+        [1] => Ok(true),
+        [_] => Err(corrupt(column, "is neither true nor false")),
+    }
+}
+
+pub(crate) fn fixed<const N: usize>(column: &str, bytes: &[u8]) -> Result<[u8; N]> {
+    bytes.try_into().map_err(|_| corrupt(column, "has another length"))
+}
+
+pub(crate) fn corrupt(column: &str, reason: &str) -> Error {
+    Error::Corrupt { table: "price_history".into(), column: column.into(), reason: reason.into() }
+}
