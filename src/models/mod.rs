@@ -9,6 +9,7 @@ mod analysis_key;
 mod cache_entry;
 mod cache_key;
 mod corporate_action;
+mod coverage;
 mod ingest;
 mod inputs;
 mod market;
@@ -33,6 +34,7 @@ pub(crate) use corporate_action::{ActionChanges, ActionRow, ActionValues};
 pub use corporate_action::{
     ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };
+pub use coverage::{Coverage, Gaps};
 pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};
 pub use market::{Rejected, UpsertReport};

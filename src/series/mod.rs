@@ -4,9 +4,12 @@ mod adjust;
 #[cfg(feature = "arrow")]
 pub(crate) mod arrow;
 mod bar;
+mod calendar;
 pub(crate) mod columns;
 #[cfg(feature = "arrow")]
 pub(crate) mod parquet;
+mod resample;
+mod returns;
 #[cfg(feature = "arrow")]
 mod values;
 
@@ -18,4 +21,7 @@ pub use adjust::{
 #[cfg(feature = "arrow")]
 pub use arrow::{ArrowOptions, Decimals, archive_schema, bars_schema};
 pub use bar::SeriesBar;
+pub use calendar::{Nyse, TradingCalendar, Weekdays};
 pub use columns::Series;
+pub use resample::{Period, Resampler, resample};
+pub use returns::{Returns, closes, returns, total_return};

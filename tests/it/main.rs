@@ -31,6 +31,7 @@ mod rows;
 mod schema_contract;
 mod schema_docs;
 mod schema_rules;
+mod series;
 mod testing;
 mod tls;
 mod transactions;

@@ -4,6 +4,7 @@ mod columns;
 mod digest;
 mod ingest;
 mod plans;
+mod reading;
 mod revisions;
 mod streaming;
 mod upsert;

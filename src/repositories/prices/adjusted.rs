@@ -1,13 +1,13 @@
 //! What adjusting needs: bars, and the actions after them with the closes that they are measured by.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use diesel::prelude::{ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper};
+use diesel::prelude::{QueryDsl, QueryableByName, SelectableHelper};
 use diesel::sql_types::{Nullable, Numeric, Text, Timestamptz};
 
+use super::between;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{ActionKind, PriceBar};
-use crate::schema::price_history;
 use crate::series::PricedAction;
 use crate::types::{CorporateActionType, DividendAmount, Price, SplitShares, Ticker, TradingDay};
 
@@ -61,12 +61,7 @@ pub(super) async fn read(
     as_of: NaiveDate,
 ) -> Result<(Vec<PriceBar>, Vec<PricedAction>)> {
     let (from, to) = TradingDay::bounds(first, last);
-    let bars = price_history::table
-        .filter(price_history::ticker.eq(ticker))
-        .filter(price_history::date.ge(from))
-        .filter(price_history::date.lt(to))
-        .order(price_history::date)
-        .select(PriceBar::as_select());
+    let bars = between(ticker, from, to).select(PriceBar::as_select());
     let (from, until) = TradingDay::bounds(first, as_of);
     let actions = diesel::sql_query(ACTIONS)
         .bind::<Text, _>(ticker)

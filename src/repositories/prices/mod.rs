@@ -1,6 +1,7 @@
 //! Price bars.
 
 mod adjusted;
+mod coverage;
 mod digest;
 mod intake;
 mod jump;
@@ -16,11 +17,11 @@ use std::time::Duration;
 #[cfg(feature = "arrow")]
 use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Days, NaiveDate, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
-use futures_util::FutureExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, TryStreamExt};
 
 pub use repository::PriceRepository;
 
@@ -29,12 +30,13 @@ use super::keyset::newest_first;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
-    PriceBarPatch, PriceRevision, Swept, UpsertReport,
+    BarsDigest, Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
+    PriceBarFilter, PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
 use crate::schema::price_history;
 use crate::series::{
-    self, AdjustedSeries, Adjustment, AdjustmentCheck, Series, SeriesBar, columns,
+    self, AdjustedSeries, Adjustment, AdjustmentCheck, Period, Resampler, Series, SeriesBar,
+    TradingCalendar, columns,
 };
 #[cfg(feature = "arrow")]
 use crate::series::{ArrowOptions, arrow};
@@ -80,6 +82,16 @@ macro_rules! filtered {
         }
         query
     }};
+}
+
+/// The ticker's rows from one time up to another, by rising day.
+#[diesel::dsl::auto_type]
+fn between<'a>(ticker: &'a Ticker, from: DateTime<Utc>, until: DateTime<Utc>) -> _ {
+    price_history::table
+        .filter(price_history::ticker.eq(ticker))
+        .filter(price_history::date.ge(from))
+        .filter(price_history::date.lt(until))
+        .order(price_history::date)
 }
 
 #[async_trait]
@@ -162,11 +174,7 @@ impl PriceRepository for PgPrices {
         to: NaiveDate,
     ) -> Result<Vec<PriceBar>> {
         let (from, to) = TradingDay::bounds(from, to);
-        let query = price_history::table
-            .filter(price_history::ticker.eq(ticker))
-            .filter(price_history::date.ge(from))
-            .filter(price_history::date.lt(to))
-            .order(price_history::date);
+        let query = between(ticker, from, to);
         self.session.fetch_all(query.select(PriceBar::as_select())).await
     }
 
@@ -224,6 +232,56 @@ impl PriceRepository for PgPrices {
     #[tracing::instrument(level = "debug", name = "prices.latest", skip_all, err)]
     async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>> {
         latest::of(&self.session, tickers).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.nearest", skip_all, err)]
+    async fn nearest(
+        &self,
+        tickers: &[Ticker],
+        day: NaiveDate,
+        tolerance_days: u32,
+    ) -> Result<Vec<PriceBar>> {
+        let from = day.checked_sub_days(Days::new(tolerance_days.into()));
+        let days = TradingDay::bounds(from.unwrap_or(NaiveDate::MIN), day);
+        coverage::nearest(&self.session, tickers, days).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.coverage", skip_all, err)]
+    async fn coverage(&self, tickers: &[Ticker]) -> Result<Vec<Coverage>> {
+        coverage::of(&self.session, tickers).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.gaps", skip_all, err)]
+    async fn gaps(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        calendar: &dyn TradingCalendar,
+    ) -> Result<Gaps> {
+        coverage::gaps(&self.session, ticker, from, to, calendar).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "prices.resample", skip_all, err)]
+    async fn resample(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        period: Period,
+    ) -> Result<Vec<SeriesBar>> {
+        let mut bars = streamed::read(
+            &self.session,
+            std::slice::from_ref(ticker),
+            TradingDay::bounds(from, to),
+        );
+        let mut resampler = Resampler::new(period);
+        let mut periods = Vec::new();
+        while let Some(bar) = bars.try_next().await? {
+            periods.extend(resampler.push(&SeriesBar::from(&bar)));
+        }
+        periods.extend(resampler.finish());
+        Ok(periods)
     }
 
     #[tracing::instrument(level = "debug", name = "prices.digest", skip_all, err)]

@@ -10,12 +10,14 @@ use futures_util::stream::BoxStream;
 
 use crate::error::Result;
 use crate::models::{
-    BarsDigest, DeliveredBar, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
-    PriceBarPatch, PriceRevision, Swept, UpsertReport,
+    BarsDigest, Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
+    PriceBarFilter, PriceBarPatch, PriceRevision, Swept, UpsertReport,
 };
 #[cfg(feature = "arrow")]
 use crate::series::ArrowOptions;
-use crate::series::{AdjustedSeries, Adjustment, AdjustmentCheck, Series};
+use crate::series::{
+    AdjustedSeries, Adjustment, AdjustmentCheck, Period, Series, SeriesBar, TradingCalendar,
+};
 use crate::types::{BarId, Page, PageRequest, Ticker};
 
 /// Price bars: one per ticker and trading day.
@@ -139,6 +141,43 @@ pub trait PriceRepository: Send + Sync {
     /// The latest bar of each ticker with the close before it, in the order of the tickers; one
     /// without bars is left out.
     async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>>;
+
+    /// Each ticker's last bar of `day` or before, but of at most `tolerance_days` calendar days before: in
+    /// the order of the tickers; one without such a bar is left out. What a price was "on" a holiday, say.
+    async fn nearest(
+        &self,
+        tickers: &[Ticker],
+        day: NaiveDate,
+        tolerance_days: u32,
+    ) -> Result<Vec<PriceBar>>;
+
+    /// What is stored of each ticker: first and last day, and how many bars; in the order of the tickers,
+    /// one without bars is left out.
+    async fn coverage(&self, tickers: &[Ticker]) -> Result<Vec<Coverage>>;
+
+    /// Which trading days of the calendar, from one day to another, both included, have no bar, and
+    /// which bars are of other days. With `NaiveDate::MIN` it begins with the ticker's first bar, with
+    /// `NaiveDate::MAX` it ends with the last one (of those in the range). Days alone are read, and all
+    /// of them are in memory.
+    async fn gaps(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        calendar: &dyn TradingCalendar,
+    ) -> Result<Gaps>;
+
+    /// The ticker's bars from one day to another, both included, brought together by weeks, months or
+    /// other periods, rising: see [`Resampler`](crate::Resampler). Of a period that the range cuts,
+    /// it is the bars within. They are as delivered; of adjusted ones see [`resample`](crate::resample).
+    /// One day at a time is in memory, beside the result.
+    async fn resample(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+        period: Period,
+    ) -> Result<Vec<SeriesBar>>;
 
     /// A digest of all stored bars of the ticker: equal bars give the same, in whatever order they
     /// came and however their numbers are spelled; another bar, one less or any other delivered

@@ -81,7 +81,11 @@ async fn what_cannot_be_applied_is_told(handle: &impl Handle) {
     let prices = handle.prices();
     prices.upsert_many(&[bar("2024-01-02", "10"), bar("2024-01-03", "5")]).await.expect("stored");
     let liquidation = dividend("A", "2024-01-03", "10");
-    handle.corporate_actions().upsert_many(&[liquidation.clone()]).await.expect("stored");
+    handle
+        .corporate_actions()
+        .upsert_many(std::slice::from_ref(&liquidation))
+        .await
+        .expect("stored");
     let (ticker, both) = (parsed("A"), Adjustment::SplitsAndDividends);
     let series = prices.adjusted(&ticker, NaiveDate::MIN, NaiveDate::MAX, NaiveDate::MAX, both);
     let series = series.await.expect("read");
