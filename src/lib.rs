@@ -74,6 +74,7 @@
 //! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
 mod cache;
+mod chains;
 pub(crate) mod config;
 mod connection;
 mod database;
@@ -98,6 +99,7 @@ pub use cache::{
     BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch,
     FetchMany, Fetched, Origin, Policy,
 };
+pub use chains::{AtTheMoney, OptionChain, PutCallRatio, SmilePoint, StrikeInterest, TermPoint};
 pub use config::{Config, Environment};
 pub use connection::{
     Certificates, Connection, CopyIn, CopyOut, Isolation, PgConnection, PgField, PgRow, Pool,

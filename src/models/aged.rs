@@ -37,6 +37,29 @@ impl<T> Aged<T> {
     }
 }
 
+/// Which snapshots of option chains are not to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Retention {
+    /// Those taken longer ago.
+    pub older_than: Duration,
+    /// But not the last one of each underlying and day, by UTC.
+    #[serde(default)]
+    pub keep_last_of_day: bool,
+}
+
+impl Retention {
+    /// Nothing that was taken longer ago is kept.
+    pub fn older_than(age: Duration) -> Self {
+        Retention { older_than: age, keep_last_of_day: false }
+    }
+
+    /// But the last snapshot of each underlying and day (by UTC), however old.
+    pub fn keep_last_of_day(self) -> Self {
+        Retention { keep_last_of_day: true, ..self }
+    }
+}
+
 /// What one batch of a clean-up did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swept {

@@ -20,7 +20,7 @@ mod price_bar;
 mod user;
 mod valuation;
 
-pub use aged::{Aged, Swept};
+pub use aged::{Aged, Retention, Swept};
 pub use analysis::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};
 pub use analysis_key::{
     AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary,

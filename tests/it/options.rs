@@ -1,14 +1,16 @@
 //! Option quotes: every verb, on the pool and in a unit of work.
 
+mod analysis;
 mod chains;
 mod plans;
+mod symbols;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use buffetbot_db::{
     Error, NewOptionQuote, OptionContract, OptionQuote, OptionQuoteFilter, OptionQuoteId,
-    OptionQuotePatch, OptionRepository, OptionType, PageRequest,
+    OptionQuotePatch, OptionRepository, OptionType, PageRequest, Retention,
 };
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel_async::RunQueryDsl;
@@ -32,6 +34,7 @@ conformance! {
     filters_select,
     deletion_is_of_one,
     retention_goes_by_age_in_batches,
+    the_last_snapshot_of_a_day_may_stay,
     a_trait_object_does_the_same,
 }
 
@@ -322,7 +325,7 @@ async fn retention_goes_by_age_in_batches(handle: &impl Handle) {
     options.create_many(&quotes).await.expect("of now");
     let year = Duration::from_secs(365 * 24 * 60 * 60);
     let sweep = async |limit, age| {
-        let swept = options.sweep_older_than(limit, age).await.expect("swept");
+        let swept = options.sweep(limit, &Retention::older_than(age)).await.expect("swept");
         (swept.deleted, swept.more_left)
     };
     assert_eq!(sweep(100, Duration::MAX).await, (0, false));
@@ -333,6 +336,51 @@ async fn retention_goes_by_age_in_batches(handle: &impl Handle) {
     assert_eq!(sweep(12, year).await, (8, false));
     assert_eq!(sweep(12, year).await, (0, false));
     assert_eq!(options.count(&OptionQuoteFilter::default()).await.expect("read"), 10);
+}
+
+async fn the_last_snapshot_of_a_day_may_stay(handle: &impl Handle) {
+    let options = handle.options();
+    let taken = [
+        // Of Apple three on one day and one just after midnight, of Microsoft two days with one each.
+        ("AAPL", "2024-01-02T09:00:00Z"),
+        ("AAPL", "2024-01-02T12:00:00Z"),
+        ("AAPL", "2024-01-02T23:59:59.999999Z"),
+        ("AAPL", "2024-01-03T00:00:00Z"),
+        ("MSFT", "2024-01-02T12:00:00Z"),
+        ("MSFT", "2024-01-03T12:00:00Z"),
+        ("MSFT", "2024-01-03T12:00:01Z"),
+    ];
+    for (ticker, snapshot) in taken {
+        let quotes = chain(ticker, &["2025-01-17"], 3);
+        options.put_chain(&parsed(ticker), at(snapshot), &quotes).await.expect("stored");
+    }
+    let two = chain("AAPL", &["2025-01-17"], 1);
+    options.put_chain(&parsed("AAPL"), Utc::now(), &two).await.expect("stored");
+    let year = Duration::from_secs(365 * 24 * 60 * 60);
+    let retention = Retention::older_than(year).keep_last_of_day();
+    let sweep = async |limit, retention| {
+        let swept = options.sweep(limit, &retention).await.expect("swept");
+        (swept.deleted, swept.more_left)
+    };
+    let never = Retention::older_than(Duration::MAX).keep_last_of_day();
+    assert_eq!(sweep(100, never).await, (0, false));
+    // Two of Apple and one of Microsoft have a later one on their day: six quotes each.
+    assert_eq!(sweep(10, retention).await, (10, true));
+    assert_eq!(sweep(10, retention).await, (8, false));
+    assert_eq!(sweep(10, retention).await, (0, false));
+    let count = async |ticker: &str, snapshot: &str| {
+        let (tickers, time) = (Some(vec![parsed(ticker)]), Some(at(snapshot)));
+        let filter = OptionQuoteFilter { tickers, from: time, to: time, ..Default::default() };
+        options.count(&filter).await.expect("read")
+    };
+    let mut left = Vec::new();
+    for (ticker, snapshot) in taken {
+        left.push(count(ticker, snapshot).await);
+    }
+    assert_eq!(left, [0, 0, 6, 6, 6, 0, 6]);
+    assert_eq!(options.count(&OptionQuoteFilter::default()).await.expect("read"), 26);
+    // Without the rule they go, too.
+    assert_eq!(sweep(100, Retention::older_than(year)).await, (24, false));
 }
 
 async fn a_trait_object_does_the_same(handle: &impl Handle) {

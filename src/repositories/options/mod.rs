@@ -1,16 +1,15 @@
 //! Option chains.
 
 mod chain;
+mod retention;
 mod upsert;
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use diesel::dsl::exists;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
-use diesel::sql_types::Double;
 use futures_util::FutureExt;
 
 use super::batch;
@@ -19,8 +18,8 @@ use super::merge::Plan;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch, Swept,
-    UpsertReport,
+    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch, Retention,
+    Swept, UpsertReport,
 };
 use crate::schema::options_data;
 use crate::types::{
@@ -70,7 +69,8 @@ pub trait OptionRepository: Send + Sync {
     async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>>;
 
     /// The chain of `ticker` as it was known at `at`: the latest snapshot taken then or before, by
-    /// expiration, calls before puts, by rising strike. Empty where there is none.
+    /// expiration, calls before puts, by rising strike. Empty where there is none. What it tells of
+    /// strikes, deltas, volatilities and open contracts see in [`OptionChain`](crate::OptionChain).
     async fn chain(
         &self,
         ticker: &Ticker,
@@ -116,9 +116,11 @@ pub trait OptionRepository: Send + Sync {
     /// Deletes the quote; whether there was one.
     async fn delete(&self, id: OptionQuoteId) -> Result<bool>;
 
-    /// Retention: deletes up to `limit` quotes of snapshots taken longer than `age` ago, oldest
-    /// first. Sweepers at work at once share the quotes and do not wait for each other.
-    async fn sweep_older_than(&self, limit: u32, age: Duration) -> Result<Swept>;
+    /// Retention: deletes up to `limit` quotes of snapshots that are not to be kept; oldest first, or, where
+    /// the last snapshot of each day is kept, by ticker and time, on the way to which one index entry is
+    /// read of each old snapshot that stays. Sweepers at work at once share the quotes and do not wait for
+    /// each other.
+    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept>;
 }
 
 /// [`OptionRepository`] on PostgreSQL.
@@ -340,28 +342,8 @@ impl OptionRepository for PgOptions {
         Ok(self.session.execute(diesel::delete(options_data::table.find(id))).await? > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "options.sweep_older_than", skip_all, err)]
-    async fn sweep_older_than(&self, limit: u32, age: Duration) -> Result<Swept> {
-        let age = age.min(LONGEST_AGE).as_secs_f64();
-        let statement = diesel::sql_query(sweep(limit)).bind::<Double, _>(age);
-        Ok(Swept::new(self.session.execute(statement).await?, limit))
+    #[tracing::instrument(level = "debug", name = "options.sweep", skip_all, err)]
+    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
+        retention::sweep(&self.session, limit, retention).await
     }
-}
-
-/// A thousand years: what is longer ago than PostgreSQL's calendar begins cannot be computed.
-const LONGEST_AGE: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
-
-/// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
-/// guess a tenth of the table, and read all of it.
-fn sweep(limit: u32) -> String {
-    format!(
-        "
-    WITH doomed AS MATERIALIZED (
-        SELECT ticker, id FROM options_data
-        WHERE fetch_timestamp < now() - make_interval(secs => $1)
-        ORDER BY fetch_timestamp LIMIT {limit} FOR UPDATE SKIP LOCKED
-    )
-    DELETE FROM options_data AS quote USING doomed
-    WHERE quote.id = doomed.id AND quote.ticker = doomed.ticker"
-    )
 }

@@ -251,7 +251,8 @@ async fn sweeps_at_once_share_the_work() {
                 let mut swept = 0;
                 loop {
                     let day = std::time::Duration::from_secs(24 * 60 * 60);
-                    match options.sweep_older_than(50, day).await.expect("no deadlock").deleted {
+                    let retention = buffetbot_db::Retention::older_than(day);
+                    match options.sweep(50, &retention).await.expect("no deadlock").deleted {
                         0 => return swept,
                         n => swept += n,
                     }

@@ -1,6 +1,6 @@
 //! The indexes that the statements use.
 
-use buffetbot_db::{ChainFilter, OptionRepository};
+use buffetbot_db::{ChainFilter, OptionRepository, Retention};
 use diesel_async::SimpleAsyncConnection;
 
 use super::{contract, day, noon, parsed};
@@ -59,9 +59,18 @@ async fn every_hot_statement_is_one_and_has_its_index() {
 
     recorder.take();
     let age = std::time::Duration::from_secs(60 * 60);
-    assert_eq!(options.sweep_older_than(10, age).await.expect("swept").deleted, 10);
+    let retention = Retention::older_than(age);
+    assert_eq!(options.sweep(10, &retention).await.expect("swept").deleted, 10);
     let sql = recorder.only();
     let index = "idx_options_fetch_timestamp";
     assert_index(&db, &sql, &["3600"], table, index).await;
     assert_index(&db, &sql, &["3600"], table, "options_data_pkey").await;
+
+    // Nothing goes, and of 600 snapshots as many index entries are read.
+    recorder.take();
+    let retention = retention.keep_last_of_day();
+    assert_eq!(options.sweep(10, &retention).await.expect("swept").deleted, 0);
+    let sql = recorder.only();
+    assert_index(&db, &sql, &["3600"], table, snapshots).await;
+    assert_not_read_whole(&db, &sql, &["3600"], table).await;
 }
