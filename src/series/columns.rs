@@ -1,8 +1,6 @@
 //! Bars as columns of `f64`.
 
-use std::fmt::Write as _;
-
-use chrono::{NaiveDate, TimeDelta};
+use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 
 use crate::connection::{CopiedRow, Session};
 use crate::error::{Error, Result};
@@ -137,29 +135,52 @@ pub(crate) fn statement(
     if tickers.is_empty() || from > to {
         return None;
     }
-    let literals: Vec<String> = tickers.iter().map(|t| quote_literal(t.as_str())).collect();
     let (from, to) = TradingDay::bounds(from, to);
-    let mut sql = String::from("COPY (SELECT wanted.ticker, bar.* FROM unnest(ARRAY[");
-    sql.push_str(&literals.join(","));
-    // Writing to a string cannot fail. The years are 1 to 10,000, which ISO 8601 and PostgreSQL
-    // write alike but for the sign of the last.
-    let _ = write!(
-        sql,
-        "]::text[]) AS wanted (ticker) CROSS JOIN LATERAL (
-            SELECT {columns} FROM price_history
-            WHERE ticker = wanted.ticker AND date >= '{}' AND date < '{}'
-            ORDER BY date OFFSET 0
-        ) AS bar) TO STDOUT (FORMAT binary)",
-        literal(from),
-        literal(to),
-    );
-    Some(sql)
+    let tickers = array(tickers.into_iter().map(|ticker| quote_literal(ticker.as_str())));
+    let wanted = format!("unnest({tickers}::text[]) AS wanted (ticker)");
+    // As constants, by which partitions are left out when the statement is planned.
+    Some(copy_of(&wanted, &literal(from), &literal(to), columns))
 }
 
-/// A time in UTC that every setting of DateStyle reads alike.
-fn literal(at: chrono::DateTime<chrono::Utc>) -> String {
-    use chrono::Datelike;
-    format!("{:04}-{:02}-{:02} 00:00:00+00", at.year(), at.month(), at.day())
+/// As [`statement`], of days of its own for each ticker, both included: in the order given.
+pub(crate) fn statement_of_spans<'a>(
+    spans: impl Iterator<Item = (&'a Ticker, TradingDay, TradingDay)> + Clone,
+    columns: &str,
+) -> String {
+    let until = |day: TradingDay| day.midnight_utc() + TimeDelta::days(1);
+    let wanted = format!(
+        "unnest({}::text[], {}::timestamptz[], {}::timestamptz[]) AS wanted (ticker, start, until)",
+        array(spans.clone().map(|(ticker, ..)| quote_literal(ticker.as_str()))),
+        array(spans.clone().map(|(_, first, _)| literal(first.midnight_utc()))),
+        array(spans.map(|(.., last)| literal(until(last)))),
+    );
+    copy_of(&wanted, "wanted.start", "wanted.until", columns)
+}
+
+fn array(literals: impl Iterator<Item = String>) -> String {
+    let mut array = String::from("ARRAY[");
+    for (i, literal) in literals.enumerate() {
+        array.push_str(if i > 0 { "," } else { "" });
+        array.push_str(&literal);
+    }
+    array + "]"
+}
+
+/// One walk through the index for each ticker wanted.
+fn copy_of(wanted: &str, from: &str, until: &str, columns: &str) -> String {
+    format!(
+        "COPY (SELECT wanted.ticker, bar.* FROM {wanted} CROSS JOIN LATERAL (
+            SELECT {columns} FROM price_history
+            WHERE ticker = wanted.ticker AND date >= {from} AND date < {until}
+            ORDER BY date OFFSET 0
+        ) AS bar) TO STDOUT (FORMAT binary)"
+    )
+}
+
+/// A time in UTC that every setting of DateStyle reads alike. The years are 1 to 10,000, which ISO 8601 and
+/// PostgreSQL write alike but for the sign of the last.
+fn literal(at: DateTime<Utc>) -> String {
+    format!("'{:04}-{:02}-{:02} 00:00:00+00'", at.year(), at.month(), at.day())
 }
 
 pub(crate) fn parsed(ticker: &[u8]) -> Result<Ticker> {

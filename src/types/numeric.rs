@@ -90,7 +90,6 @@ pub(crate) fn decode_f64(bytes: &[u8]) -> Option<f64> {
 
 /// Decodes a NUMERIC as an integer of units of 10^-`scale`. `None` where it has more decimals, does not
 /// fit, or is no number.
-#[cfg(any(feature = "arrow", test))]
 pub(crate) fn decode_scaled(bytes: &[u8], scale: u8) -> Option<i128> {
     let Small { negative, magnitude, exponent } = small(bytes)?;
     let exponent = exponent + i32::from(scale);
@@ -106,45 +105,68 @@ pub(crate) fn decode_scaled(bytes: &[u8], scale: u8) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
+/// `value` as an integer of units of 10^-`scale`, as [`decode_scaled`] gives it.
+pub(crate) fn scaled(value: &BigDecimal, scale: u8) -> Option<i128> {
+    let (integer, own_scale) = value.as_bigint_and_scale();
+    let integer = i128::try_from(integer.as_ref()).ok()?;
+    let more = i64::from(scale) - own_scale;
+    let power = 10i128.checked_pow(u32::try_from(more.unsigned_abs()).ok()?)?;
+    if more >= 0 {
+        integer.checked_mul(power)
+    } else {
+        (integer % power == 0).then_some(integer / power)
+    }
+}
+
+/// Base-10,000 digits of the largest `u128`.
+const MOST_DIGITS: usize = 10;
+
 /// Appends the binary NUMERIC of `value`, whose digits after the point must number at most 16,383.
 pub(crate) fn encode(value: &BigDecimal, out: &mut Vec<u8>) {
-    let (integer, scale) = value.as_bigint_and_exponent();
+    let (integer, exponent) = value.as_bigint_and_scale();
     // Digits are counted in fours from the point: fill the last group up with zeros.
-    let scale = scale.max(0);
-    let padding = (4 - scale % 4) % 4;
-    let integer = match value.as_bigint_and_exponent().1 {
-        exponent if exponent < 0 => integer * BigInt::from(10).pow(exponent.unsigned_abs() as u32),
-        _ => integer * BigInt::from(10).pow(padding as u32),
-    };
+    let scale = exponent.max(0);
+    let padding = if exponent < 0 { exponent.unsigned_abs() } else { (4 - scale % 4) as u64 % 4 };
+    let padding = u32::try_from(padding).unwrap_or(u32::MAX);
     let groups_after_point = (scale + 3) / 4;
-    let (sign, magnitude) = integer.into_parts();
-    let mut digits: Vec<u16> = match u128::try_from(&magnitude) {
-        Ok(mut rest) => std::iter::from_fn(|| {
-            (rest > 0).then(|| {
-                let digit = (rest % u128::from(BASE)) as u16;
-                rest /= u128::from(BASE);
-                digit
-            })
-        })
-        .collect(),
-        // `to_radix_le` goes up to base 256: divide by hand.
-        Err(_) => {
-            let (mut rest, base) = (magnitude, BigUint::from(BASE));
-            let mut digits = Vec::new();
-            while rest > BigUint::default() {
-                let digit = &rest % &base;
-                digits.push(digit.iter_u32_digits().next().unwrap_or(0) as u16);
-                rest /= &base;
-            }
-            digits
+    let is_negative = integer.sign() == Sign::Minus;
+    let small = u128::try_from(integer.magnitude()).ok();
+    let small = small.and_then(|small| small.checked_mul(10u128.checked_pow(padding)?));
+    if let Some(mut rest) = small {
+        let mut digits = [0; MOST_DIGITS];
+        let mut first = MOST_DIGITS;
+        while rest > 0 {
+            first -= 1;
+            digits[first] = (rest % u128::from(BASE)) as u16;
+            rest /= u128::from(BASE);
         }
-    };
-    digits.reverse();
-    let weight = digits.len() as i64 - 1 - groups_after_point;
-    while digits.last() == Some(&0) {
-        digits.pop();
+        return write(is_negative, &digits[first..], groups_after_point, scale, out);
     }
-    let sign = if sign == Sign::Minus { NEGATIVE } else { 0 };
+    // `to_radix_le` goes up to base 256: divide by hand.
+    let (mut rest, base) =
+        (integer.magnitude() * BigUint::from(10u8).pow(padding), BigUint::from(BASE));
+    let mut digits = Vec::new();
+    while rest > BigUint::default() {
+        let digit = &rest % &base;
+        digits.push(digit.iter_u32_digits().next().unwrap_or(0) as u16);
+        rest /= &base;
+    }
+    digits.reverse();
+    write(is_negative, &digits, groups_after_point, scale, out);
+}
+
+/// Writes base-10,000 digits, the first of which is not zero.
+fn write(
+    is_negative: bool,
+    digits: &[u16],
+    groups_after_point: i64,
+    scale: i64,
+    out: &mut Vec<u8>,
+) {
+    let weight = digits.len() as i64 - 1 - groups_after_point;
+    let zeros = digits.iter().rev().take_while(|digit| **digit == 0).count();
+    let digits = &digits[..digits.len() - zeros];
+    let sign = if is_negative { NEGATIVE } else { 0 };
     let weight = if digits.is_empty() { 0 } else { weight };
     out.extend_from_slice(&(digits.len() as u16).to_be_bytes());
     out.extend_from_slice(&(weight as i16).to_be_bytes());

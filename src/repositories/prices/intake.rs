@@ -1,6 +1,6 @@
 //! Judging delivered bars, and accounting for each of them.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 
 use crate::error::{Error, Result};
 use crate::models::{
@@ -11,7 +11,24 @@ use crate::repositories::merge::Written;
 /// A bar that may be stored, and its place in the delivery.
 pub(super) struct Row<'a> {
     pub index: usize,
-    pub bar: Cow<'a, NewPriceBar>,
+    pub bar: Bar<'a>,
+}
+
+/// A bar of the caller's, or one that was made of it. No larger than a reference, so that sorting moves
+/// little.
+pub(super) enum Bar<'a> {
+    Theirs(&'a NewPriceBar),
+    Ours(Box<NewPriceBar>),
+}
+
+impl Deref for Bar<'_> {
+    type Target = NewPriceBar;
+    fn deref(&self) -> &NewPriceBar {
+        match self {
+            Bar::Theirs(bar) => bar,
+            Bar::Ours(bar) => bar,
+        }
+    }
 }
 
 /// Takes bars in one by one, and gives them out sorted.
@@ -37,7 +54,7 @@ impl<'a> Intake<'a> {
         match bar.quantised(self.options.on_suspect) {
             Ok((bar, quantised)) => {
                 self.report.quantised += quantised;
-                self.exact(Cow::Owned(bar))
+                self.exact(Bar::Ours(Box::new(bar)))
             }
             Err(error) => {
                 let index = self.next_index();
@@ -48,7 +65,7 @@ impl<'a> Intake<'a> {
 
     /// # Errors
     /// `Item`, with [`SuspectPolicy::Fail`].
-    pub fn exact(&mut self, bar: Cow<'a, NewPriceBar>) -> Result<()> {
+    pub fn exact(&mut self, bar: Bar<'a>) -> Result<()> {
         let index = self.next_index();
         if let Err(error) = bar.check_fields() {
             return self.refuse(index, error);
@@ -77,7 +94,7 @@ impl<'a> Intake<'a> {
             return self.refuse(row.index, error).map(|()| None);
         }
         self.report.flagged += 1;
-        row.bar.to_mut().is_suspect = true;
+        row.bar = Bar::Ours(Box::new(NewPriceBar { is_suspect: true, ..row.bar.clone() }));
         Ok(Some(row))
     }
 

@@ -1,17 +1,20 @@
 //! Storing one chunk of judged bars.
 
-use chrono::{DateTime, Utc};
+use std::cmp::Ordering;
+
+use bigdecimal::BigDecimal;
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{
     Array, BigInt, Bool, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
 };
 
 use super::intake::Row;
-use crate::connection::PgConnection;
+use crate::connection::{CopiedRow, PgConnection};
 use crate::error::{Error, Result};
 use crate::models::NewPriceBar;
 use crate::repositories::merge::Written;
-use crate::types::{AdjustedPrice, BarId, Price, Ticker};
+use crate::series::columns::{micros, statement_of_spans};
+use crate::types::{AdjustedPrice, BarId, Price, numeric};
 
 /// Of equal bars nothing is written, nor locked. Collation "C" is the order in which the bars were sorted.
 /// The stored bar is looked at twice: the condition of DO UPDATE alone would lock each row that it
@@ -51,58 +54,17 @@ const COPY: &str = "COPY price_history (id, ticker, date, open_price, high_price
     close_price, volume, adjusted_close, data_source, is_suspect) FROM STDIN (FORMAT binary)";
 const COPY_FIELDS: i16 = 11;
 
-/// By ticker in the order given, then by rising day: by the index (ticker, date), without a sort.
-const STORED: &str = "
-    SELECT bar.*
-    FROM unnest($1::text[], $2::timestamptz[], $3::timestamptz[]) AS wanted (ticker, first, last)
-    CROSS JOIN LATERAL (
-        SELECT ticker, date, open_price, high_price, low_price, close_price, volume, adjusted_close,
-            data_source, is_suspect
-        FROM price_history
-        WHERE ticker = wanted.ticker AND date >= wanted.first AND date <= wanted.last
-        ORDER BY date OFFSET 0
-    ) AS bar";
+/// What is compared, after the ticker.
+const COMPARED: &str =
+    "date, open_price, high_price, low_price, close_price, volume, adjusted_close,
+    data_source, is_suspect";
+const COMPARED_FIELDS: u16 = 10;
+/// Digits after the point that the price columns have.
+const SCALE: u8 = 10;
 
 /// Most days between a ticker's first and last bar of a chunk, per bar, at which the stored ones of the
 /// whole span are read: weeks with holidays have 2 days a bar, weekly bars 7.
 const DAYS_PER_BAR: i64 = 8;
-
-#[derive(QueryableByName)]
-struct Stored {
-    #[diesel(sql_type = Text)]
-    ticker: Ticker,
-    #[diesel(sql_type = Timestamptz)]
-    date: DateTime<Utc>,
-    #[diesel(sql_type = Nullable<Numeric>)]
-    open_price: Option<Price>,
-    #[diesel(sql_type = Nullable<Numeric>)]
-    high_price: Option<Price>,
-    #[diesel(sql_type = Nullable<Numeric>)]
-    low_price: Option<Price>,
-    #[diesel(sql_type = Numeric)]
-    close_price: Price,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    volume: Option<i64>,
-    #[diesel(sql_type = Nullable<Numeric>)]
-    adjusted_close: Option<AdjustedPrice>,
-    #[diesel(sql_type = Nullable<Text>)]
-    data_source: Option<String>,
-    #[diesel(sql_type = Bool)]
-    is_suspect: bool,
-}
-
-impl Stored {
-    fn equals(&self, bar: &NewPriceBar) -> bool {
-        self.close_price == bar.close
-            && self.open_price == bar.open
-            && self.high_price == bar.high
-            && self.low_price == bar.low
-            && self.volume == bar.volume
-            && self.adjusted_close == bar.adjusted_close
-            && self.data_source.as_deref() == Some(&*bar.data_source)
-            && self.is_suspect == bar.is_suspect
-    }
-}
 
 #[derive(QueryableByName)]
 struct Returned {
@@ -137,46 +99,71 @@ struct Compared<'a, 'b> {
     all_new: bool,
 }
 
-/// Leaves out bars that are stored as they are.
+/// Leaves out bars that are stored as they are. The stored ones are copied out, which is planned anew each time:
+/// a plan that is kept could be one of a table that was still empty.
 async fn compare<'a, 'b>(
     connection: &PgConnection,
     rows: &'b [Row<'a>],
 ) -> Result<Compared<'a, 'b>> {
-    let (mut tickers, mut firsts, mut lasts) = (Vec::new(), Vec::new(), Vec::new());
     let mut all_new = true;
+    let mut spans = Vec::new();
     for group in rows.chunk_by(|a, b| a.bar.ticker == b.bar.ticker) {
         let (first, last) = (&group[0].bar, &group[group.len() - 1].bar);
         let days = (last.date.date() - first.date.date()).num_days();
         if days <= DAYS_PER_BAR * group.len() as i64 {
-            tickers.push(&first.ticker);
-            firsts.push(first.date.midnight_utc());
-            lasts.push(last.date.midnight_utc());
+            spans.push((&first.ticker, first.date, last.date));
         } else {
             // A few bars of a long history: the merge looks for each of them.
             all_new = false;
         }
     }
-    let statement = diesel::sql_query(STORED)
-        .bind::<Array<Text>, _>(tickers)
-        .bind::<Array<Timestamptz>, _>(firsts)
-        .bind::<Array<Timestamptz>, _>(lasts);
-    let stored: Vec<Stored> = connection.fetch_all(statement).await?;
-    // Both are in the order of their keys.
-    let mut stored = stored.iter().peekable();
     let mut left = Vec::with_capacity(rows.len());
-    for row in rows {
-        let key = (&row.bar.ticker, row.bar.date.midnight_utc());
-        while stored.next_if(|s| (&s.ticker, s.date) < key).is_some() {}
-        match stored.next_if(|s| (&s.ticker, s.date) == key) {
-            Some(same) if same.equals(&row.bar) => {}
-            Some(_) => {
+    let mut rows = rows.iter().peekable();
+    if !spans.is_empty() {
+        let statement = statement_of_spans(spans.iter().copied(), COMPARED);
+        // Both are in the order of their keys.
+        let mut each = |mut stored: CopiedRow<'_>| {
+            let (ticker, at) = (stored.field()?.unwrap_or_default(), micros(stored.field()?)?);
+            let against = |row: &Row<'_>| {
+                let delivered = row.bar.date.midnight_utc().timestamp_micros();
+                row.bar.ticker.as_str().as_bytes().cmp(ticker).then(delivered.cmp(&at))
+            };
+            while let Some(row) = rows.next_if(|row| against(row) == Ordering::Less) {
+                left.push(row);
+            }
+            if let Some(row) = rows.next_if(|row| against(row) == Ordering::Equal)
+                && !equals(&mut stored, &row.bar)?
+            {
                 all_new = false;
                 left.push(row);
             }
-            None => left.push(row),
-        }
+            Ok(())
+        };
+        let mut copied = connection.copied_rows(&statement, COMPARED_FIELDS).await?;
+        while copied.next(&mut each).await? {}
     }
+    left.extend(rows);
     Ok(Compared { rows: left, all_new })
+}
+
+/// Whether the rest of a stored row, after its key, is what was delivered.
+fn equals(stored: &mut CopiedRow<'_>, bar: &NewPriceBar) -> Result<bool> {
+    let same = |stored: Option<&[u8]>, delivered: Option<&BigDecimal>| match (stored, delivered) {
+        (None, None) => true,
+        (Some(stored), Some(delivered)) => {
+            let stored = numeric::decode_scaled(stored, SCALE);
+            stored.is_some() && stored == numeric::scaled(delivered, SCALE)
+        }
+        _ => false,
+    };
+    Ok(same(stored.field()?, bar.open.as_ref().map(Price::as_decimal))
+        && same(stored.field()?, bar.high.as_ref().map(Price::as_decimal))
+        && same(stored.field()?, bar.low.as_ref().map(Price::as_decimal))
+        && same(stored.field()?, Some(bar.close.as_decimal()))
+        && stored.field()? == bar.volume.map(i64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice)
+        && same(stored.field()?, bar.adjusted_close.as_ref().map(AdjustedPrice::as_decimal))
+        && stored.field()? == Some(bar.data_source.as_bytes())
+        && stored.field()? == Some(&[u8::from(bar.is_suspect)]))
 }
 
 /// Copies new bars into the table.

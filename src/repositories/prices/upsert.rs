@@ -6,8 +6,6 @@
 //! table; else one statement inserts and updates in the order of the keys, so that writers at work at
 //! once wait for each other instead of deadlocking.
 
-use std::borrow::Cow;
-
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 
@@ -33,7 +31,7 @@ pub(super) async fn many(
     options.validate()?;
     let mut intake = intake::Intake::new(options, usize::MAX);
     for bar in bars {
-        intake.exact(Cow::Borrowed(bar))?;
+        intake.exact(intake::Bar::Theirs(bar))?;
     }
     let rows = intake.sorted();
     if rows.is_empty() {
