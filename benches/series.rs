@@ -14,8 +14,8 @@ mod support;
 
 use bars::{RawBars, Sqlx, plain};
 use buffetbot_db::*;
-use futures_util::StreamExt;
-use futures_util::stream;
+use chrono::NaiveDate;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use raw::DieselPeer;
 use support::{Arguments, Effort, Row, pair};
 
@@ -38,6 +38,7 @@ fn main() -> Outcome<()> {
         let new = market::bars(count, DAYS);
         let effort = Effort { rounds, operations: 1 };
         let mut rows = ingest(&db, &url, &new, effort).await?;
+        rows.extend(reads(&db, &url, &new, effort).await?);
         rows.push(latest(&db, &url, &new).await?);
         arguments.finish("Time, as a share of the other's (tick: goal)", &rows)?;
         Ok(())
@@ -95,6 +96,43 @@ async fn ingest(
     observer.batch_execute("VACUUM ANALYZE price_history").await?;
     rows.push(pair("the same bars again / stored first", 1.0 / 3.0, effort, again, upserted).await);
     Ok(rows)
+}
+
+/// The whole million, as columns and as structs, against what the server sends.
+async fn reads(db: &Database, url: &str, new: &[NewPriceBar], effort: Effort) -> Outcome<Vec<Row>> {
+    let raw = RawBars::connect(url).await?;
+    let tickers: Vec<Ticker> =
+        new[..new.len() / DAYS].iter().map(|bar| bar.ticker.clone()).collect();
+    let (first, last) = (NaiveDate::MIN, NaiveDate::MAX);
+    let prices = db.prices();
+    let structs = async |_| {
+        let bars = prices.range_many(&tickers, first, last).await.expect("read");
+        assert_eq!(bars.len(), new.len());
+    };
+    let columns = async |_| {
+        let all = prices.columns(&tickers, first, last).await.expect("read");
+        assert_eq!(all.iter().map(Series::len).sum::<usize>(), new.len());
+    };
+    let batches = async |decimals| {
+        let options = ArrowOptions::new().decimals(decimals);
+        let rows = prices
+            .record_batches(&tickers, first, last, options)
+            .try_fold(0, async |sum, batch| Ok(sum + batch.num_rows()));
+        assert_eq!(rows.await.expect("read"), new.len());
+    };
+    let floats = async |_| batches(Decimals::Float64).await;
+    let exact = async |_| batches(Decimals::Decimal128).await;
+    let bytes = async |_| assert!(raw.copy_out().await > new.len() as u64);
+    let effort = Effort { rounds: effort.rounds.max(5), ..effort };
+    Ok(vec![
+        pair("columns / range_many into structs", 1.0 / 1.6, effort, columns, structs).await,
+        pair("record_batches / range_many into structs", 1.0 / 1.6, effort, floats, structs).await,
+        pair("columns / COPY OUT thrown away", 1.0 / 0.8, effort, columns, bytes).await,
+        pair("record_batches, Float64 / COPY OUT thrown away", 1.0 / 0.8, effort, floats, bytes)
+            .await,
+        pair("record_batches, Decimal128 / COPY OUT thrown away", 1.0 / 0.8, effort, exact, bytes)
+            .await,
+    ])
 }
 
 async fn latest(db: &Database, url: &str, new: &[NewPriceBar]) -> Outcome<Row> {

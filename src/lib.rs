@@ -1,12 +1,13 @@
 //! The data layer of a financial analysis platform, on PostgreSQL with Diesel: users, portfolios,
-//! positions, analysis results with expiry, a market-data cache, daily bars and option chains.
+//! positions, analysis results with expiry, a market-data cache, daily bars, splits and dividends, and
+//! option chains.
 //!
 //! ```text
 //!     your program
 //!         |
 //!     Database          cheap to clone: connect | embedded | begin | transaction | migrate
 //!         |
-//!     repositories      users portfolios positions analyses market_cache prices options
+//!     repositories      users portfolios positions analyses market_cache prices corporate_actions options
 //!         |     |       a trait each, and its PostgreSQL implementation beside it
 //!         |   cache     memory -> [Redis] -> PostgreSQL -> your fetch, one at a time
 //!         |
@@ -22,6 +23,8 @@
 //! | `models` | per table: what is read, what is inserted, what changes |
 //! | `repositories` | per table: the trait and its implementation |
 //! | `cache` | [`Cache`]: values from the nearest level, else fetched, once in all processes |
+//! | `series`, `chains` | what is computed of bars (adjusted, resampled, columns, Arrow, calendars) and of option chains |
+//! | `maintenance` | [`PricePartitions`]: price history by year, and its archive |
 //! | `connection` | the only place that names the driver and the pool |
 //! | [`import`] | CSV files into the repositories |
 //! | `migrate`, [`schema`] | the embedded migrations; the tables as Diesel sees them |

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use buffetbot_db::NewPriceBar;
 use chrono::{DateTime, Utc};
-use futures_util::pin_mut;
+use futures_util::{TryStreamExt, pin_mut};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -62,6 +62,9 @@ const COPY_TYPES: [Type; 9] = [
     Type::VARCHAR,
 ];
 
+const COPY_OUT: &str = "COPY (SELECT ticker, date, open_price, high_price, low_price, close_price,
+    volume, adjusted_close, is_suspect FROM price_history) TO STDOUT (FORMAT binary)";
+
 const DISTINCT_ON: &str = "SELECT DISTINCT ON (ticker) id, ticker, date, open_price, high_price,
         low_price, close_price, volume, adjusted_close, data_source, created_at, is_suspect
     FROM price_history WHERE ticker = ANY ($1) ORDER BY ticker, date DESC";
@@ -96,6 +99,13 @@ impl RawBars {
                 .expect("a row");
         }
         writer.finish().await.expect("COPY")
+    }
+
+    /// All bars in the binary form that the server sends, thrown away; returns how many bytes.
+    pub async fn copy_out(&self) -> u64 {
+        let pieces = self.client.copy_out(COPY_OUT).await.expect("COPY");
+        let sizes = pieces.map_ok(|piece| piece.len() as u64);
+        sizes.try_fold(0, async |sum, size| Ok(sum + size)).await.expect("the bars")
     }
 
     /// The latest bar of each ticker; returns how many.

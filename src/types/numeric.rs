@@ -135,10 +135,19 @@ pub(crate) fn encode(value: &BigDecimal, out: &mut Vec<u8>) {
     if let Some(mut rest) = small {
         let mut digits = [0; MOST_DIGITS];
         let mut first = MOST_DIGITS;
-        while rest > 0 {
+        let mut push = |digit: u16| {
             first -= 1;
-            digits[first] = (rest % u128::from(BASE)) as u16;
+            digits[first] = digit;
+        };
+        // The division of 64 bits is an instruction, that of 128 a function.
+        while rest > u128::from(u64::MAX) {
+            push((rest % u128::from(BASE)) as u16);
             rest /= u128::from(BASE);
+        }
+        let mut rest = rest as u64;
+        while rest > 0 {
+            push((rest % u64::from(BASE)) as u16);
+            rest /= u64::from(BASE);
         }
         return write(is_negative, &digits[first..], groups_after_point, scale, out);
     }
