@@ -41,8 +41,7 @@ pub use pg_connection::PgConnection;
 pub(crate) use pool::ANNOUNCEMENTS;
 pub use pool::{Pool, PoolState, Pooled};
 #[cfg(feature = "arrow")]
-pub(crate) use produced::Sender;
-pub(crate) use produced::produced;
+pub(crate) use produced::{Sender, produced};
 pub use row::{PgField, PgRow};
 pub use rows::Rows;
 pub(crate) use session::{Session, Source};

@@ -88,22 +88,23 @@ async fn state(connection: &PgConnection, name: &str) -> Result<Option<State>> {
 const PATIENT: &str = "SET LOCAL statement_timeout = 0";
 
 impl PricePartitions {
-    /// Moves a year into a Parquet file, in place of one that is there: writes it, reads it back and
-    /// compares every value, detaches the partition without blocking readers or writers of other years,
+    /// Moves a year into a Parquet file: writes it, reads it back and compares every value, detaches the partition without blocking readers or writers of other years,
     /// compares once more what the table holds, and drops it. Until that last step the bars are in
     /// both; from the detaching on they are in the file alone for whoever reads `price_history`. What is
     /// delivered for the year afterwards is refused as `Invalid` of `date`.
     ///
     /// Broken off anywhere (an error, a lost connection, a dropped future) nothing is lost, and the same
-    /// call goes on where it stopped. One batch of rows is in memory.
+    /// call goes on where it stopped. One batch of rows is in memory. A file that is there already is never
+    /// replaced; it will do if it holds exactly the year.
     ///
     /// # Errors
     /// `NotFound` of a year without a partition of its own; `Archive` of the file, and where the year
-    /// was written to meanwhile, which leaves it attached; those of the database: a `Timeout` where
+    /// was written to meanwhile, which leaves it attached and removes the file; those of the database: a `Timeout` where
     /// transactions that use the table do not end for longer than the statement timeout.
     pub async fn archive_year(&self, year: i32, path: impl Into<PathBuf>) -> Result<PriceArchive> {
         check_years(&(year..=year))?;
         let (path, name, session) = (path.into(), partition_name(year), self.session());
+        let existing = parquet::verify_existing(&path).await?;
         let reading = session.atomic().await?;
         reading.batch(PATIENT).await?;
         let missing = || Error::not_found("partition", &name);
@@ -113,12 +114,23 @@ impl PricePartitions {
         if state == State::Attached && !attached.iter().any(is_the_year) {
             return Err(missing());
         }
-        let written = parquet::write(&path, year, archive_batches(&reading, &name)).await?;
+        let bars = archive_batches(&reading, &name);
+        let is_ours = existing.is_none();
+        let in_table = match is_ours {
+            true => parquet::write(&path, year, bars).await?,
+            false => parquet::contents(year, bars).await?,
+        };
         reading.commit().await?;
-        let verified = parquet::verify(&path).await?;
-        if verified != written {
-            let reason = "does not hold what was written".to_owned();
-            return Err(Error::Archive { path, reason });
+        let in_file = match existing {
+            Some(existing) => existing,
+            None => parquet::verify(&path).await?,
+        };
+        if in_file != in_table {
+            let reason = match is_ours {
+                true => "does not hold what was written",
+                false => "is there already and holds something else than the year does now",
+            };
+            return Err(Error::Archive { path, reason: reason.into() });
         }
         let detach = match state {
             State::Attached => "CONCURRENTLY",
@@ -135,13 +147,16 @@ impl PricePartitions {
         let dropping = session.atomic().await?;
         lock(&dropping).await?;
         dropping.batch(&format!("{PATIENT}; LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")).await?;
-        if parquet::contents(year, archive_batches(&dropping, &name)).await? == verified {
+        if parquet::contents(year, archive_batches(&dropping, &name)).await? == in_file {
             dropping.batch(&format!("DROP TABLE {name}")).await?;
             dropping.commit().await?;
-            return Ok(PriceArchive::new(path, verified));
+            return Ok(PriceArchive::new(path, in_file));
         }
         dropping.batch(&attach(year)).await?;
         dropping.commit().await?;
+        if is_ours {
+            parquet::remove(&path).await?;
+        }
         let reason = "the year was written to meanwhile and stays: archive it again".to_owned();
         Err(Error::Archive { path, reason })
     }

@@ -254,6 +254,26 @@ pub(crate) async fn verify(path: impl Into<PathBuf>) -> Result<Contents> {
     reading.await.map_err(|_| failed(&path, "cannot be decoded"))?
 }
 
+/// As [`verify`], of a file that may not be there.
+pub(crate) async fn verify_existing(path: impl Into<PathBuf>) -> Result<Option<Contents>> {
+    let path = path.into();
+    let target = path.clone();
+    let exists = tokio::task::spawn_blocking(move || target.try_exists()).await;
+    match exists.map_err(|e| failed(&path, e))? {
+        Ok(true) => verify(path).await.map(Some),
+        Ok(false) => Ok(None),
+        Err(error) => Err(failed(&path, error)),
+    }
+}
+
+/// Removes an archive.
+pub(crate) async fn remove(path: impl Into<PathBuf>) -> Result<()> {
+    let path = path.into();
+    let target = path.clone();
+    let removed = tokio::task::spawn_blocking(move || std::fs::remove_file(target)).await;
+    removed.map_err(|e| failed(&path, e))?.map_err(|e| failed(&path, e))
+}
+
 /// The rows of an archive, as they were written. Only [`verify`] tells whether they are intact. Files are
 /// read on a thread of their own, one batch ahead.
 pub(crate) fn read(path: impl Into<PathBuf>) -> BoxStream<'static, Result<RecordBatch>> {

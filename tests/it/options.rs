@@ -354,8 +354,7 @@ async fn the_last_snapshot_of_a_day_may_stay(handle: &impl Handle) {
         let quotes = chain(ticker, &["2025-01-17"], 3);
         options.put_chain(&parsed(ticker), at(snapshot), &quotes).await.expect("stored");
     }
-    let two = chain("AAPL", &["2025-01-17"], 1);
-    options.put_chain(&parsed("AAPL"), Utc::now(), &two).await.expect("stored");
+    options.create_many(&chain("AAPL", &["2025-01-17"], 1)).await.expect("of now");
     let year = Duration::from_secs(365 * 24 * 60 * 60);
     let retention = Retention::older_than(year).keep_last_of_day();
     let sweep = async |limit, retention| {

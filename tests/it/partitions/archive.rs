@@ -104,6 +104,12 @@ async fn a_year_goes_into_a_file_and_comes_back() {
             if constraint == "price_history_2008"),
             "{twice:?}"
         );
+        // A file is not replaced, neither by another year nor by the same one with a bar more.
+        for year in [2009, 2008] {
+            let refused = db.price_partitions().archive_year(year, &path).await;
+            assert_archive(refused, &path, "holds something else");
+        }
+        assert_eq!(PricePartitions::verify_archive(&path).await.expect("intact"), archive);
         // Of the years before there is one partition for all.
         let path = folder.file("1999.parquet");
         let shared = db.price_partitions().archive_year(1999, &path).await;

@@ -83,7 +83,7 @@ fn name(period: Period, day: NaiveDate) -> String {
     match period {
         Period::Week => format!("{:?}", day.iso_week()),
         Period::Month => day.format("%Y-%m").to_string(),
-        Period::Quarter => format!("{} {}", day.year(), (day.month() + 2) / 3),
+        Period::Quarter => format!("{} {}", day.year(), day.month().div_ceil(3)),
         Period::Year => day.year().to_string(),
         Period::Days(n) => {
             let monday = NaiveDate::from_ymd_opt(2000, 1, 3).expect("a day");
