@@ -75,6 +75,11 @@ impl RawBars {
         Ok(RawBars { latest: client.prepare(DISTINCT_ON).await?, client })
     }
 
+    /// Brings the table into the state in which a server at work has it.
+    pub async fn analyze(&self) -> Result<(), Error> {
+        self.client.batch_execute("VACUUM ANALYZE price_history").await
+    }
+
     /// One binary COPY straight into the table.
     pub async fn copy(&self, bars: &[PlainBar]) -> u64 {
         let sink = self.client.copy_in(COPY).await.expect("COPY");
