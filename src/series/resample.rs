@@ -49,7 +49,7 @@ impl Period {
 /// Brings bars together as they come, which rise by day.
 ///
 /// Of a period it gives: the open of its first bar (`None` where that has none); the highest high and the
-/// lowest low, for which a bar without one counts with its close (`None` where no bar has one); the
+/// lowest low, for which a bar without one counts with its open and close (`None` where no bar has one); the
 /// close of its last bar; the sum of the volumes that were delivered (`None` where none was, or where it
 /// passes 2^63 - 1); the first and the last trading day in it, and how many bars. It is suspect where
 /// a bar in it is. A period without bars gives nothing.
@@ -94,6 +94,18 @@ pub fn resample<'a>(
     periods
 }
 
+/// The highest price that is known of a bar.
+fn highest(bar: &SeriesBar) -> &BigDecimal {
+    let known = || bar.open.as_ref().map_or(&bar.close, |open| open.max(&bar.close));
+    bar.high.as_ref().unwrap_or_else(known)
+}
+
+/// The lowest price that is known of a bar.
+fn lowest(bar: &SeriesBar) -> &BigDecimal {
+    let known = || bar.open.as_ref().map_or(&bar.close, |open| open.min(&bar.close));
+    bar.low.as_ref().unwrap_or_else(known)
+}
+
 /// A period that is not over. Its `high`, `low` and `volume` stand beside the bar, as they are known.
 #[derive(Debug, Clone)]
 struct Sum {
@@ -109,16 +121,16 @@ impl Sum {
         Sum {
             start,
             bar: bar.clone(),
-            high: bar.high.as_ref().unwrap_or(&bar.close).clone(),
-            low: bar.low.as_ref().unwrap_or(&bar.close).clone(),
+            high: highest(bar).clone(),
+            low: lowest(bar).clone(),
             volume: bar.volume.map(i128::from),
         }
     }
 
     fn add(&mut self, bar: &SeriesBar) {
         let (high, low) = (bar.high.as_ref(), bar.low.as_ref());
-        self.high = std::cmp::max(&self.high, high.unwrap_or(&bar.close)).clone();
-        self.low = std::cmp::min(&self.low, low.unwrap_or(&bar.close)).clone();
+        self.high = std::cmp::max(&self.high, highest(bar)).clone();
+        self.low = std::cmp::min(&self.low, lowest(bar)).clone();
         // Only whether there is one counts until the end.
         self.bar.high = self.bar.high.take().or_else(|| high.cloned());
         self.bar.low = self.bar.low.take().or_else(|| low.cloned());

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 
+use bigdecimal::BigDecimal;
 use buffetbot_db::{Period, Resampler, SeriesBar, resample};
 use chrono::{Datelike, Days, NaiveDate};
 use proptest::prelude::{Just, Strategy};
@@ -50,6 +51,28 @@ fn a_week_is_its_days() {
     let mut second = bar(day("2024-01-08"), [None, None, Some(149), Some(151)], Some(5));
     (second.last, second.bars) = (day("2024-01-09"), 2);
     assert_eq!(weeks, [first, second], "too large a sum is none, and a close stands in for a high");
+}
+
+#[test]
+fn an_open_lies_within_high_and_low() {
+    // The first bars have no high and no low, and open farther out than they close.
+    for (open, close, high, low) in [(120, 110, 120, 105), (90, 110, 115, 90)] {
+        let bars = [
+            bar(day("2024-01-02"), [Some(open), None, None, Some(close)], None),
+            bar(day("2024-01-03"), [Some(112), Some(115), Some(105), Some(113)], None),
+        ];
+        let week = resample(&bars, Period::Week).remove(0);
+        assert_eq!(week.high, Some(BigDecimal::new(high.into(), 2)), "{open}");
+        assert_eq!(week.low, Some(BigDecimal::new(low.into(), 2)), "{open}");
+        // And the other way round: such a bar comes second.
+        let bars = [
+            bar(day("2024-01-02"), [Some(112), Some(115), Some(105), Some(113)], None),
+            bar(day("2024-01-03"), [Some(open), None, None, Some(close)], None),
+        ];
+        let week = resample(&bars, Period::Week).remove(0);
+        assert_eq!(week.high, Some(BigDecimal::new(high.into(), 2)), "{open}");
+        assert_eq!(week.low, Some(BigDecimal::new(low.into(), 2)), "{open}");
+    }
 }
 
 /// A bar whose values may be absent, some days after the one before.
@@ -110,8 +133,13 @@ fn resampling_is_what_the_definition_says_of_each_period() {
             prop_assert_eq!(&found.close, &last.close);
             prop_assert_eq!((found.first, found.last), (first.first, last.last));
             prop_assert_eq!(found.bars as usize, within.len());
-            let highs = within.iter().map(|bar| bar.high.clone().unwrap_or(bar.close.clone()));
-            let lows = within.iter().map(|bar| bar.low.clone().unwrap_or(bar.close.clone()));
+            let known = |bar: &SeriesBar| [Some(bar.close.clone()), bar.open.clone()];
+            let highs = within.iter().map(|bar| {
+                bar.high.clone().unwrap_or_else(|| known(bar).into_iter().flatten().max().expect("a close"))
+            });
+            let lows = within.iter().map(|bar| {
+                bar.low.clone().unwrap_or_else(|| known(bar).into_iter().flatten().min().expect("a close"))
+            });
             let has_high = within.iter().any(|bar| bar.high.is_some());
             let has_low = within.iter().any(|bar| bar.low.is_some());
             prop_assert_eq!(&found.high, &highs.max().filter(|_| has_high));
