@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use buffetbot_db::NewPriceBar;
+use buffetbot_db::{NewPriceBar, PriceBar, Ticker};
 use chrono::{DateTime, Utc};
+use diesel::{ExpressionMethods, QueryDsl, SelectableHelper};
+use diesel_async::{AsyncConnection, AsyncPgConnection};
 use futures_util::{TryStreamExt, pin_mut};
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::Mutex;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Error, Statement};
@@ -118,6 +121,28 @@ impl RawBars {
         let rows = self.client.query(&self.latest, &[&tickers]).await.expect("the latest");
         let close = |row: &tokio_postgres::Row| row.get::<_, Decimal>("close_price");
         rows.iter().map(close).collect::<Vec<_>>().len()
+    }
+}
+
+/// diesel-async's `load`.
+pub struct DieselBars {
+    connection: Mutex<AsyncPgConnection>,
+}
+
+impl DieselBars {
+    pub async fn connect(url: &str) -> diesel::ConnectionResult<Self> {
+        Ok(DieselBars { connection: Mutex::new(AsyncPgConnection::establish(url).await?) })
+    }
+
+    /// All bars of these tickers as structs, by ticker and day; returns how many.
+    pub async fn load(&self, tickers: &[Ticker]) -> usize {
+        // Within the function: it puts a `load` on every type.
+        use diesel_async::RunQueryDsl;
+
+        use buffetbot_db::schema::price_history::dsl::{date, price_history, ticker};
+        let wanted = price_history.filter(ticker.eq_any(tickers)).order((ticker, date));
+        let mut connection = self.connection.lock().await;
+        wanted.select(PriceBar::as_select()).load(&mut *connection).await.expect("the bars").len()
     }
 }
 

@@ -21,9 +21,13 @@ const MOST_EXTENSION: usize = 1 << 16;
 /// Longest field: PostgreSQL's own limit of a value.
 const MOST_FIELD: usize = 1 << 30;
 
+/// Where a field lies in the bytes of its row; `None` is NULL.
+type Place = Option<(usize, usize)>;
+
 /// One whole row; its fields are taken in order.
 pub(crate) struct CopiedRow<'a> {
-    rest: &'a [u8],
+    bytes: &'a [u8],
+    places: std::slice::Iter<'a, Place>,
 }
 
 impl<'a> CopiedRow<'a> {
@@ -32,18 +36,11 @@ impl<'a> CopiedRow<'a> {
     /// # Errors
     /// There is no further one.
     pub fn field(&mut self) -> Result<Option<&'a [u8]>> {
-        let (length, rest) =
-            self.rest.split_first_chunk().ok_or_else(|| damaged("too few fields"))?;
-        let length = i32::from_be_bytes(*length);
-        if length < 0 {
-            self.rest = rest;
-            return Ok(None);
+        match self.places.next() {
+            Some(Some((start, end))) => Ok(Some(&self.bytes[*start..*end])),
+            Some(None) => Ok(None),
+            None => Err(damaged("too few fields")),
         }
-        let (field, rest) = rest
-            .split_at_checked(length.unsigned_abs() as usize)
-            .ok_or_else(|| damaged("a field that is cut off"))?;
-        self.rest = rest;
-        Ok(Some(field))
     }
 }
 
@@ -56,7 +53,8 @@ enum State {
 /// Cuts what arrives into rows.
 pub(crate) struct RowParser {
     state: State,
-    fields: u16,
+    /// Of the fields of the row at hand.
+    places: Vec<Place>,
     /// The beginning of what has not arrived whole.
     kept: Vec<u8>,
 }
@@ -64,7 +62,7 @@ pub(crate) struct RowParser {
 impl RowParser {
     /// Of rows with so many fields.
     pub fn new(fields: u16) -> Self {
-        RowParser { state: State::Header, fields, kept: Vec::new() }
+        RowParser { state: State::Header, places: vec![None; fields.into()], kept: Vec::new() }
     }
 
     /// Takes the next piece, and gives each row that is whole by now to `each`.
@@ -126,14 +124,14 @@ impl RowParser {
                             used += count.len();
                             self.state = State::Ended;
                         }
-                        count if count < 0 || count.unsigned_abs() != self.fields => {
+                        count if usize::try_from(count) != Ok(self.places.len()) => {
                             return Err(damaged("a row with another number of fields"));
                         }
                         _ => {
-                            let Some(length) = whole(fields, self.fields)? else {
+                            let Some(length) = whole(fields, &mut self.places)? else {
                                 return Ok(used);
                             };
-                            each(CopiedRow { rest: &fields[..length] })?;
+                            each(CopiedRow { bytes: fields, places: self.places.iter() })?;
                             used += count.len() + length;
                         }
                     }
@@ -167,21 +165,25 @@ fn header(bytes: &[u8]) -> Result<Option<usize>> {
     Ok((bytes.len() >= length).then_some(length))
 }
 
-/// The length of so many fields, once they are all there.
-fn whole(bytes: &[u8], fields: u16) -> Result<Option<usize>> {
+/// Finds the places of so many fields, once they are all there; returns their length.
+fn whole(bytes: &[u8], places: &mut [Place]) -> Result<Option<usize>> {
     let mut at = 0;
-    for _ in 0..fields {
+    for place in places {
         let Some(length) = bytes.get(at..).and_then(|rest| rest.first_chunk()) else {
             return Ok(None);
         };
         at += length.len();
-        match i32::from_be_bytes(*length) {
-            -1 => {}
+        *place = match i32::from_be_bytes(*length) {
+            -1 => None,
             length if length < 0 || length.unsigned_abs() as usize > MOST_FIELD => {
                 return Err(damaged("a field of an impossible length"));
             }
-            length => at += length.unsigned_abs() as usize,
-        }
+            length => {
+                let start = at;
+                at += length.unsigned_abs() as usize;
+                Some((start, at))
+            }
+        };
     }
     Ok((bytes.len() >= at).then_some(at))
 }
@@ -356,8 +358,9 @@ mod tests {
 
     #[test]
     fn a_row_has_no_more_fields_than_it_has() {
-        let mut row = CopiedRow { rest: &[0, 0, 0, 1, 7] };
+        let mut row = CopiedRow { bytes: &[7], places: [Some((0, 1)), None].iter() };
         assert_eq!(row.field().expect("a field"), Some(&[7][..]));
+        assert_eq!(row.field().expect("a field"), None);
         assert!(matches!(row.field(), Err(Error::Corrupt { .. })));
     }
 }

@@ -12,7 +12,7 @@ use chrono::NaiveDate;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::columns::{corrupt, days, fixed, flag, micros, statement};
+use super::columns::{Order, corrupt, days, fixed, flag, micros, statement};
 use crate::connection::{CopiedRow, PgConnection, Sender, Session, produced};
 use crate::error::{Error, Result};
 use crate::types::{Ticker, numeric};
@@ -35,16 +35,18 @@ pub struct ArrowOptions {
     pub decimals: Decimals,
     /// Most rows of a batch; all but the last have so many. 0 is taken as 1.
     pub batch_rows: usize,
+    /// Whether rows come by ticker and day, rather than as the server reads them fastest.
+    pub ordered: bool,
 }
 
 impl Default for ArrowOptions {
     fn default() -> Self {
-        ArrowOptions { decimals: Decimals::default(), batch_rows: 1 << 16 }
+        ArrowOptions { decimals: Decimals::default(), batch_rows: 1 << 16, ordered: true }
     }
 }
 
 impl ArrowOptions {
-    /// Exact decimals, 65,536 rows a batch.
+    /// Exact decimals, 65,536 rows a batch, in order.
     pub fn new() -> Self {
         Self::default()
     }
@@ -57,6 +59,12 @@ impl ArrowOptions {
     /// With at most so many rows a batch.
     pub fn batch_rows(self, batch_rows: usize) -> Self {
         ArrowOptions { batch_rows, ..self }
+    }
+
+    /// With rows in whatever order: of a large part of the table, at about the speed of reading the table
+    /// from end to end.
+    pub fn unordered(self) -> Self {
+        ArrowOptions { ordered: false, ..self }
     }
 }
 
@@ -123,6 +131,8 @@ pub(super) const ARCHIVED: [Column; 13] = [
 const PRECISION: u8 = 20;
 const SCALE: u8 = 10;
 const ID_BYTES: i32 = 16;
+/// Above what the declared precision can hold.
+const TOO_LARGE: u128 = 10u128.pow(PRECISION as u32);
 
 /// The schema of [`record_batches`](crate::PriceRepository::record_batches):
 ///
@@ -233,8 +243,8 @@ impl Builder {
             Builder::Time(it) => it.append_value(micros(field)?),
             Builder::Decimal(it) => {
                 let value = numeric::decode_scaled(bytes, SCALE).ok_or_else(bad)?;
-                // What the declared precision cannot hold is no value of the column.
-                if value.unsigned_abs() >= 10u128.pow(PRECISION.into()) {
+                // Such is no value of the column.
+                if value.unsigned_abs() >= TOO_LARGE {
                     return Err(bad());
                 }
                 it.append_value(value);
@@ -329,7 +339,8 @@ pub(crate) fn read<'a>(
     options: ArrowOptions,
 ) -> BoxStream<'a, Result<RecordBatch>> {
     let stored: Vec<&str> = BARS[1..].iter().map(|column| column.stored).collect();
-    let Some(statement) = statement(tickers, from, to, &stored.join(", ")) else {
+    let order = if options.ordered { Order::TickerAndDay } else { Order::Any };
+    let Some(statement) = statement(tickers, from, to, &stored.join(", "), order) else {
         return stream::empty().boxed();
     };
     produced(move |sender| {

@@ -1,5 +1,7 @@
 //! Bars as columns of `f64`.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 
 use crate::connection::{CopiedRow, Session};
@@ -63,11 +65,7 @@ impl Series {
 
     /// Appends the rest of a row, after the ticker.
     fn push(&mut self, row: &mut CopiedRow<'_>) -> Result<()> {
-        let day = day(micros(row.field()?)?)?;
-        if self.days.last().is_some_and(|last| *last >= day) {
-            return Err(corrupt("date", "out of order"));
-        }
-        self.days.push(day);
+        self.days.push(day(micros(row.field()?)?)?);
         self.open.push(price("open_price", row.field()?)?);
         self.high.push(price("high_price", row.field()?)?);
         self.low.push(price("low_price", row.field()?)?);
@@ -80,6 +78,32 @@ impl Series {
         self.adjusted_close.push(price("adjusted_close", row.field()?)?);
         self.is_suspect.push(flag("is_suspect", row.field()?.unwrap_or_default())?);
         Ok(())
+    }
+
+    /// By rising day.
+    fn ordered(self) -> Result<Self> {
+        let rises = |days: &[NaiveDate]| days.is_sorted_by(|day, next| day < next);
+        if rises(&self.days) {
+            return Ok(self);
+        }
+        let mut order: Vec<usize> = (0..self.len()).collect();
+        order.sort_unstable_by_key(|row| self.days[*row]);
+        let floats = |column: Vec<f64>| order.iter().map(|row| column[*row]).collect();
+        let ordered = Series {
+            ticker: self.ticker,
+            days: order.iter().map(|row| self.days[*row]).collect(),
+            open: floats(self.open),
+            high: floats(self.high),
+            low: floats(self.low),
+            close: floats(self.close),
+            volume: floats(self.volume),
+            adjusted_close: floats(self.adjusted_close),
+            is_suspect: order.iter().map(|row| self.is_suspect[*row]).collect(),
+        };
+        match rises(&ordered.days) {
+            true => Ok(ordered),
+            false => Err(corrupt("date", "holds two times of one day")),
+        }
     }
 }
 
@@ -94,40 +118,52 @@ pub(crate) async fn read(
     from: NaiveDate,
     to: NaiveDate,
 ) -> Result<Vec<Series>> {
-    let Some(statement) = statement(tickers, from, to, COLUMNS) else {
+    let Some(statement) = statement(tickers, from, to, COLUMNS, Order::Any) else {
         return Ok(Vec::new());
     };
     let reading = session.reading().await?;
     let mut all: Vec<Series> = Vec::new();
+    let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
+    let mut current = 0;
     let mut each = |mut row: CopiedRow<'_>| {
         let ticker = row.field()?.unwrap_or_default();
-        match all.last_mut() {
-            Some(series) if series.ticker.as_str().as_bytes() == ticker => series.push(&mut row),
-            last => {
-                if last.is_some_and(|last| last.ticker.as_str().as_bytes() > ticker) {
-                    return Err(corrupt("ticker", "out of order"));
+        // Mostly that of the row before.
+        if all.get(current).is_none_or(|series| series.ticker.as_str().as_bytes() != ticker) {
+            current = match places.get(ticker) {
+                Some(place) => *place,
+                None => {
+                    all.push(Series::new(parsed(ticker)?));
+                    places.insert(ticker.to_owned(), all.len() - 1);
+                    all.len() - 1
                 }
-                let mut series = Series::new(parsed(ticker)?);
-                series.push(&mut row)?;
-                all.push(series);
-                Ok(())
-            }
+            };
         }
+        all[current].push(&mut row)
     };
     let mut rows = reading.copied_rows(&statement, FIELDS).await?;
     while rows.next(&mut each).await? {}
     drop(rows);
     reading.end().await?;
-    Ok(all)
+    all.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
+    all.into_iter().map(Series::ordered).collect()
 }
 
-/// Copies the ticker and these columns of the tickers' bars: by ticker in byte order, then by rising day,
-/// as the index has them, without a sort. `None` where there is nothing to ask for.
+/// In which order rows are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// By ticker in byte order, then by rising day: as the index has them, without a sort of all rows.
+    TickerAndDay,
+    /// As the server reads them fastest.
+    Any,
+}
+
+/// Copies the ticker and these columns of the tickers' bars. `None` where there is nothing to ask for.
 pub(crate) fn statement(
     tickers: &[Ticker],
     from: NaiveDate,
     to: NaiveDate,
     columns: &str,
+    order: Order,
 ) -> Option<String> {
     let mut tickers: Vec<&Ticker> = tickers.iter().collect();
     tickers.sort_unstable();
@@ -136,10 +172,20 @@ pub(crate) fn statement(
         return None;
     }
     let (from, to) = TradingDay::bounds(from, to);
-    let tickers = array(tickers.into_iter().map(|ticker| quote_literal(ticker.as_str())));
-    let wanted = format!("unnest({tickers}::text[]) AS wanted (ticker)");
     // As constants, by which partitions are left out when the statement is planned.
-    Some(copy_of(&wanted, &literal(from), &literal(to), columns))
+    let (from, to) = (quote_literal(&time(from)), quote_literal(&time(to)));
+    let tickers = array(tickers.into_iter().map(Ticker::as_str));
+    Some(match order {
+        Order::TickerAndDay => {
+            let wanted = format!("unnest({tickers}::text[]) AS wanted (ticker)");
+            copy_of(&wanted, &from, &to, columns)
+        }
+        Order::Any => format!(
+            "COPY (SELECT ticker, {columns} FROM price_history
+            WHERE ticker = ANY ({tickers}::text[]) AND date >= {from} AND date < {to}
+            ) TO STDOUT (FORMAT binary)"
+        ),
+    })
 }
 
 /// As [`statement`], of days of its own for each ticker, both included: in the order given.
@@ -150,20 +196,27 @@ pub(crate) fn statement_of_spans<'a>(
     let until = |day: TradingDay| day.midnight_utc() + TimeDelta::days(1);
     let wanted = format!(
         "unnest({}::text[], {}::timestamptz[], {}::timestamptz[]) AS wanted (ticker, start, until)",
-        array(spans.clone().map(|(ticker, ..)| quote_literal(ticker.as_str()))),
-        array(spans.clone().map(|(_, first, _)| literal(first.midnight_utc()))),
-        array(spans.map(|(.., last)| literal(until(last)))),
+        array(spans.clone().map(|(ticker, ..)| ticker.as_str())),
+        array(spans.clone().map(|(_, first, _)| time(first.midnight_utc()))),
+        array(spans.map(|(.., last)| time(until(last)))),
     );
     copy_of(&wanted, "wanted.start", "wanted.until", columns)
 }
 
-fn array(literals: impl Iterator<Item = String>) -> String {
-    let mut array = String::from("ARRAY[");
-    for (i, literal) in literals.enumerate() {
-        array.push_str(if i > 0 { "," } else { "" });
-        array.push_str(&literal);
+/// An array as one literal, which the server reads faster than an `ARRAY[...]` of many.
+fn array(values: impl Iterator<Item = impl AsRef<str>>) -> String {
+    let mut array = String::from("{");
+    for (i, value) in values.enumerate() {
+        array.push_str(if i > 0 { ",\"" } else { "\"" });
+        for character in value.as_ref().chars() {
+            if matches!(character, '"' | '\\') {
+                array.push('\\');
+            }
+            array.push(character);
+        }
+        array.push('"');
     }
-    array + "]"
+    quote_literal(&(array + "}"))
 }
 
 /// One walk through the index for each ticker wanted.
@@ -179,8 +232,8 @@ fn copy_of(wanted: &str, from: &str, until: &str, columns: &str) -> String {
 
 /// A time in UTC that every setting of DateStyle reads alike. The years are 1 to 10,000, which ISO 8601 and
 /// PostgreSQL write alike but for the sign of the last.
-fn literal(at: DateTime<Utc>) -> String {
-    format!("'{:04}-{:02}-{:02} 00:00:00+00'", at.year(), at.month(), at.day())
+fn time(at: DateTime<Utc>) -> String {
+    format!("{:04}-{:02}-{:02} 00:00:00+00", at.year(), at.month(), at.day())
 }
 
 pub(crate) fn parsed(ticker: &[u8]) -> Result<Ticker> {

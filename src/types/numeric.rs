@@ -14,6 +14,8 @@ const SPECIAL: u16 = 0xC000;
 const BASE: u32 = 10_000;
 /// Base-10,000 digits that surely fit a `u128` (10^36 < 2^128).
 const FAST_DIGITS: usize = 9;
+/// As many surely fit a `u64`, whatever the words hold.
+const NARROW_DIGITS: usize = 4;
 
 /// Decodes a NUMERIC; its scale is the column's. `None` for NaN, infinities and malformed bytes.
 pub(crate) fn decode(bytes: &[u8]) -> Option<BigDecimal> {
@@ -52,11 +54,31 @@ fn small(bytes: &[u8]) -> Option<Small> {
     if count > FAST_DIGITS || sign & SPECIAL == SPECIAL || digits.len() != 2 * count {
         return None;
     }
-    let magnitude = digits
-        .chunks_exact(2)
-        .fold(0u128, |n, d| n * u128::from(BASE) + u128::from(u16::from_be_bytes([d[0], d[1]])));
+    let digits = digits.chunks_exact(2).map(|d| u16::from_be_bytes([d[0], d[1]]));
+    // Half as wide where that is enough: of 128 bits, a product is several.
+    let magnitude = if count <= NARROW_DIGITS {
+        u128::from(digits.fold(0u64, |n, d| n * u64::from(BASE) + u64::from(d)))
+    } else {
+        digits.fold(0u128, |n, d| n * u128::from(BASE) + u128::from(d))
+    };
     let exponent = 4 * (i32::from(weight) - count as i32 + 1);
     Some(Small { negative: sign == NEGATIVE, magnitude, exponent })
+}
+
+/// The powers of ten that a `u128` holds.
+const POWERS: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut i = 1;
+    while i < powers.len() {
+        powers[i] = 10 * powers[i - 1];
+        i += 1;
+    }
+    powers
+};
+
+/// Ten to the power of |`exponent`|, if it fits.
+fn power(exponent: i64) -> Option<u128> {
+    POWERS.get(usize::try_from(exponent.unsigned_abs()).ok()?).copied()
 }
 
 /// The integers up to here, and the powers of ten below, are exact as `f64`.
@@ -96,9 +118,9 @@ pub(crate) fn decode_scaled(bytes: &[u8], scale: u8) -> Option<i128> {
     let magnitude = if magnitude == 0 {
         0
     } else if exponent >= 0 {
-        magnitude.checked_mul(10u128.checked_pow(exponent.unsigned_abs())?)?
+        magnitude.checked_mul(power(exponent.into())?)?
     } else {
-        let divisor = 10u128.checked_pow(exponent.unsigned_abs())?;
+        let divisor = power(exponent.into())?;
         (magnitude % divisor == 0).then_some(magnitude / divisor)?
     };
     let value = i128::try_from(magnitude).ok()?;
@@ -110,7 +132,7 @@ pub(crate) fn scaled(value: &BigDecimal, scale: u8) -> Option<i128> {
     let (integer, own_scale) = value.as_bigint_and_scale();
     let integer = i128::try_from(integer.as_ref()).ok()?;
     let more = i64::from(scale) - own_scale;
-    let power = 10i128.checked_pow(u32::try_from(more.unsigned_abs()).ok()?)?;
+    let power = i128::try_from(power(more)?).ok()?;
     if more >= 0 {
         integer.checked_mul(power)
     } else {
@@ -131,7 +153,7 @@ pub(crate) fn encode(value: &BigDecimal, out: &mut Vec<u8>) {
     let groups_after_point = (scale + 3) / 4;
     let is_negative = integer.sign() == Sign::Minus;
     let small = u128::try_from(integer.magnitude()).ok();
-    let small = small.and_then(|small| small.checked_mul(10u128.checked_pow(padding)?));
+    let small = small.and_then(|small| small.checked_mul(power(padding.into())?));
     if let Some(mut rest) = small {
         let mut digits = [0; MOST_DIGITS];
         let mut first = MOST_DIGITS;

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use super::order;
 use crate::error::{Error, Result};
 use crate::models::{
     DeliveredBar, IngestOptions, NewPriceBar, Rejected, SuspectPolicy, UpsertReport,
@@ -31,7 +32,7 @@ impl Deref for Bar<'_> {
     }
 }
 
-/// Takes bars in one by one, and gives them out sorted.
+/// Takes bars in one by one, and gives them out in order.
 pub(super) struct Intake<'a> {
     pub options: &'a IngestOptions,
     pub report: UpsertReport,
@@ -98,24 +99,20 @@ impl<'a> Intake<'a> {
         Ok(Some(row))
     }
 
-    /// What was taken in since the last call, by ticker (byte by byte, alike in all programs that
-    /// write the table) and day; of bars with equal keys the last one.
+    /// What was taken in since the last call, in the order in which it is stored; of bars with equal keys
+    /// the last one.
     pub fn sorted(&mut self) -> Vec<Row<'a>> {
-        let mut rows = std::mem::take(&mut self.rows);
-        let is_sorted =
-            |a: &Row<'_>, b: &Row<'_>| (&a.bar.ticker, a.bar.date) < (&b.bar.ticker, b.bar.date);
-        // As most deliveries are.
-        if !rows.is_sorted_by(is_sorted) {
-            // Stable: among equal keys the last bar stays last.
-            rows.sort_by(|a, b| (&a.bar.ticker, a.bar.date).cmp(&(&b.bar.ticker, b.bar.date)));
-            let all = rows.len();
-            rows.reverse();
-            rows.dedup_by(|earlier, last| {
-                earlier.bar.date == last.bar.date && earlier.bar.ticker == last.bar.ticker
-            });
-            rows.reverse();
-            self.report.superseded += (all - rows.len()) as u64;
-        }
+        let mut rows = order::sort(std::mem::take(&mut self.rows));
+        let all = rows.len();
+        // The first of equals is kept: it takes the place of the one before.
+        rows.dedup_by(|later, kept| {
+            let equal = later.bar.date == kept.bar.date && later.bar.ticker == kept.bar.ticker;
+            if equal {
+                std::mem::swap(later, kept);
+            }
+            equal
+        });
+        self.report.superseded += (all - rows.len()) as u64;
         rows
     }
 

@@ -8,6 +8,7 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Array, Numeric, Text, Timestamptz};
 
 use super::intake::{Intake, Row};
+use super::order;
 use crate::connection::PgConnection;
 use crate::error::{Error, Result};
 use crate::types::{Price, Ticker};
@@ -30,18 +31,19 @@ struct Before {
     close_price: Price,
 }
 
-/// The rows without those that jump and are rejected; `rows` are sorted by ticker and day.
+/// The rows without those that jump and are rejected, in the order in which they are stored.
 ///
 /// # Errors
 /// `Item`, with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail); those of the database.
 pub(super) async fn judge<'a>(
     connection: &PgConnection,
     intake: &mut Intake<'a>,
-    rows: Vec<Row<'a>>,
+    mut rows: Vec<Row<'a>>,
 ) -> Result<Vec<Row<'a>>> {
     let Some(limit) = intake.options.max_jump else {
         return Ok(rows);
     };
+    rows.sort_by(|a, b| (&a.bar.ticker, a.bar.date).cmp(&(&b.bar.ticker, b.bar.date)));
     let before = stored(connection, &rows).await?;
     let jumps = absurd(&rows, &before, limit);
     let mut kept = Vec::with_capacity(rows.len());
@@ -55,9 +57,10 @@ pub(super) async fn judge<'a>(
             _ => kept.push(row),
         }
     }
-    Ok(kept)
+    Ok(order::sort(kept))
 }
 
+/// The close before the first day of each ticker; `rows` are sorted by ticker and day, here and below.
 async fn stored(connection: &PgConnection, rows: &[Row<'_>]) -> Result<HashMap<Ticker, f64>> {
     let firsts = || rows.chunk_by(|a, b| a.bar.ticker == b.bar.ticker).map(|group| &group[0].bar);
     let tickers: Vec<&Ticker> = firsts().map(|bar| &bar.ticker).collect();

@@ -6,6 +6,7 @@ mod digest;
 mod intake;
 mod jump;
 mod latest;
+mod order;
 mod repository;
 mod revisions;
 mod store;

@@ -61,7 +61,8 @@ pub trait PriceRepository: Send + Sync {
     ) -> Result<UpsertReport>;
 
     /// Brings the stored bars to what a stream delivers, of any length, in one transaction (in a unit of
-    /// work, as part of it): as [`upsert_many`](Self::upsert_many), with 20,000 bars in memory at a time.
+    /// work, as part of it): as [`upsert_many`](Self::upsert_many), with 40,000 bars in memory at a time:
+    /// one half is taken from the stream while the other is stored.
     /// Of several bars for one ticker and day the last one counts; one that replaces a bar of more
     /// than 20,000 items before is counted as updated. The report lists the first 10,000 rejected bars
     /// and counts the others.
@@ -101,7 +102,8 @@ pub trait PriceRepository: Send + Sync {
     ) -> Result<Vec<PriceBar>>;
 
     /// As [`range_many`](Self::range_many), as columns of `f64` for computations: one series a ticker,
-    /// by ticker in byte order; one without bars is left out. Reads no more than it returns.
+    /// by ticker in byte order; one without bars is left out. The server reads them in whatever order it
+    /// finds cheapest.
     async fn columns(
         &self,
         tickers: &[Ticker],
@@ -110,8 +112,8 @@ pub trait PriceRepository: Send + Sync {
     ) -> Result<Vec<Series>>;
 
     /// As [`range_many`](Self::range_many), as Arrow record batches of the schema
-    /// [`bars_schema`](crate::bars_schema): by ticker in byte order, then by rising day; a batch may hold
-    /// several tickers. One batch is in memory at a time. Dropped before its end, the statement is
+    /// [`bars_schema`](crate::bars_schema): by ticker in byte order, then by rising day, unless the options
+    /// ask for no order; a batch may hold several tickers. One batch is in memory at a time. Dropped before its end, the statement is
     /// cancelled.
     ///
     /// In a unit of work the stream must be read to its end, or dropped, before the answer to another

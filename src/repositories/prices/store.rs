@@ -9,6 +9,7 @@ use diesel::sql_types::{
 };
 
 use super::intake::Row;
+use super::order;
 use crate::connection::{CopiedRow, PgConnection};
 use crate::error::{Error, Result};
 use crate::models::NewPriceBar;
@@ -16,8 +17,7 @@ use crate::repositories::merge::Written;
 use crate::series::columns::{micros, statement_of_spans};
 use crate::types::{AdjustedPrice, BarId, Price, numeric};
 
-/// Of equal bars nothing is written, nor locked. Collation "C" is the order in which the bars were sorted.
-/// The stored bar is looked at twice: the condition of DO UPDATE alone would lock each row that it
+/// Of equal bars nothing is written, nor locked. The stored bar is looked at twice: the condition of DO UPDATE alone would lock each row that it
 /// leaves, the other alone would not see what a transaction beside this one has just written.
 const MERGE: &str = r#"
     INSERT INTO price_history AS stored (id, ticker, date, open_price, high_price, low_price,
@@ -26,8 +26,9 @@ const MERGE: &str = r#"
         close_price, volume, adjusted_close, data_source, is_suspect
     FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::numeric[], $5::numeric[],
         $6::numeric[], $7::numeric[], $8::bigint[], $9::numeric[], $10::text[], $11::boolean[])
+        WITH ORDINALITY
     AS delivered (id, ticker, date, open_price, high_price, low_price,
-        close_price, volume, adjusted_close, data_source, is_suspect)
+        close_price, volume, adjusted_close, data_source, is_suspect, place)
     WHERE (
         SELECT (same.open_price, same.high_price, same.low_price, same.close_price, same.volume,
                 same.adjusted_close, same.data_source, same.is_suspect)
@@ -37,7 +38,7 @@ const MERGE: &str = r#"
         FROM price_history AS same
         WHERE same.ticker = delivered.ticker AND same.date = delivered.date
     ) IS NOT FALSE
-    ORDER BY ticker COLLATE "C", date
+    ORDER BY place
     ON CONFLICT (ticker, date) DO UPDATE SET
         open_price = excluded.open_price, high_price = excluded.high_price,
         low_price = excluded.low_price, close_price = excluded.close_price,
@@ -72,12 +73,14 @@ struct Returned {
     id: BarId,
 }
 
-/// Stores `rows`, which are in the order of their keys and have no key twice, in the transaction of the
-/// connection.
+/// Stores `rows`, which are in order and have no key twice, in the transaction of the connection.
 ///
 /// # Errors
 /// Those of the database.
 pub(super) async fn chunk(connection: &PgConnection, rows: &[Row<'_>]) -> Result<Written> {
+    if rows.is_empty() {
+        return Ok(Written::default());
+    }
     let compared = compare(connection, rows).await?;
     if compared.rows.is_empty() {
         return Ok(Written::default());
@@ -121,13 +124,11 @@ async fn compare<'a, 'b>(
     let mut rows = rows.iter().peekable();
     if !spans.is_empty() {
         let statement = statement_of_spans(spans.iter().copied(), COMPARED);
-        // Both are in the order of their keys.
+        // Both are in the order of storing: each span within a band, or of one ticker alone.
         let mut each = |mut stored: CopiedRow<'_>| {
             let (ticker, at) = (stored.field()?.unwrap_or_default(), micros(stored.field()?)?);
-            let against = |row: &Row<'_>| {
-                let delivered = row.bar.date.midnight_utc().timestamp_micros();
-                row.bar.ticker.as_str().as_bytes().cmp(ticker).then(delivered.cmp(&at))
-            };
+            let position = order::position(ticker, at);
+            let against = |row: &Row<'_>| order::of(&row.bar).cmp(&position);
             while let Some(row) = rows.next_if(|row| against(row) == Ordering::Less) {
                 left.push(row);
             }
@@ -201,7 +202,7 @@ async fn copy(connection: &PgConnection, rows: &[&Row<'_>]) -> Result<Written> {
     }
 }
 
-/// Merges `rows`, which are in the order of their keys and have no key twice, in one statement.
+/// Merges `rows`, which are in order and have no key twice, in one statement.
 ///
 /// # Errors
 /// Those of the database.

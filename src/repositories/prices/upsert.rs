@@ -1,19 +1,17 @@
 //! Bringing stored bars to what was delivered: one deterministic merge, whatever way the bars come.
 //!
-//! Bars are judged, sorted by ticker and day, and stored chunk by chunk in one transaction. Of each chunk
-//! the stored bars are read first, which costs a fraction of comparing in the server: equal bars are
-//! done with then, without even a row lock. Where all others are new they are copied straight into the
-//! table; else one statement inserts and updates in the order of the keys, so that writers at work at
-//! once wait for each other instead of deadlocking.
+//! Bars are judged, brought into the order of [`order`](super::order), and stored chunk by chunk in one
+//! transaction. Of each chunk the stored bars are read first, which costs a fraction of comparing in the
+//! server: equal bars are done with then, without even a row lock. Where all others are new they are
+//! copied straight into the table; else one statement inserts and updates in that order.
 
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, try_join};
 
 use super::{intake, jump, store};
-use crate::connection::{PgConnection, Session};
+use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{DeliveredBar, IngestOptions, NewPriceBar, UpsertReport};
-use crate::repositories::merge::Written;
 
 /// Bars that one statement takes without a look at the stored ones before.
 const FEW: usize = 5_000;
@@ -44,11 +42,10 @@ pub(super) async fn many(
         return Ok(intake.report);
     }
     let atomic = session.atomic().await?;
-    // The first bar of a chunk is judged by the stored ones, those of the chunk before included.
-    let mut rows = rows.into_iter().peekable();
+    let mut rows = jump::judge(&atomic, &mut intake, rows).await?.into_iter().peekable();
     while rows.peek().is_some() {
-        let part = rows.by_ref().take(CHUNK).collect();
-        chunk(&atomic, &mut intake, part).await?;
+        let part: Vec<_> = rows.by_ref().take(CHUNK).collect();
+        intake.wrote(part.len(), store::chunk(&atomic, &part).await?);
     }
     atomic.commit().await?;
     Ok(intake.report)
@@ -57,28 +54,31 @@ pub(super) async fn many(
 /// Most rejected bars that the report on a stream lists one by one.
 const REJECTED_LISTED: usize = 10_000;
 
-/// Bars of a stream, which are in memory chunk by chunk only.
+/// Bars of a stream that are taken in before whatever runs beside gets a turn.
+const TURN: usize = 500;
+
+/// Bars of a stream, of which two chunks are in memory: one is taken in while the other is stored.
 pub(super) async fn stream(
     session: &Session,
-    bars: BoxStream<'_, Result<DeliveredBar>>,
+    mut bars: BoxStream<'_, Result<DeliveredBar>>,
     options: &IngestOptions,
 ) -> Result<UpsertReport> {
     options.validate()?;
     let mut intake = intake::Intake::new(options, REJECTED_LISTED);
-    let mut chunks = bars.chunks(CHUNK);
     // The transaction begins when there is something to store.
-    let Some(mut delivered) = chunks.next().await else {
+    let Some(mut rows) = take_in(&mut bars, &mut intake).await? else {
         return Ok(intake.report);
     };
     let atomic = session.atomic().await?;
     loop {
-        for bar in delivered {
-            intake.delivered(bar?)?;
-        }
-        let rows = intake.sorted();
-        chunk(&atomic, &mut intake, rows).await?;
-        match chunks.next().await {
-            Some(next) => delivered = next,
+        // The first bars of a chunk are judged by the stored ones, those of the chunk before included.
+        rows = jump::judge(&atomic, &mut intake, rows).await?;
+        // An error of the stream waits until the server is done; one of the server waits for nothing.
+        let next = async { Ok(take_in(&mut bars, &mut intake).await) };
+        let (written, next) = try_join!(store::chunk(&atomic, &rows), next)?;
+        intake.wrote(rows.len(), written);
+        match next? {
+            Some(next) => rows = next,
             None => break,
         }
     }
@@ -86,16 +86,20 @@ pub(super) async fn stream(
     Ok(intake.report)
 }
 
-async fn chunk<'a>(
-    connection: &PgConnection,
+/// Takes the next chunk in; `None` where the stream has ended.
+async fn take_in<'a>(
+    bars: &mut BoxStream<'_, Result<DeliveredBar>>,
     intake: &mut intake::Intake<'a>,
-    rows: Vec<intake::Row<'a>>,
-) -> Result<()> {
-    let rows = jump::judge(connection, intake, rows).await?;
-    let written = match rows.len() {
-        0 => Written::default(),
-        _ => store::chunk(connection, &rows).await?,
-    };
-    intake.wrote(rows.len(), written);
-    Ok(())
+) -> Result<Option<Vec<intake::Row<'a>>>> {
+    for taken in 0..CHUNK {
+        match bars.next().await {
+            Some(bar) => intake.delivered(bar?)?,
+            None if taken == 0 => return Ok(None),
+            None => break,
+        }
+        if taken % TURN == TURN - 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(Some(intake.sorted()))
 }

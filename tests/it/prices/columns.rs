@@ -24,6 +24,8 @@ const LAST: NaiveDate = NaiveDate::MAX;
 conformance! {
     columns_are_the_stored_bars,
     batches_are_the_stored_bars,
+    batches_without_an_order_hold_the_same_rows,
+    columns_rise_wherever_the_rows_lie,
     what_was_not_delivered_is_nan_or_null,
     hostile_tickers_are_only_tickers,
     nothing_is_read_of_nothing,
@@ -106,6 +108,41 @@ async fn batches_are_the_stored_bars(handle: &impl Handle) {
         let source = batch["data_source"].as_string::<i32>();
         assert_eq!(Some(source.value(row)), bar.data_source.as_deref());
     }
+}
+
+/// Ticker, days since 1970 and close of each row.
+fn rows(batches: &[RecordBatch]) -> Vec<(String, i32, i128)> {
+    let rows = |batch: &RecordBatch| {
+        let tickers = batch["ticker"].as_string::<i32>();
+        let days = batch["date"].as_primitive::<Date32Type>();
+        let closes = batch["close"].as_primitive::<Decimal128Type>();
+        let row = |i| (tickers.value(i).to_owned(), days.value(i), closes.value(i));
+        (0..batch.num_rows()).map(row).collect::<Vec<_>>()
+    };
+    batches.iter().flat_map(rows).collect()
+}
+
+async fn batches_without_an_order_hold_the_same_rows(handle: &impl Handle) {
+    load(handle).await;
+    let ordered = rows(&batches(handle, ArrowOptions::new()).await);
+    let mut any = rows(&batches(handle, ArrowOptions::new().unordered()).await);
+    assert!(ordered.is_sorted() && ordered.len() > 16_000);
+    any.sort();
+    assert_eq!(any, ordered);
+}
+
+async fn columns_rise_wherever_the_rows_lie(handle: &impl Handle) {
+    // Each stored by itself, so in this order.
+    for (ticker, day) in [("B", 3), ("A", 2), ("B", 1), ("A", 4), ("B", 2)] {
+        let date = NaiveDate::from_ymd_opt(2024, 1, day).expect("a date");
+        let close = parsed(&format!("{day}.5"));
+        handle.prices().create(&NewPriceBar::new(parsed(ticker), date, close)).await.expect("ok");
+    }
+    let tickers = ["B", "A"].map(parsed);
+    let all = handle.prices().columns(&tickers, FIRST, LAST).await.expect("read");
+    let closes: Vec<_> = all.iter().map(|series| (series.ticker.as_str(), &series.close)).collect();
+    assert_eq!(closes, [("A", &vec![2.5, 4.5]), ("B", &vec![1.5, 2.5, 3.5])]);
+    assert!(all.iter().all(|series| series.days.is_sorted()));
 }
 
 fn bare(ticker: &str) -> NewPriceBar {
