@@ -88,6 +88,8 @@ pub mod import;
 mod maintenance;
 mod migrate;
 mod models;
+#[cfg(feature = "passwords")]
+mod passwords;
 mod repositories;
 /// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
@@ -114,6 +116,8 @@ pub use error::{Error, Result};
 pub use maintenance::*;
 pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;
+#[cfg(feature = "passwords")]
+pub use passwords::PasswordHasher;
 pub use repositories::*;
 pub use series::*;
 pub use types::*;

@@ -22,6 +22,7 @@ mod market_cache;
 mod migrations;
 mod options;
 mod partitions;
+mod passwords;
 mod pgbouncer;
 mod pool;
 mod portfolios;
