@@ -12,7 +12,7 @@ use chrono::NaiveDate;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::columns::{Order, corrupt, days, fixed, flag, micros, statement};
+use super::columns::{Wanted, corrupt, days, fixed, flag, micros};
 use crate::connection::{CopiedRow, PgConnection, Sender, Session, produced};
 use crate::error::{Error, Result};
 use crate::types::{Ticker, numeric};
@@ -339,9 +339,13 @@ pub(crate) fn read<'a>(
     options: ArrowOptions,
 ) -> BoxStream<'a, Result<RecordBatch>> {
     let stored: Vec<&str> = BARS[1..].iter().map(|column| column.stored).collect();
-    let order = if options.ordered { Order::TickerAndDay } else { Order::Any };
-    let Some(statement) = statement(tickers, from, to, &stored.join(", "), order) else {
+    let Some(wanted) = Wanted::of(tickers, from, to) else {
         return stream::empty().boxed();
+    };
+    let columns = stored.join(", ");
+    let statement = match options.ordered {
+        true => wanted.by_ticker_and_day(&columns),
+        false => wanted.in_any_order(&columns),
     };
     produced(move |sender| {
         async move {

@@ -118,7 +118,7 @@ pub(crate) async fn read(
     from: NaiveDate,
     to: NaiveDate,
 ) -> Result<Vec<Series>> {
-    let Some(statement) = statement(tickers, from, to, COLUMNS, Order::Any) else {
+    let Some(wanted) = Wanted::of(tickers, from, to) else {
         return Ok(Vec::new());
     };
     let reading = session.reading().await?;
@@ -140,7 +140,7 @@ pub(crate) async fn read(
         }
         all[current].push(&mut row)
     };
-    let mut rows = reading.copied_rows(&statement, FIELDS).await?;
+    let mut rows = reading.copied_rows(&wanted.in_any_order(COLUMNS), FIELDS).await?;
     while rows.next(&mut each).await? {}
     drop(rows);
     reading.end().await?;
@@ -148,47 +148,51 @@ pub(crate) async fn read(
     all.into_iter().map(Series::ordered).collect()
 }
 
-/// In which order rows are copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
-    /// By ticker in byte order, then by rising day: as the index has them, without a sort of all rows.
-    TickerAndDay,
-    /// As the server reads them fastest.
-    Any,
+/// What a read asks for, as parts of a statement.
+pub(crate) struct Wanted {
+    tickers: String,
+    /// The first time, and that after the last. As constants, by which partitions are left out when the
+    /// statement is planned.
+    times: (String, String),
 }
 
-/// Copies the ticker and these columns of the tickers' bars. `None` where there is nothing to ask for.
-pub(crate) fn statement(
-    tickers: &[Ticker],
-    from: NaiveDate,
-    to: NaiveDate,
-    columns: &str,
-    order: Order,
-) -> Option<String> {
-    let mut tickers: Vec<&Ticker> = tickers.iter().collect();
-    tickers.sort_unstable();
-    tickers.dedup();
-    if tickers.is_empty() || from > to {
-        return None;
-    }
-    let (from, to) = TradingDay::bounds(from, to);
-    // As constants, by which partitions are left out when the statement is planned.
-    let (from, to) = (quote_literal(&time(from)), quote_literal(&time(to)));
-    let tickers = array(tickers.into_iter().map(Ticker::as_str));
-    Some(match order {
-        Order::TickerAndDay => {
-            let wanted = format!("unnest({tickers}::text[]) AS wanted (ticker)");
-            copy_of(&wanted, &from, &to, columns)
+impl Wanted {
+    /// `None` where there is nothing to ask for.
+    pub fn of(tickers: &[Ticker], from: NaiveDate, to: NaiveDate) -> Option<Self> {
+        let mut tickers: Vec<&Ticker> = tickers.iter().collect();
+        tickers.sort_unstable();
+        tickers.dedup();
+        if tickers.is_empty() || from > to {
+            return None;
         }
-        Order::Any => format!(
+        let (from, until) = TradingDay::bounds(from, to);
+        Some(Wanted {
+            tickers: array(tickers.into_iter().map(Ticker::as_str)),
+            times: (quote_literal(&time(from)), quote_literal(&time(until))),
+        })
+    }
+
+    /// Copies the ticker and these columns of the bars, as the server reads them fastest.
+    pub fn in_any_order(&self, columns: &str) -> String {
+        let (tickers, (from, until)) = (&self.tickers, &self.times);
+        format!(
             "COPY (SELECT ticker, {columns} FROM price_history
-            WHERE ticker = ANY ({tickers}::text[]) AND date >= {from} AND date < {to}
+            WHERE ticker = ANY ({tickers}::text[]) AND date >= {from} AND date < {until}
             ) TO STDOUT (FORMAT binary)"
-        ),
-    })
+        )
+    }
+
+    /// Copies the ticker and these columns of the bars, by ticker in byte order, then by rising day: as the
+    /// index has them, without a sort of all rows.
+    #[cfg(feature = "arrow")]
+    pub fn by_ticker_and_day(&self, columns: &str) -> String {
+        let wanted = format!("unnest({}::text[]) AS wanted (ticker)", self.tickers);
+        copy_of(&wanted, &self.times.0, &self.times.1, columns)
+    }
 }
 
-/// As [`statement`], of days of its own for each ticker, both included: in the order given.
+/// Copies the ticker and these columns of the bars of days of each ticker's own, both included: in the order
+/// given, then by rising day.
 pub(crate) fn statement_of_spans<'a>(
     spans: impl Iterator<Item = (&'a Ticker, TradingDay, TradingDay)> + Clone,
     columns: &str,
