@@ -17,6 +17,7 @@ mod corporate_actions;
 mod embedded;
 mod errors;
 mod faults;
+mod hostile_text;
 mod import;
 mod market_cache;
 mod migrations;
