@@ -104,7 +104,7 @@ impl<'a> Intake<'a> {
     pub fn sorted(&mut self) -> Vec<Row<'a>> {
         let mut rows = order::sort(std::mem::take(&mut self.rows));
         let all = rows.len();
-        // The first of equals is kept: it takes the place of the one before.
+        // Of equals the last stays, where the first of them was.
         rows.dedup_by(|later, kept| {
             let equal = later.bar.date == kept.bar.date && later.bar.ticker == kept.bar.ticker;
             if equal {

@@ -113,8 +113,8 @@ pub trait PriceRepository: Send + Sync {
 
     /// As [`range_many`](Self::range_many), as Arrow record batches of the schema
     /// [`bars_schema`](crate::bars_schema): by ticker in byte order, then by rising day, unless the options
-    /// ask for no order; a batch may hold several tickers. One batch is in memory at a time. Dropped before its end, the statement is
-    /// cancelled.
+    /// ask for no order; a batch may hold several tickers. One batch is in memory at a time. Dropped before
+    /// its end, the statement is cancelled.
     ///
     /// In a unit of work the stream must be read to its end, or dropped, before the answer to another
     /// statement can come.

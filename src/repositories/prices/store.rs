@@ -17,8 +17,9 @@ use crate::repositories::merge::Written;
 use crate::series::columns::{micros, statement_of_spans};
 use crate::types::{AdjustedPrice, BarId, Price, numeric};
 
-/// Of equal bars nothing is written, nor locked. The stored bar is looked at twice: the condition of DO UPDATE alone would lock each row that it
-/// leaves, the other alone would not see what a transaction beside this one has just written.
+/// Of equal bars nothing is written, nor locked. The stored bar is looked at twice: the condition of DO
+/// UPDATE alone would lock each row that it leaves, the other alone would not see what a transaction
+/// beside this one has just written.
 const MERGE: &str = r#"
     INSERT INTO price_history AS stored (id, ticker, date, open_price, high_price, low_price,
         close_price, volume, adjusted_close, data_source, is_suspect)

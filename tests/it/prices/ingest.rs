@@ -22,6 +22,7 @@ conformance! {
     a_failing_stream_leaves_nothing,
     suspicious_bars_are_rejected_flagged_or_fatal,
     jumps_are_found_against_both_neighbours,
+    jumps_are_judged_within_each_ticker,
     floats_are_quantised_and_counted,
     a_mixed_delivery_changes_only_what_differs,
     few_bars_of_a_long_history_are_looked_up_one_by_one,
@@ -201,6 +202,23 @@ async fn jumps_are_found_against_both_neighbours(handle: &impl Handle) {
     // A flagged one is nobody's measure.
     let report = prices.upsert_many_with(&closes(&["15.5"], 9), &flag).await.expect("stored");
     assert_eq!((report.inserted, report.flagged), (1, 0));
+}
+
+async fn jumps_are_judged_within_each_ticker(handle: &impl Handle) {
+    // Two tickers, day by day, so that neither's bars lie together; one price is ten times as high from
+    // some day on, whichever that is of a year and a half.
+    for (ticker, jump) in (0..600).step_by(37).enumerate() {
+        let (one, other) = (format!("J{ticker}"), format!("K{ticker}"));
+        let bars = (0..600).flat_map(|i| {
+            let close = if i < jump { "10" } else { "100" };
+            [bar(&one, nth(i), close), bar(&other, nth(i), "50")]
+        });
+        let bars: Vec<_> = bars.collect();
+        let options = IngestOptions::new().max_jump(5.0);
+        let report = handle.prices().upsert_many_with(&bars, &options).await.expect("stored");
+        // A last bar that jumps is judged alone, and none is.
+        assert_eq!(counts(&report), [1_200, 0, 0, 0, 0], "{jump}");
+    }
 }
 
 async fn floats_are_quantised_and_counted(handle: &impl Handle) {
