@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cache::{Cache, CacheOptions};
 use crate::config::{Config, Environment};
 use crate::connection::session::Lease;
-use crate::connection::{self, Connection, Pool, Source};
+use crate::connection::{self, ApplicationRole, Connection, Pool, Source, Tenant};
 use crate::connection::{TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
 #[cfg(feature = "embedded")]
 use crate::embedded::{EmbeddedOptions, EmbeddedServer};
@@ -13,6 +13,8 @@ use crate::embedded::{EmbeddedOptions, EmbeddedServer};
 use crate::error::Error;
 use crate::error::Result;
 use crate::repositories::RepositorySet;
+use crate::tenancy::TenantScope;
+use crate::types::UserId;
 
 /// A database: its pool and the repositories over it. Cloning is cheap; clones share the pool.
 ///
@@ -25,6 +27,7 @@ pub struct Database {
     repositories: RepositorySet,
     cache: Cache,
     config: Config,
+    application_role: ApplicationRole,
     // Held for its life: the last clone of the handle leaves the server.
     #[cfg(feature = "embedded")]
     server: Option<EmbeddedServer>,
@@ -47,8 +50,10 @@ impl Database {
     /// A handle that connects when it is first used; for programs that start before their database.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) where certificates cannot be read.
+    /// [`Error::Config`](crate::Error::Config) where certificates cannot be read, or of a name that no role
+    /// can have.
     pub fn connect_lazy(config: Config) -> Result<Self> {
+        config.check_application_role()?;
         let pool = Pool::new(&config)?;
         let cache = Cache::new(CacheOptions::default(), &pool)?;
         let repositories = RepositorySet::new(&Source::Pool(pool.clone(), Some(cache.clone())));
@@ -56,6 +61,7 @@ impl Database {
             pool,
             repositories,
             cache,
+            application_role: ApplicationRole::new(&config.application_role),
             config,
             #[cfg(feature = "embedded")]
             server: None,
@@ -90,7 +96,7 @@ impl Database {
     /// # Errors
     /// Those of taking a connection.
     pub async fn begin_with(&self, options: TransactionOptions) -> Result<UnitOfWork> {
-        UnitOfWork::begin(&self.pool, options).await
+        UnitOfWork::begin(&self.pool, options, None).await
     }
 
     /// Runs `work` in a transaction and commits what it did; an error rolls back. On deadlock and
@@ -139,7 +145,13 @@ impl Database {
         R: Send,
         E: TransactionError + Send,
     {
-        connection::transaction(&self.pool, options, work).await
+        connection::transaction(&self.pool, options, None, work).await
+    }
+
+    /// The same repositories in the name of a user: of what somebody owns, they see and change what this user
+    /// does. See [`TenantScope`].
+    pub fn as_user(&self, user: UserId) -> TenantScope {
+        TenantScope::new(self.pool.clone(), Tenant::new(&self.application_role, user))
     }
 
     /// A pooled connection, for Diesel queries of one's own:

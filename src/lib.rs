@@ -25,6 +25,7 @@
 //! | `cache` | [`Cache`]: values from the nearest level, else fetched, once in all processes |
 //! | `series`, `chains` | what is computed of bars (adjusted, resampled, columns, Arrow, calendars) and of option chains |
 //! | `maintenance` | [`PricePartitions`]: price history by year, and its archive |
+//! | `tenancy` | [`Database::as_user`]: the repositories in a user's name; roles; [`Database::doctor`] |
 //! | `connection` | the only place that names the driver and the pool |
 //! | [`import`] | CSV files into the repositories |
 //! | `migrate`, [`schema`] | the embedded migrations; the tables as Diesel sees them |
@@ -94,6 +95,7 @@ mod repositories;
 /// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
 mod series;
+mod tenancy;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
@@ -120,6 +122,7 @@ pub use models::*;
 pub use passwords::PasswordHasher;
 pub use repositories::*;
 pub use series::*;
+pub use tenancy::*;
 pub use types::*;
 
 /// The README's examples compile.

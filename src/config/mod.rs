@@ -15,6 +15,9 @@ use url::parse_url;
 /// The variable that names the [`Environment`].
 pub(crate) const ENVIRONMENT: &str = "ENVIRONMENT";
 
+/// The variable that names the role of [`Database::as_user`](crate::Database::as_user).
+pub(crate) const APPLICATION_ROLE: &str = "DB_APPLICATION_ROLE";
+
 /// The kind of place that the program runs in; some destructive calls refuse production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Environment {
@@ -66,6 +69,7 @@ pub struct Config {
     ssl_mode: SslMode,
     certificates: Certificates,
     pub(crate) environment: Environment,
+    pub(crate) application_role: String,
     pub(crate) pool_size: u32,
     pub(crate) pool_max_overflow: u32,
     pub(crate) pool_timeout: Duration,
@@ -82,7 +86,7 @@ pub struct Config {
 }
 
 /// What [`Config::from_env`] reads.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 17] = [
     "DATABASE_URL",
     "DB_HOST",
     "DB_PORT",
@@ -98,12 +102,14 @@ const VARIABLES: [&str; 16] = [
     "DB_SSL_CERT",
     "DB_SSL_KEY",
     "DB_REPLICA_URLS",
-    "ENVIRONMENT",
+    APPLICATION_ROLE,
+    ENVIRONMENT,
 ];
 
 /// Time limits and pool sizes that nobody asked to change.
 mod default {
     use std::time::Duration;
+    pub const APPLICATION_ROLE: &str = "buffetbot_app";
     pub const POOL_SIZE: u32 = 20;
     pub const POOL_MAX_OVERFLOW: u32 = 30;
     pub const POOL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -143,6 +149,7 @@ impl Config {
             ssl_mode: tls.mode.unwrap_or_default(),
             certificates: tls.certificates,
             environment: Environment::default(),
+            application_role: default::APPLICATION_ROLE.into(),
             pool_size: default::POOL_SIZE,
             pool_max_overflow: default::POOL_MAX_OVERFLOW,
             pool_timeout: default::POOL_TIMEOUT,
@@ -162,7 +169,8 @@ impl Config {
     /// Configuration from the environment: `DATABASE_URL`, or `DB_HOST` (localhost), `DB_PORT`
     /// (5432), `DB_USERNAME`, `DB_PASSWORD`, `DB_NAME`; and `DB_POOL_SIZE`, `DB_POOL_MAX_OVERFLOW`,
     /// `DB_POOL_TIMEOUT` (s), `DB_POOL_RECYCLE` (s; 0: never), `DB_SSL_MODE`, `DB_SSL_CA`, `DB_SSL_CERT`,
-    /// `DB_SSL_KEY`, `DB_REPLICA_URLS` (comma-separated), `ENVIRONMENT`.
+    /// `DB_SSL_KEY`, `DB_REPLICA_URLS` (comma-separated), `DB_APPLICATION_ROLE`,
+    /// `ENVIRONMENT`.
     ///
     /// # Errors
     /// [`Error::Config`] naming the variable.
@@ -217,6 +225,9 @@ impl Config {
         for url in var("DB_REPLICA_URLS").iter().flat_map(|urls| urls.split(',')) {
             config.replicas.push(parse_url(url.trim(), "DB_REPLICA_URLS")?.0);
         }
+        if let Some(role) = var(APPLICATION_ROLE) {
+            config.application_role = role;
+        }
         if let Some(environment) = var(ENVIRONMENT) {
             config.environment = environment.parse()?;
         }
@@ -240,7 +251,19 @@ impl Config {
         Ok(config)
     }
 
+    /// # Errors
+    /// [`Error::Config`] of a name that no role can have. `none` would stand for the login itself.
+    pub(crate) fn check_application_role(&self) -> Result<()> {
+        let name = &*self.application_role;
+        let wrong = name.is_empty() || name.len() > 63 || name.contains('\0');
+        match wrong || ["none", "public"].contains(&name) || name.starts_with("pg_") {
+            true => Err(invalid(APPLICATION_ROLE, "not the name of a role that can be made")),
+            false => Ok(()),
+        }
+    }
+
     fn checked(self) -> Result<Self> {
+        self.check_application_role()?;
         if self.pool_size == 0 {
             return Err(invalid("DB_POOL_SIZE", "must be at least 1"));
         }
@@ -332,6 +355,11 @@ impl Config {
         Config { environment, ..self }
     }
 
+    /// The role that [`Database::as_user`](crate::Database::as_user) takes on (`buffetbot_app`).
+    pub fn application_role(self, name: impl Into<String>) -> Self {
+        Config { application_role: name.into(), ..self }
+    }
+
     /// The same configuration for another database of the server.
     pub fn database(mut self, name: &str) -> Self {
         self.driver.dbname(name);
@@ -404,6 +432,7 @@ impl fmt::Debug for Config {
             .field("replicas", &self.replicas.len())
             .field("ssl_mode", &self.ssl_mode)
             .field("environment", &self.environment)
+            .field("application_role", &self.application_role)
             .field("pool_size", &self.pool_size)
             .field("pool_max_overflow", &self.pool_max_overflow)
             .field("pool_timeout", &self.pool_timeout)

@@ -9,7 +9,8 @@
 //! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
 //! | `sqlstate` | the server's error report through Diesel's error type |
 //! | `manager`, `pool` | bb8 behind a fair queue |
-//! | `session`, `unit_of_work` | where a repository's statements run |
+//! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
+//! | `retried` | a transaction that collides is run again |
 //! | `tls`, `rustls_config` | transport by `sslmode` |
 
 mod cancel;
@@ -20,6 +21,7 @@ mod manager;
 mod pg_connection;
 mod pool;
 mod produced;
+mod retried;
 mod row;
 mod rows;
 #[cfg(feature = "tls")]
@@ -28,6 +30,7 @@ pub(crate) mod session;
 pub(crate) mod sqlstate;
 mod statement;
 mod statements;
+mod tenant;
 pub(crate) mod tls;
 mod unit_of_work;
 mod wire;
@@ -42,13 +45,13 @@ pub(crate) use pool::ANNOUNCEMENTS;
 pub use pool::{Pool, PoolState, Pooled};
 #[cfg(feature = "arrow")]
 pub(crate) use produced::{Sender, produced};
+pub(crate) use retried::transaction;
+pub use retried::{TransactionError, TransactionFn};
 pub use row::{PgField, PgRow};
 pub use rows::Rows;
 pub(crate) use session::{Session, Source};
 pub use sqlstate::sqlstate;
+pub(crate) use tenant::{ApplicationRole, Tenant};
 pub use tls::{Certificates, SslMode};
-pub(crate) use unit_of_work::transaction;
-pub use unit_of_work::{
-    Connection, Isolation, TransactionError, TransactionFn, TransactionOptions, UnitOfWork,
-};
+pub use unit_of_work::{Connection, Isolation, TransactionOptions, UnitOfWork};
 pub use wire::{QueryObserver, QueryReport, StatementMode};

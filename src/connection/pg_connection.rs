@@ -111,7 +111,15 @@ impl PgConnection {
     {
         // Rendered before the first await, so that the future holds no part of the query.
         let built = Built::new(&query.as_query());
-        let mut rows = rows::load(self.wire.clone(), built).await?;
+        self.all(&built?).await
+    }
+
+    /// As [`fetch_all`](Self::fetch_all), of a rendered query.
+    pub(super) async fn all<U, ST>(&self, built: &Built) -> Result<Vec<U>>
+    where
+        U: FromSqlRow<ST, Pg>,
+    {
+        let mut rows = rows::load(&self.wire, built).await?;
         let mut decoded = Vec::new();
         while let Some(row) = rows.try_next().await? {
             decoded.push(
@@ -125,15 +133,11 @@ impl PgConnection {
     ///
     /// # Errors
     /// As [`fetch_all`](Self::fetch_all).
-    pub(super) async fn send_all<U, ST>(
-        &self,
-        built: diesel::QueryResult<Built>,
-        sender: &Sender<U>,
-    ) -> Result<()>
+    pub(super) async fn send_all<U, ST>(&self, built: &Built, sender: &Sender<U>) -> Result<()>
     where
         U: FromSqlRow<ST, Pg>,
     {
-        let mut rows = rows::load(self.wire.clone(), built).await?;
+        let mut rows = rows::load(&self.wire, built).await?;
         while let Some(row) = rows.try_next().await? {
             let row =
                 U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?;
@@ -154,7 +158,15 @@ impl PgConnection {
         U: FromSqlRow<ST, Pg>,
     {
         let built = Built::new(&query.as_query());
-        let mut rows = rows::load(self.wire.clone(), built).await?;
+        self.optional(&built?).await
+    }
+
+    /// As [`fetch_optional`](Self::fetch_optional), of a rendered query.
+    pub(super) async fn optional<U, ST>(&self, built: &Built) -> Result<Option<U>>
+    where
+        U: FromSqlRow<ST, Pg>,
+    {
+        let mut rows = rows::load(&self.wire, built).await?;
         match rows.try_next().await? {
             Some(row) => Ok(Some(
                 U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
@@ -170,7 +182,12 @@ impl PgConnection {
     pub(crate) async fn run<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
         let built = Built::new(&query);
         drop(query);
-        Ok(rows::execute(self.wire.clone(), built).await?)
+        self.count(&built?).await
+    }
+
+    /// As [`run`](Self::run), of a rendered statement.
+    pub(super) async fn count(&self, built: &Built) -> Result<u64> {
+        Ok(rows::execute(&self.wire, built).await?)
     }
 
     /// Runs statements without binds.
@@ -272,7 +289,7 @@ impl AsyncConnectionCore for PgConnection {
     {
         let built = Built::new(&source.as_query());
         let wire = self.wire.clone();
-        async move { Ok(rows::load(wire, built).await?.boxed()) }.boxed()
+        async move { Ok(rows::load(&wire, &built?).await?.boxed()) }.boxed()
     }
 
     fn execute_returning_count<'conn, 'query, T>(
@@ -298,7 +315,8 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
         T: AsQuery + 'query,
         T::Query: QueryFragment<Pg> + QueryId + 'query,
     {
-        rows::load(self.wire.clone(), Built::new(&source.as_query())).boxed()
+        let built = Built::new(&source.as_query());
+        async { rows::load(&self.wire, &built?).await }.boxed()
     }
 
     fn execute_returning_count<'conn, 'query, T>(
@@ -313,7 +331,7 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
 }
 
 async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<usize> {
-    Ok(usize::try_from(rows::execute(wire, built).await?).unwrap_or(usize::MAX))
+    Ok(usize::try_from(rows::execute(&wire, &built?).await?).unwrap_or(usize::MAX))
 }
 
 impl AsyncConnection for PgConnection {

@@ -120,14 +120,13 @@ impl Stream for Rows<'_> {
 
 /// Sends a statement and waits for its first two rows. A plan that a migration made stale is
 /// prepared anew, once: the server refuses it before the first row.
-pub(super) async fn load<'a>(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<Rows<'a>> {
-    let built = built?;
-    let guard = Guard::arm(&wire, &built.sql)?;
-    match read_ahead(&wire, &built).await {
+pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Rows<'a>> {
+    let guard = Guard::arm(wire, &built.sql)?;
+    match read_ahead(wire, built).await {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
         Err(e) if sqlstate::is_stale_plan(&e) => {
             wire.forget(&built.sql);
-            match read_ahead(&wire, &built).await {
+            match read_ahead(wire, built).await {
                 Ok(started) => Ok(Rows::new(started.guarded(guard))),
                 Err(again) => Err(failed(guard, first_cause(e, again)).await),
             }
@@ -186,10 +185,9 @@ async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::E
 }
 
 /// Runs a statement without rows; returns how many it changed.
-pub(super) async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<u64> {
-    let built = built?;
-    let guard = Guard::arm(&wire, &built.sql)?;
-    match wire.execute(&built).await {
+pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64> {
+    let guard = Guard::arm(wire, &built.sql)?;
+    match wire.execute(built).await {
         Ok(n) => {
             guard.finish(n);
             Ok(n)

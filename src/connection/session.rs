@@ -1,4 +1,4 @@
-//! Where a repository's statements run: on a connection of the pool, or in a unit of work.
+//! Where a repository's statements run: on a connection of the pool, in a user's name, or in a unit of work.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use diesel::deserialize::FromSqlRow;
 use diesel::pg::Pg;
 use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::CompatibleType;
+use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::{RwLockMappedWriteGuard, RwLockReadGuard};
@@ -15,6 +16,7 @@ use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::produced::produced;
 use super::statement::Built;
+use super::tenant::{Named, Tenant};
 use super::unit_of_work::Transaction;
 use crate::cache::{AddressRef, Cache};
 use crate::error::{Error, Result};
@@ -30,6 +32,8 @@ pub(crate) struct Session {
 pub(crate) enum Source {
     /// And the cache of the handle that it belongs to.
     Pool(Pool, Option<Cache>),
+    /// Each statement is a transaction in the name of a user.
+    Tenant(Pool, Tenant),
     Transaction(Arc<Transaction>),
 }
 
@@ -38,23 +42,29 @@ impl Session {
         Session { source, table }
     }
 
-    /// Whether each statement is a transaction of its own, outside of any unit of work.
+    /// Whether each statement is a transaction of its own, without a word.
     pub fn is_pooled(&self) -> bool {
         matches!(self.source, Source::Pool(..))
     }
 
-    /// The cache; none inside a unit of work.
+    /// Whether a statement that writes may be the only one on its [`connection`](Self::connection): it is a
+    /// transaction by itself, or part of the unit of work.
+    pub fn writes_alone(&self) -> bool {
+        !matches!(self.source, Source::Tenant(..))
+    }
+
+    /// The cache; none inside a unit of work, nor for a user: it holds what others may not see.
     pub fn cache(&self) -> Option<&Cache> {
         match &self.source {
             Source::Pool(_, cache) => cache.as_ref(),
-            Source::Transaction(_) => None,
+            Source::Tenant(..) | Source::Transaction(_) => None,
         }
     }
 
     /// Tells every process, soon, that cached rows may have changed: once they are committed.
     pub fn announce(&self) {
         match &self.source {
-            Source::Pool(pool, _) => pool.announce(),
+            Source::Pool(pool, _) | Source::Tenant(pool, _) => pool.announce(),
             Source::Transaction(transaction) => transaction.announce(),
         }
     }
@@ -75,10 +85,12 @@ impl Session {
         }
     }
 
-    /// A connection to run statements on; inside a unit of work it is the shared one.
+    /// A connection to run statements on; inside a unit of work it is the shared one. In a user's name it is for
+    /// reading: unless [`writes_alone`](Self::writes_alone), what writes asks for [`atomic`](Self::atomic).
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {
             Source::Pool(pool, _) => Ok(Lease::Pooled(pool.get().await?)),
+            Source::Tenant(pool, tenant) => Ok(Lease::Named(tenant.reading(pool).await?)),
             Source::Transaction(transaction) => Ok(Lease::Shared(transaction.shared().await?)),
         }
     }
@@ -87,13 +99,31 @@ impl Session {
     /// a unit of work a savepoint, during which nothing else runs on its connection.
     pub async fn atomic(&self) -> Result<Atomic<'_>> {
         let scope = match &self.source {
-            Source::Pool(pool, _) => Scope::Transaction(pool.get().await?),
+            Source::Pool(pool, _) | Source::Tenant(pool, _) => {
+                Scope::Transaction(pool.get().await?)
+            }
             Source::Transaction(transaction) => Scope::Savepoint(transaction.exclusive().await?),
         };
         // From here on a drop rolls back, also while this statement is in flight.
         let atomic = Atomic { scope, open: true };
-        atomic.batch(atomic.scope.begin()).await?;
+        match &self.source {
+            Source::Tenant(_, tenant) => tenant.begin(&atomic, atomic.scope.begin()).await?,
+            _ => atomic.batch(atomic.scope.begin()).await?,
+        }
         Ok(atomic)
+    }
+
+    /// Runs one statement wherever this session's run.
+    async fn statement<T>(
+        &self,
+        built: &Built,
+        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
+        let done = match &self.source {
+            Source::Tenant(pool, tenant) => tenant.statement(pool, built, run).await,
+            _ => run(&*self.connection().await?, built).await,
+        };
+        done.map_err(|e| self.named(e))
     }
 
     /// Every row of one statement. See [`PgConnection::fetch_all`].
@@ -102,10 +132,12 @@ impl Session {
         Q: AsQuery,
         Q::Query: QueryFragment<Pg>,
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-        U: FromSqlRow<ST, Pg>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
     {
-        let connection = self.connection().await?;
-        connection.fetch_all(query).await.map_err(|e| self.named(e))
+        // Rendered before the first await, so that the future holds no part of the query.
+        let built = Built::new(&query.as_query());
+        self.statement(&built?, |connection, built| connection.all(built).boxed()).await
     }
 
     /// The rows of one statement as they arrive: a few are in memory. The stream has a connection as
@@ -123,7 +155,7 @@ impl Session {
         let sent = produced(move |sender| {
             async move {
                 let connection = self.connection().await?;
-                connection.send_all(built, &sender).await
+                connection.send_all(&built?, &sender).await
             }
             .boxed()
         });
@@ -136,10 +168,11 @@ impl Session {
         Q: AsQuery,
         Q::Query: QueryFragment<Pg>,
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-        U: FromSqlRow<ST, Pg>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
     {
-        let connection = self.connection().await?;
-        connection.fetch_optional(query).await.map_err(|e| self.named(e))
+        let built = Built::new(&query.as_query());
+        self.statement(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
     /// The row of a statement that always has one: an INSERT ... RETURNING, an aggregate.
@@ -148,7 +181,8 @@ impl Session {
         Q: AsQuery,
         Q::Query: QueryFragment<Pg>,
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-        U: FromSqlRow<ST, Pg>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
     {
         let row = self.fetch_optional(query).await?;
         row.ok_or_else(|| Error::not_found("row", self.table))
@@ -156,8 +190,9 @@ impl Session {
 
     /// Runs one statement; returns how many rows it changed.
     pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let connection = self.connection().await?;
-        connection.run(query).await.map_err(|e| self.named(e))
+        let built = Built::new(&query);
+        drop(query);
+        self.statement(&built?, |connection, built| connection.count(built).boxed()).await
     }
 
     fn named(&self, error: Error) -> Error {
@@ -173,6 +208,7 @@ impl Session {
 /// A connection borrowed for a while.
 pub(crate) enum Lease<'a> {
     Pooled(Pooled),
+    Named(Named),
     Shared(RwLockReadGuard<'a, PgConnection>),
 }
 
@@ -181,6 +217,7 @@ impl Deref for Lease<'_> {
     fn deref(&self) -> &PgConnection {
         match self {
             Lease::Pooled(pooled) => pooled,
+            Lease::Named(named) => named,
             Lease::Shared(guard) => guard,
         }
     }

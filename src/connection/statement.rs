@@ -24,6 +24,11 @@ pub(crate) struct Built {
 }
 
 impl Built {
+    /// Whether the text begins as a query that cannot write: not `WITH`, which can.
+    pub fn only_reads(&self) -> bool {
+        self.sql.trim_ascii_start().starts_with("SELECT")
+    }
+
     /// Renders a Diesel query.
     ///
     /// # Errors

@@ -10,7 +10,9 @@ use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGu
 
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
+use super::retried::TransactionFn;
 use super::session::{Lease, Source};
+use super::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::repositories::RepositorySet;
 
@@ -156,7 +158,11 @@ pub struct UnitOfWork {
 }
 
 impl UnitOfWork {
-    pub(crate) async fn begin(pool: &Pool, options: TransactionOptions) -> Result<Self> {
+    pub(crate) async fn begin(
+        pool: &Pool,
+        options: TransactionOptions,
+        tenant: Option<&Tenant>,
+    ) -> Result<Self> {
         let connection = pool.get().await?;
         let transaction = Arc::new(Transaction::new(connection));
         // Made before BEGIN is sent, so that a drop in between rolls back.
@@ -165,7 +171,12 @@ impl UnitOfWork {
             transaction,
             savepoints: AtomicU32::new(0),
         };
-        unit.transaction.shared().await?.batch(&options.begin()).await?;
+        let connection = unit.transaction.shared().await?;
+        match tenant {
+            Some(tenant) => tenant.begin(&connection, &options.begin()).await?,
+            None => connection.batch(&options.begin()).await?,
+        }
+        drop(connection);
         Ok(unit)
     }
 
@@ -304,79 +315,4 @@ impl std::ops::Deref for Connection<'_> {
     fn deref(&self) -> &PgConnection {
         &self.0
     }
-}
-
-/// An error type that a retried transaction can return: it takes up this crate's error and says
-/// whether running the transaction again may help.
-pub trait TransactionError: From<Error> {
-    /// Whether the error is, or wraps, one that is [retryable](Error::is_retryable).
-    fn is_retryable(&self) -> bool;
-}
-
-impl TransactionError for Error {
-    fn is_retryable(&self) -> bool {
-        Error::is_retryable(self)
-    }
-}
-
-impl TransactionError for Box<dyn std::error::Error + Send + Sync> {
-    fn is_retryable(&self) -> bool {
-        self.downcast_ref::<Error>().is_some_and(Error::is_retryable)
-    }
-}
-
-/// Names the future of an async closure that may run more than once, so that it can be bound by
-/// `Send`; every matching `async |uow| { ... }` has it.
-pub trait TransactionFn<T, R>:
-    AsyncFn(T) -> R + Fn(T) -> <Self as TransactionFn<T, R>>::Fut
-{
-    /// The closure's future.
-    type Fut: Future<Output = R>;
-}
-
-impl<F, T, Fut, R> TransactionFn<T, R> for F
-where
-    F: AsyncFn(T) -> R + Fn(T) -> Fut,
-    Fut: Future<Output = R>,
-{
-    type Fut = Fut;
-}
-
-/// Attempts of a retried transaction in all.
-const ATTEMPTS: u32 = 6;
-/// The pause before the first repetition; it doubles, and a random half of it is left out.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-
-/// Runs `work` in a transaction and commits it, again from the start while the server says that
-/// this may help.
-pub(crate) async fn transaction<R, E, F>(
-    pool: &Pool,
-    options: TransactionOptions,
-    work: F,
-) -> Result<R, E>
-where
-    for<'u> F: AsyncFn(&'u UnitOfWork) -> Result<R, E>
-        + TransactionFn<&'u UnitOfWork, Result<R, E>, Fut: Send>
-        + Send
-        + Sync,
-    R: Send,
-    E: TransactionError + Send,
-{
-    for attempt in 1.. {
-        let unit = UnitOfWork::begin(pool, options).await?;
-        let error = match work(&unit).await {
-            Ok(value) => match unit.commit().await {
-                Ok(()) => return Ok(value),
-                Err(e) => e.into(),
-            },
-            // Dropping the unit rolls back.
-            Err(e) => e,
-        };
-        if attempt == ATTEMPTS || !error.is_retryable() {
-            return Err(error);
-        }
-        let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
-        tokio::time::sleep((FIRST_PAUSE * 2u32.pow(attempt - 1)).mul_f64(0.5 + 0.5 * random)).await;
-    }
-    unreachable!("the loop returns at the last attempt")
 }

@@ -89,7 +89,7 @@ impl<'a, N> Plan<'a, N> {
         let Plan { rows, mut report } = self;
         let written = if rows.is_empty() {
             Written { inserted: 0, updated: 0 }
-        } else if rows.len() <= CHUNK {
+        } else if rows.len() <= CHUNK && session.writes_alone() {
             let connection = session.connection().await?;
             merge(&connection, &rows).await?
         } else {

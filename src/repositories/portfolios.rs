@@ -313,12 +313,19 @@ impl PortfolioRepository for PgPortfolios {
     #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all, err)]
     async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio> {
         check_portfolio_name(name)?;
-        let statement = diesel::sql_query(DUPLICATE)
+        let new = PortfolioId::generate();
+        let copy = diesel::sql_query(DUPLICATE)
             .bind::<SqlUuid, _>(id)
-            .bind::<SqlUuid, _>(PortfolioId::generate())
+            .bind::<SqlUuid, _>(new)
             .bind::<Text, _>(name);
-        let copy = self.session.fetch_optional(statement).await?;
-        copy.ok_or_else(|| Error::not_found("portfolio", id))
+        let holdings =
+            diesel::sql_query(DUPLICATE_POSITIONS).bind::<SqlUuid, _>(id).bind::<SqlUuid, _>(new);
+        let atomic = self.session.atomic().await?;
+        let copy: Option<Portfolio> = atomic.fetch_optional(copy).await?;
+        let copy = copy.ok_or_else(|| Error::not_found("portfolio", id))?;
+        atomic.run(holdings).await?;
+        atomic.commit().await?;
+        Ok(copy)
     }
 }
 
@@ -355,18 +362,15 @@ const VALUATION: &str = "
     WHERE p.id = $1
     ORDER BY s.ticker";
 
-/// The foreign key of the new positions is checked when the statement ends.
+/// Positions follow by a statement of their own: in a user's name a portfolio takes in positions when it can be
+/// seen to be the user's, which in the statement that makes it, it cannot.
 const DUPLICATE: &str = "
-    WITH copy AS (
-        INSERT INTO portfolios (id, user_id, name, description, risk_tolerance, target_cash_percentage)
-        SELECT $2, user_id, $3, description, risk_tolerance, target_cash_percentage
-        FROM portfolios WHERE id = $1
-        RETURNING *
-    ), held AS (
-        INSERT INTO positions
-            (portfolio_id, ticker, shares, average_cost, allocation_percentage, notes)
-        SELECT copy.id, s.ticker, s.shares, s.average_cost, s.allocation_percentage, s.notes
-        FROM copy CROSS JOIN positions s
-        WHERE s.portfolio_id = $1 AND s.is_active
-    )
-    SELECT * FROM copy";
+    INSERT INTO portfolios (id, user_id, name, description, risk_tolerance, target_cash_percentage)
+    SELECT $2, user_id, $3, description, risk_tolerance, target_cash_percentage
+    FROM portfolios WHERE id = $1
+    RETURNING *";
+
+const DUPLICATE_POSITIONS: &str = "
+    INSERT INTO positions (portfolio_id, ticker, shares, average_cost, allocation_percentage, notes)
+    SELECT $2, ticker, shares, average_cost, allocation_percentage, notes
+    FROM positions WHERE portfolio_id = $1 AND is_active";

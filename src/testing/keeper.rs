@@ -300,7 +300,13 @@ impl Shop {
         }
         self.discard(BUILDING).await?;
         self.create(BUILDING, "template0 ENCODING 'UTF8'").await?;
-        Database::connect_lazy(self.config.clone().database(BUILDING))?.migrate().await?;
+        let building = Database::connect_lazy(self.config.clone().database(BUILDING))?;
+        building.migrate().await?;
+        match building.create_roles().await {
+            // On a server where they cannot be made, everything but `as_user` can be tested.
+            Err(Error::Denied { .. }) => tracing::warn!("no roles: this login may not make any"),
+            made => made?,
+        }
         // A template with a connection cannot be copied.
         self.admin.batch(&format!("ALTER DATABASE {BUILDING} ALLOW_CONNECTIONS false")).await?;
         self.rename(BUILDING, name).await?;

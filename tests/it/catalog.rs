@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use buffetbot_db::testing::TestDatabase;
 use tokio_postgres::{Client, NoTls};
 
-/// One line per table, storage parameter, sequence, column, constraint, index, trigger and function.
+/// One line per table, storage parameter, sequence, column, constraint, index, trigger, policy and function.
 ///
 /// The server renders every expression itself, so that the lines of two databases are equal exactly
 /// when their schemas are, whatever the version of the server.
@@ -47,6 +47,16 @@ const FACTS: &str = "
     UNION ALL
     SELECT format('trigger %s', substr(pg_get_triggerdef(g.oid), length('CREATE TRIGGER ') + 1))
     FROM tables t JOIN pg_trigger g ON g.tgrelid = t.oid AND NOT g.tgisinternal
+    UNION ALL
+    SELECT format('row security %s%s', c.relname, CASE WHEN c.relforcerowsecurity THEN ' forced' END)
+    FROM tables t JOIN pg_class c ON c.oid = t.oid WHERE c.relrowsecurity OR c.relforcerowsecurity
+    UNION ALL
+    -- The owner is another on every server; the maintenance role's policies are no migration's.
+    SELECT format('policy %s ON %s FOR %s TO %s USING %s%s', p.polname, t.relname, p.polcmd,
+        CASE p.polroles WHEN '{0}' THEN 'PUBLIC' WHEN ARRAY[c.relowner] THEN 'its owner' ELSE 'others' END,
+        pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+    FROM tables t JOIN pg_class c ON c.oid = t.oid JOIN pg_policy p ON p.polrelid = t.oid
+    WHERE p.polname <> 'maintenance'
     UNION ALL
     SELECT format('function %s(%s) RETURNS %s', p.proname,
         pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid))

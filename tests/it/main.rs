@@ -34,6 +34,7 @@ mod schema_contract;
 mod schema_docs;
 mod schema_rules;
 mod series;
+mod tenancy;
 mod testing;
 mod tls;
 mod transactions;

@@ -35,7 +35,7 @@ pub(super) async fn many(
     if rows.is_empty() {
         return Ok(intake.report);
     }
-    if rows.len() <= FEW && options.max_jump.is_none() {
+    if rows.len() <= FEW && options.max_jump.is_none() && session.writes_alone() {
         let connection = session.connection().await?;
         let written = store::merge(&connection, &rows).await?;
         intake.wrote(rows.len(), written);

@@ -1,0 +1,9 @@
+//! Whose rows a program may see: row-level security, the roles that it binds, and a check of a live database.
+
+mod doctor;
+mod roles;
+mod scope;
+
+pub use doctor::{Diagnosis, Finding, Severity};
+pub use roles::MAINTENANCE_ROLE;
+pub use scope::TenantScope;

@@ -1,0 +1,123 @@
+//! The roles that a database is used as.
+
+use crate::Database;
+use crate::error::Result;
+
+/// Sees and changes every user's rows, but owns nothing: for sweeps, support and reports.
+pub const MAINTENANCE_ROLE: &str = "buffetbot_maintenance";
+
+/// The advisory lock of a run: "bdbroles" in ASCII.
+const LOCK: i64 = i64::from_be_bytes(*b"bdbroles");
+
+/// Roles belong to the server, so that another of its databases may make one at the same moment.
+fn role(name: &str) -> String {
+    let (identifier, text) = (identifier(name), text(name));
+    format!(
+        "DO $roles$ BEGIN
+            IF to_regrole(quote_ident({text})) IS NULL THEN
+                CREATE ROLE {identifier} NOLOGIN;
+            END IF;
+        EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
+        END $roles$;
+        DO $roles$ BEGIN
+            -- A role's maker is its member too, since version 16, but may not take it on.
+            IF NOT pg_has_role(to_regrole(quote_ident({text})), 'USAGE') THEN
+                GRANT {identifier} TO CURRENT_USER;
+            END IF;
+        END $roles$;"
+    )
+}
+
+/// In the schema of the tables. TRUNCATE is not among the rights, because no policy binds it; nor is anything on
+/// the list of migrations but reading it.
+fn rights(name: &str) -> String {
+    let (identifier, text) = (identifier(name), text(name));
+    format!(
+        "DO $rights$
+        DECLARE
+            home CONSTANT NAME := current_schema();
+        BEGIN
+            EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, {text});
+            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', home, {text});
+            EXECUTE format('GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', home, {text});
+            EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I
+                GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I', home, {text});
+            EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I
+                GRANT USAGE, SELECT ON SEQUENCES TO %I', home, {text});
+        END $rights$;
+        REVOKE INSERT, UPDATE, DELETE ON __diesel_schema_migrations FROM {identifier};"
+    )
+}
+
+/// Every tenant table lets its owner through, by a policy (see `isolate_tenants`), and the maintenance role.
+fn policies() -> String {
+    let text = text(MAINTENANCE_ROLE);
+    format!(
+        "DO $policies$
+        DECLARE
+            wanted RECORD;
+        BEGIN
+            FOR wanted IN
+                SELECT c.oid::regclass AS tenant_table, p.name, p.role::regrole AS role, was.oid AS was
+                FROM pg_class c
+                CROSS JOIN LATERAL (VALUES
+                    ('owner'::name, c.relowner),
+                    ('maintenance', to_regrole(quote_ident({text}))::oid)) AS p (name, role)
+                LEFT JOIN pg_policy was ON was.polrelid = c.oid AND was.polname = p.name
+                WHERE c.relnamespace = current_schema()::regnamespace AND c.relrowsecurity
+                    AND was.polroles IS DISTINCT FROM ARRAY[p.role]
+            LOOP
+                IF wanted.was IS NOT NULL THEN
+                    EXECUTE format('DROP POLICY %I ON %s', wanted.name, wanted.tenant_table);
+                END IF;
+                EXECUTE format('CREATE POLICY %I ON %s TO %s USING (true)', wanted.name,
+                    wanted.tenant_table, wanted.role);
+            END LOOP;
+        END $policies$;"
+    )
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn text(name: &str) -> String {
+    // With an escape string no setting of the server changes what a backslash means.
+    format!("E'{}'", name.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+impl Database {
+    /// Makes the roles that this database is used as, unless they are there, and gives them what they need
+    /// on its tables; grants them to the login that asks. Run it after [`migrate`](Self::migrate), once and after
+    /// migrations that add tables; it changes nothing the second time. It takes a login that may make roles
+    /// (CREATEROLE) and owns the tables.
+    ///
+    /// | role | sees | for |
+    /// |---|---|---|
+    /// | the application role ([`Config::application_role`](crate::Config::application_role)) | the rows of the user that is named; without a name, only what nobody owns | [`as_user`](Self::as_user), and programs that log in as a member of it alone |
+    /// | [`MAINTENANCE_ROLE`] | every row | sweeps, support, reports |
+    /// | the owner of the tables | every row | migrations and partitions |
+    ///
+    /// Neither of the first two can log in, own or TRUNCATE anything, or bypass policies: logins are made
+    /// members of them.
+    ///
+    /// # Errors
+    /// [`Error::Denied`](crate::Error::Denied) where the login may not make roles, and then nothing has changed.
+    pub async fn create_roles(&self) -> Result<()> {
+        let application = &*self.config().application_role;
+        let connection = self.pool().connect_unpooled().await?;
+        let steps = [
+            format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})"),
+            role(application),
+            role(MAINTENANCE_ROLE),
+            rights(application),
+            rights(MAINTENANCE_ROLE),
+            policies(),
+        ];
+        // The connection is closed behind it, so that after a failure nothing of it stays.
+        for step in &steps {
+            connection.batch(step).await?;
+        }
+        connection.batch("COMMIT").await
+    }
+}

@@ -1,0 +1,362 @@
+//! Every method of every repository of what users own, with another user's ids: nothing is there, and nothing
+//! changes.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::*;
+
+use super::{Person, person, public};
+use crate::catalog::connect;
+use crate::support::{hash, parsed};
+
+/// Where the traits are of the repositories that hold what users own.
+const TRAITS: [(&str, &str); 4] = [
+    ("users", "users.rs"),
+    ("portfolios", "portfolios.rs"),
+    ("positions", "positions.rs"),
+    ("analyses", "analyses/repository.rs"),
+];
+
+/// Every method of these traits, as `repository.method`.
+fn methods() -> BTreeSet<String> {
+    let mut methods = BTreeSet::new();
+    for (repository, file) in TRAITS {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repositories").join(file);
+        let text = std::fs::read_to_string(path).expect("the repository's source");
+        let body = text.split_once("pub trait ").expect("a trait").1;
+        let body = body.split_once("\n}").expect("its end").0;
+        for line in body.lines() {
+            if let Some(rest) = line.trim_start().strip_prefix("async fn ") {
+                let name = rest.split(['(', '<']).next().expect("a name");
+                methods.insert(format!("{repository}.{name}"));
+            }
+        }
+    }
+    assert!(methods.len() > 60, "{methods:?}");
+    methods
+}
+
+/// What shows nothing of anybody.
+trait Nothing {
+    fn is_nothing(&self) -> bool;
+}
+
+impl Nothing for bool {
+    fn is_nothing(&self) -> bool {
+        !self
+    }
+}
+
+impl Nothing for u64 {
+    fn is_nothing(&self) -> bool {
+        *self == 0
+    }
+}
+
+impl Nothing for Swept {
+    fn is_nothing(&self) -> bool {
+        self.deleted == 0
+    }
+}
+
+impl<T> Nothing for Option<T> {
+    fn is_nothing(&self) -> bool {
+        self.is_none()
+    }
+}
+
+impl<T> Nothing for Page<T> {
+    fn is_nothing(&self) -> bool {
+        self.items.is_empty() && self.next.is_none()
+    }
+}
+
+impl Nothing for Vec<AnalysisSummary> {
+    fn is_nothing(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl<T> Nothing for Vec<Option<T>> {
+    fn is_nothing(&self) -> bool {
+        self.iter().all(Option::is_none)
+    }
+}
+
+/// Of a result that is none of these, nothing may come.
+macro_rules! never {
+    ($($ty:ty),*) => {$(impl Nothing for $ty {
+        fn is_nothing(&self) -> bool {
+            false
+        }
+    })*};
+}
+never!(User, Portfolio, Position, AnalysisResult, Document, ());
+never!(Vec<User>, Vec<Portfolio>, Vec<Position>, Vec<AnalysisResult>);
+
+/// Of an attempt on what is another's: nothing, not found, or where a row would be written, denied.
+fn assert_nothing<T: Nothing>(what: &str, result: Result<T>) {
+    match result {
+        Ok(value) => assert!(value.is_nothing(), "{what} shows something"),
+        Err(Error::NotFound { .. } | Error::Denied { .. }) => {}
+        Err(Error::Item { source, .. }) if matches!(*source, Error::Denied { .. }) => {}
+        Err(other) => panic!("{what}: {other:?}"),
+    }
+}
+
+/// Calls one method after another, and notes which.
+macro_rules! attempts {
+    ($tried:ident, $handle:ident, $($repository:ident . $method:ident ($($argument:expr),*);)*) => {$(
+        let name = concat!(stringify!($repository), ".", stringify!($method));
+        $tried.insert(name.to_owned());
+        assert_nothing(name, $handle.attempt($handle.$repository().$method($($argument),*)).await);
+    )*};
+}
+
+/// A savepoint around each call where the handle is a transaction.
+trait Attempt: Repositories {
+    async fn attempt<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R>;
+}
+
+impl Attempt for TenantScope {
+    async fn attempt<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
+        work.await
+    }
+}
+
+impl Attempt for UnitOfWork {
+    async fn attempt<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
+        crate::support::handle::Handle::attempt(self, work).await
+    }
+}
+
+/// All that is called with somebody else's ids.
+async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) -> BTreeSet<String> {
+    let mut tried = BTreeSet::new();
+    let (b, page) = (theirs.user.id, PageRequest::first(100));
+    let name = Some(Some("Mallory".to_owned()));
+    let patch = UserPatch { first_name: name, is_active: Some(false), ..UserPatch::default() };
+    let stranger = || NewUser::new(format!("{}@example.com", UserId::generate()), hash());
+    let changes = Document::encode(&["changed"]).expect("a document");
+    let inactive = UserFilter { is_active: Some(false), ..UserFilter::default() };
+    attempts! { tried, scope,
+        users.create(&stranger());
+        users.create_many(&[stranger(), stranger()]);
+        users.find(b);
+        users.find_by_email(&theirs.user.email);
+        users.find_by_username("theirs");
+        users.list(&inactive, &page);
+        users.count(&inactive);
+        users.exists(b);
+        users.exists_email(&theirs.user.email);
+        users.exists_username("theirs");
+        users.update(b, &patch);
+        users.update(b, &UserPatch::default());
+        users.set_password(b, &hash());
+        users.record_login(b);
+        users.verify(b);
+        users.activate(b);
+        users.deactivate(b);
+        users.preferences(b);
+        users.set_preferences(b, Some(&changes));
+        users.set_preferences(b, None);
+        users.merge_preferences(b, &Document::encode(&std::collections::BTreeMap::from([(1, 2)])).expect("an object"));
+        users.delete(b);
+        users.export(b);
+        users.erase(b);
+        users.erase_inactive(Duration::ZERO, 100);
+    }
+
+    let theirs_id = theirs.portfolio.id;
+    let in_their_name = || NewPortfolio::new(b, "Mallory's", RiskTolerance::Moderate);
+    let of_them =
+        PortfolioFilter { user_id: Some(b), activity: Activity::Any, risk_tolerance: None };
+    let patch = PortfolioPatch { name: Some("Mallory's".into()), ..PortfolioPatch::default() };
+    attempts! { tried, scope,
+        portfolios.create(&in_their_name());
+        portfolios.create_many(&[in_their_name(), in_their_name()]);
+        portfolios.find(theirs_id);
+        portfolios.find_by_name(b, "Core");
+        portfolios.list(&of_them, &page);
+        portfolios.list_for_user(b, Activity::Any, &page);
+        portfolios.list_by_risk_tolerance(RiskTolerance::Aggressive, &page);
+        portfolios.count(&of_them);
+        portfolios.exists(theirs_id);
+        portfolios.update(theirs_id, &patch);
+        portfolios.update(theirs_id, &PortfolioPatch::default());
+        portfolios.activate(theirs_id);
+        portfolios.deactivate(theirs_id);
+        portfolios.delete(theirs_id);
+        portfolios.with_positions(theirs_id, Activity::Any);
+        portfolios.summary(theirs_id);
+        portfolios.valuation(theirs_id, None);
+        portfolios.duplicate(theirs_id, "Mine now");
+    }
+
+    let id = theirs.position.id;
+    let ticker: Ticker = parsed("AAPL");
+    let planted = |ticker| NewPosition::new(theirs_id, parsed(ticker), parsed::<Shares>("1"));
+    let notes = Some(Some("Mallory was here".to_owned()));
+    let patch = PositionPatch { notes, ..PositionPatch::default() };
+    attempts! { tried, scope,
+        positions.create(&planted("MSFT"));
+        positions.create(&planted("AAPL"));
+        positions.add(&planted("MSFT"));
+        positions.create_many(&[planted("MSFT"), planted("TSLA")]);
+        positions.upsert(&planted("MSFT"));
+        positions.upsert(&planted("AAPL"));
+        positions.find(theirs_id, id);
+        positions.find_by_ticker(theirs_id, &ticker);
+        positions.list(theirs_id, Activity::Any, &page);
+        positions.count(theirs_id, Activity::Any);
+        positions.exists(theirs_id, id);
+        positions.update(theirs_id, id, &patch);
+        positions.update(theirs_id, id, &PositionPatch::default());
+        positions.remove(theirs_id, id);
+        positions.delete(theirs_id, id);
+        positions.move_to(theirs_id, id, mine.portfolio.id);
+        positions.move_to(mine.portfolio.id, mine.position.id, theirs_id);
+        positions.move_to(mine.portfolio.id, id, theirs_id);
+    }
+
+    let id = theirs.analysis.id;
+    let planted = || NewAnalysis::new(parsed("AAPL"), AnalysisType::Risk).portfolio(theirs_id);
+    let scope_of_them = AnalysisScope::Portfolio(theirs_id);
+    let of_them = AnalysisFilter { scope: scope_of_them, ..AnalysisFilter::default() };
+    let key = AnalysisKey::new(&ticker, AnalysisType::Risk).portfolio(theirs_id);
+    let patch = AnalysisPatch { summary: Some(Some("Sell!".into())), ..AnalysisPatch::default() };
+    let selector = AnalysisSelector { portfolio: Some(theirs_id), ..AnalysisSelector::default() };
+    let secret: Ticker = parsed("SECRET");
+    attempts! { tried, scope,
+        analyses.create(&planted());
+        analyses.create_many(&[planted(), planted()]);
+        analyses.save(&planted());
+        analyses.save_many(&[planted(), planted()]);
+        analyses.find(id);
+        analyses.list(&of_them, &page);
+        analyses.count(&of_them);
+        analyses.exists(id);
+        analyses.update(id, &patch);
+        analyses.update(id, &AnalysisPatch::default());
+        analyses.delete(id);
+        analyses.latest_fresh(&key);
+        analyses.latest_fresh_many(&[secret.clone()], AnalysisType::Risk, None);
+        analyses.latest(&key);
+        analyses.history_for_ticker(&secret, None, &page);
+        analyses.history_for_portfolio(theirs_id, None, &page);
+        analyses.summary(&of_them);
+        analyses.invalidate(&selector);
+        analyses.invalidate_stale_inputs(None);
+        analyses.sweep_expired(100, Duration::ZERO);
+    }
+    tried
+}
+
+/// Every row of what users own.
+async fn contents(db: &TestDatabase) -> Vec<String> {
+    let rows = connect(db)
+        .await
+        .query(
+            "SELECT 'user ' || u::text FROM users u UNION ALL SELECT 'portfolio ' || p::text FROM portfolios p
+             UNION ALL SELECT 'position ' || s::text FROM positions s
+             UNION ALL SELECT 'analysis ' || a::text FROM analysis_results a ORDER BY 1",
+            &[],
+        )
+        .await
+        .expect("every row");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Two people, of whom the second has what a sweep or a list of all could find.
+async fn two(db: &TestDatabase) -> (Person, Person) {
+    let (mine, theirs) =
+        (person(&**db, "a@example.com").await, person(&**db, "b@example.com").await);
+    public(&**db).await;
+    let portfolio = theirs.portfolio.id;
+    let username = Some(Some("theirs".to_owned()));
+    let patch = UserPatch { username, is_active: Some(false), ..UserPatch::default() };
+    db.users().update(theirs.user.id, &patch).await.expect("changed");
+    let patch = PortfolioPatch {
+        risk_tolerance: Some(RiskTolerance::Aggressive),
+        ..PortfolioPatch::default()
+    };
+    db.portfolios().update(portfolio, &patch).await.expect("changed");
+    let private = NewAnalysis::new(parsed("SECRET"), AnalysisType::Risk).portfolio(portfolio);
+    db.analyses().create(&private).await.expect("a private result");
+    let outdated = Some(chrono::Utc::now() - chrono::Duration::days(2));
+    let mut computed = private
+        .clone()
+        .inputs(Inputs::new().document(&CacheKey::new(&parsed("SECRET"), DataType::NEWS), 1));
+    computed.id = AnalysisId::generate();
+    computed.calculated_at = outdated;
+    db.analyses().create(&computed).await.expect("a private result");
+    let expired = "UPDATE analysis_results SET expires_at = now() - interval '1 day',
+        calculated_at = now() - interval '2 days' WHERE summary = 'b@example.com'";
+    connect(db).await.batch_execute(expired).await.expect("expired");
+    (mine, theirs)
+}
+
+#[tokio::test]
+async fn every_method_shows_and_changes_nothing_of_anothers() {
+    let db = TestDatabase::new().await.expect("a database");
+    let (mine, theirs) = two(&db).await;
+    let before = contents(&db).await;
+
+    let tried = try_everything(&db.as_user(mine.user.id), &mine, &theirs).await;
+    let missing: Vec<_> = methods().difference(&tried).cloned().collect();
+    assert!(missing.is_empty(), "not tried: {missing:?}");
+    assert_eq!(contents(&db).await, before);
+
+    let uow = db.as_user(mine.user.id).begin().await.expect("a transaction");
+    try_everything(&uow, &mine, &theirs).await;
+    uow.commit().await.expect("committed");
+    assert_eq!(contents(&db).await, before);
+}
+
+#[tokio::test]
+async fn the_same_attempts_find_everything_where_nobody_is_named() {
+    // Otherwise the test above could pass because there is nothing to find.
+    let db = TestDatabase::new().await.expect("a database");
+    let (mine, theirs) = two(&db).await;
+    assert!(db.users().find(theirs.user.id).await.expect("read").is_some());
+    assert!(db.users().exists_username("theirs").await.expect("read"));
+    let page = PageRequest::first(100);
+    let aggressive = db.portfolios().list_by_risk_tolerance(RiskTolerance::Aggressive, &page).await;
+    assert_eq!(aggressive.expect("read").items.len(), 1);
+    let key =
+        AnalysisKey::new(&parsed("SECRET"), AnalysisType::Risk).portfolio(theirs.portfolio.id);
+    assert!(db.analyses().latest(&key).await.expect("read").is_some());
+    let swept = db.analyses().sweep_expired(100, Duration::ZERO).await.expect("swept");
+    assert_eq!(swept.deleted, 1);
+    assert_eq!(db.users().erase_inactive(Duration::ZERO, 100).await.expect("erased"), 1);
+    assert!(db.users().delete(mine.user.id).await.expect("deleted"));
+}
+
+#[tokio::test]
+async fn lists_and_counts_of_all_are_of_ones_own() {
+    let db = TestDatabase::new().await.expect("a database");
+    let (mine, theirs) = two(&db).await;
+    let scope = db.as_user(mine.user.id);
+    let page = PageRequest::first(100);
+    let users = scope.users().list(&UserFilter::default(), &page).await.expect("read");
+    assert_eq!(users.items, [mine.user.clone()]);
+    assert_eq!(scope.users().count(&UserFilter::default()).await.expect("read"), 1);
+    let all = PortfolioFilter { activity: Activity::Any, ..PortfolioFilter::default() };
+    let portfolios = scope.portfolios().list(&all, &page).await.expect("read");
+    assert_eq!(portfolios.items, [mine.portfolio.clone()]);
+    let all = AnalysisFilter { scope: AnalysisScope::All, ..AnalysisFilter::default() };
+    let analyses = scope.analyses().list(&all, &page).await.expect("read").items;
+    let owners: BTreeSet<_> = analyses.iter().map(|a| a.portfolio_id).collect();
+    assert_eq!(owners, BTreeSet::from([None, Some(mine.portfolio.id)]));
+    assert_eq!(db.analyses().count(&all).await.expect("read"), 5, "as many as there are");
+    // A batch with one row in another's name stores none.
+    let new =
+        |portfolio, ticker| NewPosition::new(portfolio, parsed(ticker), parsed::<Shares>("1"));
+    let mixed = [new(mine.portfolio.id, "MSFT"), new(theirs.portfolio.id, "MSFT")];
+    let refused = scope.positions().create_many(&mixed).await.expect_err("not theirs");
+    assert!(matches!(&refused, Error::Denied { .. }), "{refused:?}");
+    assert_eq!(scope.positions().count(mine.portfolio.id, Activity::Any).await.expect("read"), 1);
+}
