@@ -1,17 +1,20 @@
 //! The handle that a program holds.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::cache::{Cache, CacheOptions};
 use crate::config::{Config, Environment};
 use crate::connection::session::Lease;
-use crate::connection::{self, ApplicationRole, Connection, Pool, Source, Tenant};
+use crate::connection::{self, ApplicationRole, Connection, Pool, Session, Source, Tenant};
 use crate::connection::{TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
 #[cfg(feature = "embedded")]
 use crate::embedded::{EmbeddedOptions, EmbeddedServer};
 #[cfg(feature = "embedded")]
 use crate::error::Error;
 use crate::error::Result;
+use crate::events::{self, Subscription, Waker};
+use crate::models::EventFilter;
 use crate::repositories::RepositorySet;
 use crate::tenancy::TenantScope;
 use crate::types::UserId;
@@ -28,6 +31,7 @@ pub struct Database {
     cache: Cache,
     config: Config,
     application_role: ApplicationRole,
+    waker: Arc<Waker>,
     // Held for its life: the last clone of the handle leaves the server.
     #[cfg(feature = "embedded")]
     server: Option<EmbeddedServer>,
@@ -58,10 +62,11 @@ impl Database {
         let cache = Cache::new(CacheOptions::default(), &pool)?;
         let repositories = RepositorySet::new(&Source::Pool(pool.clone(), Some(cache.clone())));
         Ok(Database {
-            pool,
             repositories,
             cache,
             application_role: ApplicationRole::new(&config.application_role),
+            waker: Waker::new(&pool),
+            pool,
             config,
             #[cfg(feature = "embedded")]
             server: None,
@@ -151,7 +156,44 @@ impl Database {
     /// The same repositories in the name of a user: of what somebody owns, they see and change what this user
     /// does. See [`TenantScope`].
     pub fn as_user(&self, user: UserId) -> TenantScope {
-        TenantScope::new(self.pool.clone(), Tenant::new(&self.application_role, user))
+        let tenant = Tenant::new(&self.application_role, user);
+        TenantScope::new(self.pool.clone(), tenant, self.waker.clone())
+    }
+
+    /// What is committed from now on and passes the filter, as it happens: in milliseconds where it is written through
+    /// this crate and notifications arrive, else within a second. Each event comes once, and those of one row in
+    /// their order.
+    ///
+    /// The stream has no connection and holds a few hundred events; a slow reader finds the others in the
+    /// database, until they are [swept](crate::EventLog::sweep). Nobody who writes waits for it. It ends with the program: for
+    /// one that goes on where it was, see [`EventLog::consumer`](crate::EventLog::consumer).
+    ///
+    /// ```no_run
+    /// # use buffetbot_db::{Database, EventFilter, EventKind, Result};
+    /// use futures_util::TryStreamExt;
+    /// # async fn example(db: &Database) -> Result<()> {
+    /// let wanted = EventFilter::new().kinds([EventKind::PricesUpdated]);
+    /// let mut events = db.subscribe(wanted).await?;
+    /// while let Some(event) = events.try_next().await? {
+    ///     println!("{} {:?}", event.ticker, event.data);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of a query.
+    pub async fn subscribe(&self, filter: EventFilter) -> Result<Subscription> {
+        events::subscribe(self.session("events"), filter, self.waker.subscribe()).await
+    }
+
+    /// For statements on `table` beside the repositories.
+    pub(crate) fn session(&self, table: &'static str) -> Session {
+        Session::new(Source::Pool(self.pool.clone(), None), table)
+    }
+
+    pub(crate) fn waker(&self) -> &Arc<Waker> {
+        &self.waker
     }
 
     /// A pooled connection, for Diesel queries of one's own:

@@ -26,6 +26,7 @@
 //! | `series`, `chains` | what is computed of bars (adjusted, resampled, columns, Arrow, calendars) and of option chains |
 //! | `maintenance` | [`PricePartitions`]: price history by year, and its archive |
 //! | `tenancy` | [`Database::as_user`]: the repositories in a user's name; roles; [`Database::doctor`] |
+//! | `events` | [`Database::subscribe`], durable consumers |
 //! | `connection` | the only place that names the driver and the pool |
 //! | [`import`] | CSV files into the repositories |
 //! | `migrate`, [`schema`] | the embedded migrations; the tables as Diesel sees them |
@@ -85,6 +86,7 @@ mod database;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
+mod events;
 pub mod import;
 mod maintenance;
 mod migrate;
@@ -115,6 +117,7 @@ pub use connection::{
 };
 pub use database::Database;
 pub use error::{Error, Result};
+pub use events::{Delivery, EventConsumer, EventLog, Subscription};
 pub use maintenance::*;
 pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
 pub use models::*;

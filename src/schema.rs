@@ -49,6 +49,32 @@ diesel::table! {
 }
 
 diesel::table! {
+    /// Changes of accounts, portfolios and positions, kept by triggers; only added to, until retention or erasure
+    audit_log (user_id, recorded_at, id) {
+        /// Key of the entry
+        id -> Uuid,
+        /// When the row was changed, not when that was committed
+        recorded_at -> Timestamptz,
+        /// Whose row it is; the account may be gone
+        user_id -> Uuid,
+        /// In which user's name it was changed; NULL: in nobody's, by the program itself
+        actor_id -> Nullable<Uuid>,
+        /// Login of the session that changed it
+        login -> Text,
+        /// users, portfolios or positions
+        table_name -> Text,
+        /// Id of the row
+        row_id -> Uuid,
+        /// insert, update or delete
+        operation -> Text,
+        /// Columns as they were, of an update those that changed; a password hash never; NULL: an insert, or erased
+        before -> Nullable<Jsonb>,
+        /// Columns as they are since, of an update those that changed; a password hash never; NULL: a deletion, or erased
+        after -> Nullable<Jsonb>,
+    }
+}
+
+diesel::table! {
     /// Splits and dividends, by which prices are adjusted when they are read
     corporate_actions (id) {
         /// Key of the row

@@ -36,14 +36,14 @@ const CHUNK: usize = 10_000;
 const SNAPSHOT: &str = "SELECT pg_current_snapshot()::TEXT AS snapshot";
 
 /// The changes that are visible to `$2` and were not to `$1`, after those of `($3, $4)`. The row
-/// comparison is what the index serves.
+/// comparison is what the index serves. Qualified, the order is that of the column, not of the text.
 const CHANGES: &str = "
     SELECT transaction::TEXT AS transaction, version, space, ticker, name, parameters, portfolio_id
     FROM cache_changes
     WHERE (transaction, version) > ($3::TEXT::XID8, $4)
         AND NOT pg_visible_in_snapshot(transaction, $1::TEXT::PG_SNAPSHOT)
         AND pg_visible_in_snapshot(transaction, $2::TEXT::PG_SNAPSHOT)
-    ORDER BY transaction, version LIMIT 10000";
+    ORDER BY cache_changes.transaction, version LIMIT 10000";
 
 const SWEEP_CHANGES: &str = "
     WITH doomed AS MATERIALIZED (

@@ -41,7 +41,7 @@ pub(crate) use copy_binary::RowWriter;
 pub(crate) use copy_rows::CopiedRow;
 pub(crate) use pg_connection::Options;
 pub use pg_connection::PgConnection;
-pub(crate) use pool::ANNOUNCEMENTS;
+pub(crate) use pool::{ANNOUNCEMENTS, EVENTS};
 pub use pool::{Pool, PoolState, Pooled};
 #[cfg(feature = "arrow")]
 pub(crate) use produced::{Sender, produced};

@@ -20,6 +20,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(150);
 
 /// The channel on which processes tell each other that cached rows may have changed.
 pub(crate) const ANNOUNCEMENTS: &str = "buffetbot_cache";
+/// The channel on which they tell that there may be new events.
+pub(crate) const EVENTS: &str = "buffetbot_events";
 /// How long announcements are gathered.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(10);
 
@@ -41,8 +43,9 @@ struct Inner {
     kept: usize,
     max: usize,
     timeout: Duration,
-    /// Whether a NOTIFY is on its way.
+    /// Whether a NOTIFY is on its way, on either channel.
     announcing: AtomicBool,
+    telling: AtomicBool,
 }
 
 /// bb8 owns its manager; the pool asks it for its state too.
@@ -96,8 +99,8 @@ impl Pool {
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
         let idle = Arc::default();
-        let announcing = AtomicBool::new(false);
-        let inner = Inner { bb8, manager, queue, idle, kept, max, timeout, announcing };
+        let (announcing, telling) = (AtomicBool::new(false), AtomicBool::new(false));
+        let inner = Inner { bb8, manager, queue, idle, kept, max, timeout, announcing, telling };
         Ok(Pool { inner: Arc::new(inner) })
     }
 
@@ -218,26 +221,35 @@ impl Pool {
         Ok(connection)
     }
 
-    /// Tells every process, soon, that cached rows may have changed. All that is to be told within a
-    /// moment is one NOTIFY, in a transaction of its own: NOTIFY takes a lock at commit, and writers
-    /// that notify would wait for each other. A notification that is lost only delays: readers of the
-    /// log read it anyway.
+    /// Tells every process, soon, that cached rows may have changed.
     pub(crate) fn announce(&self) {
-        if self.inner.announcing.swap(true, Ordering::AcqRel) {
+        self.notify(ANNOUNCEMENTS, |inner| &inner.announcing);
+    }
+
+    /// Tells every process, soon, that there may be new events.
+    pub(crate) fn tell(&self) {
+        self.notify(EVENTS, |inner| &inner.telling);
+    }
+
+    /// All that is to be told within a moment is one NOTIFY, in a transaction of its own: NOTIFY takes a lock at
+    /// commit, and writers that notify would wait for each other. A notification that is lost only delays:
+    /// readers of the log read it anyway.
+    fn notify(&self, channel: &'static str, under_way: fn(&Inner) -> &AtomicBool) {
+        if under_way(&self.inner).swap(true, Ordering::AcqRel) {
             return;
         }
         let pool = self.clone();
         // Outside of a runtime nothing can be sent, and nothing is lost but time.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            self.inner.announcing.store(false, Ordering::Release);
+            under_way(&self.inner).store(false, Ordering::Release);
             return;
         };
         runtime.spawn(async move {
             tokio::time::sleep(ANNOUNCE_AFTER).await;
             // What is written from here on is announced by the next.
-            pool.inner.announcing.store(false, Ordering::Release);
+            under_way(&pool.inner).store(false, Ordering::Release);
             let sent = match pool.get().await {
-                Ok(connection) => connection.batch(&format!("NOTIFY {ANNOUNCEMENTS}")).await,
+                Ok(connection) => connection.batch(&format!("NOTIFY {channel}")).await,
                 Err(error) => Err(error),
             };
             if let Err(error) = sent {

@@ -28,6 +28,9 @@ pub(crate) struct Session {
     table: &'static str,
 }
 
+/// Tables whose triggers write events. Of the cache only what ends is one: see [`Session::invalidated`].
+const TELLING: [&str; 3] = ["analysis_results", "positions", "price_history"];
+
 #[derive(Clone)]
 pub(crate) enum Source {
     /// And the cache of the handle that it belongs to.
@@ -80,8 +83,24 @@ impl Session {
     /// As [`replaced`](Self::replaced), of whichever rows: returns when the log has been read.
     pub async fn invalidated(&self) {
         self.announce();
+        self.tell();
         if let Some(cache) = self.cache() {
             cache.catch_up().await;
+        }
+    }
+
+    /// To be called when rows were written on a [`connection`](Self::connection); of all else it is known here.
+    pub fn wrote(&self) {
+        if TELLING.contains(&self.table) {
+            self.tell();
+        }
+    }
+
+    /// Tells every process, soon, that there may be new events: once they are committed.
+    fn tell(&self) {
+        match &self.source {
+            Source::Pool(pool, _) | Source::Tenant(pool, _) => pool.tell(),
+            Source::Transaction(transaction) => transaction.tell(),
         }
     }
 
@@ -105,7 +124,7 @@ impl Session {
             Source::Transaction(transaction) => Scope::Savepoint(transaction.exclusive().await?),
         };
         // From here on a drop rolls back, also while this statement is in flight.
-        let atomic = Atomic { scope, open: true };
+        let atomic = Atomic { session: self, scope, open: true };
         match &self.source {
             Source::Tenant(_, tenant) => tenant.begin(&atomic, atomic.scope.begin()).await?,
             _ => atomic.batch(atomic.scope.begin()).await?,
@@ -123,6 +142,9 @@ impl Session {
             Source::Tenant(pool, tenant) => tenant.statement(pool, built, run).await,
             _ => run(&*self.connection().await?, built).await,
         };
+        if done.is_ok() && !built.only_reads() {
+            self.wrote();
+        }
         done.map_err(|e| self.named(e))
     }
 
@@ -246,6 +268,7 @@ impl Scope<'_> {
 /// Several statements that count as one. Dropped without [`commit`](Atomic::commit), nothing of
 /// them stays.
 pub(crate) struct Atomic<'a> {
+    session: &'a Session,
     scope: Scope<'a>,
     open: bool,
 }
@@ -261,6 +284,9 @@ impl Atomic<'_> {
         // A refused RELEASE leaves a savepoint to go back to; a statement in flight, dropped here,
         // discards the connection.
         self.open = result.is_err() && matches!(self.scope, Scope::Savepoint(_));
+        if result.is_ok() {
+            self.session.wrote();
+        }
         result
     }
 }

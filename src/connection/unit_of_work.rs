@@ -11,7 +11,7 @@ use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGu
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::retried::TransactionFn;
-use super::session::{Lease, Source};
+use super::session::{Lease, Session, Source};
 use super::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::repositories::RepositorySet;
@@ -26,6 +26,8 @@ pub(crate) struct Transaction {
     over: AtomicBool,
     /// Cached rows were written: other processes are told after the commit.
     announces: AtomicBool,
+    /// So are they of events.
+    tells: AtomicBool,
     /// Longest wait for others to let go of the connection.
     patience: Duration,
 }
@@ -34,8 +36,8 @@ impl Transaction {
     fn new(connection: Pooled) -> Self {
         let patience = connection.pool_timeout();
         let connection = RwLock::new(Some(connection));
-        let (over, announces) = (AtomicBool::new(false), AtomicBool::new(false));
-        Transaction { connection, over, announces, patience }
+        let [over, announces, tells] = [const { AtomicBool::new(false) }; 3];
+        Transaction { connection, over, announces, tells, patience }
     }
 
     /// For one statement; several such pipeline.
@@ -64,6 +66,10 @@ impl Transaction {
 
     pub fn announce(&self) {
         self.announces.store(true, Ordering::Release);
+    }
+
+    pub fn tell(&self) {
+        self.tells.store(true, Ordering::Release);
     }
 
     fn check_open(&self) -> Result<()> {
@@ -204,6 +210,9 @@ impl UnitOfWork {
         if self.transaction.announces.load(Ordering::Acquire) {
             connection.pool().announce();
         }
+        if self.transaction.tells.load(Ordering::Acquire) {
+            connection.pool().tell();
+        }
         Ok(())
     }
 
@@ -252,6 +261,11 @@ impl UnitOfWork {
             (Ok(_), Err(e)) => Err(e.into()),
             (result, _) => result,
         }
+    }
+
+    /// For statements on `table` beside the repositories.
+    pub(crate) fn session(&self, table: &'static str) -> Session {
+        Session::new(Source::Transaction(self.transaction.clone()), table)
     }
 
     async fn batch(&self, sql: &str) -> Result<()> {

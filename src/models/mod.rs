@@ -6,10 +6,12 @@
 mod aged;
 mod analysis;
 mod analysis_key;
+mod audit;
 mod cache_entry;
 mod cache_key;
 mod corporate_action;
 mod coverage;
+mod event;
 mod ingest;
 mod inputs;
 mod market;
@@ -25,6 +27,7 @@ pub use analysis::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};
 pub use analysis_key::{
     AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary,
 };
+pub use audit::{AuditEntry, AuditFilter};
 pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 pub use cache_key::{
     CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
@@ -35,6 +38,7 @@ pub use corporate_action::{
     ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };
 pub use coverage::{Coverage, Gaps};
+pub use event::{ConsumerState, Event, EventData, EventFilter};
 pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};
 pub use market::{Rejected, UpsertReport};

@@ -143,7 +143,11 @@ where
         let rows = only.iter().map(|&i| &items[i]).collect();
         match write(&*session.connection().await?, rows).await {
             Err(e) if is_of_an_item(&e) => {}
-            result => return result,
+            Err(e) => return Err(e),
+            Ok(written) => {
+                session.wrote();
+                return Ok(written);
+            }
         }
     }
     write_in_transaction(session, items, chunks, write).await

@@ -91,7 +91,9 @@ impl<'a, N> Plan<'a, N> {
             Written { inserted: 0, updated: 0 }
         } else if rows.len() <= CHUNK && session.writes_alone() {
             let connection = session.connection().await?;
-            merge(&connection, &rows).await?
+            let written = merge(&connection, &rows).await?;
+            session.wrote();
+            written
         } else {
             let atomic = session.atomic().await?;
             let written = pipelined(rows.chunks(CHUNK).map(|chunk| merge(&atomic, chunk))).await?;

@@ -6,6 +6,7 @@
 //! traits are dyn-compatible: `Arc<dyn UserRepository>` is what a program's parts hold.
 
 pub(crate) mod analyses;
+mod audit;
 mod batch;
 mod corporate_actions;
 mod keyset;
@@ -18,6 +19,7 @@ mod prices;
 mod users;
 
 pub use analyses::{AnalysisRepository, PgAnalyses};
+pub use audit::{AuditRepository, PgAudit};
 pub use corporate_actions::{CorporateActionRepository, PgCorporateActions};
 pub use market_cache::{MarketCacheRepository, PgMarketCache};
 pub use options::{OptionRepository, PgOptions};
@@ -79,6 +81,8 @@ repositories! {
     prices: PgPrices("price_history"),
     /// Option quotes.
     options: PgOptions("options_data"),
+    /// Who changed what of an account.
+    audit: PgAudit("audit_log"),
 }
 
 impl Repositories for RepositorySet {

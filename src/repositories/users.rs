@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use diesel::dsl::{exists, now};
 use diesel::prelude::{ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper};
-use diesel::sql_types::{BigInt, Double, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
 
 use super::batch;
@@ -334,8 +334,13 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.erase", skip_all, err)]
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>> {
-        let counts: Option<ErasureRow> =
-            self.session.fetch_optional(diesel::sql_query(ERASE).bind::<SqlUuid, _>(id)).await?;
+        let atomic = self.session.atomic().await?;
+        let erase = diesel::sql_query(ERASE).bind::<SqlUuid, _>(id);
+        let counts: Option<ErasureRow> = atomic.fetch_optional(erase).await?;
+        if counts.is_some() {
+            atomic.run(diesel::sql_query(ERASE_AUDIT).bind::<Array<SqlUuid>, _>(vec![id])).await?;
+        }
+        atomic.commit().await?;
         Ok(counts.map(|row| Erasure {
             portfolios: row.portfolios.unsigned_abs(),
             positions: row.positions.unsigned_abs(),
@@ -351,11 +356,16 @@ impl UserRepository for PgUsers {
                  WHERE NOT is_active AND updated_at <= now() - make_interval(secs => $1)
                  ORDER BY updated_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
              )
-             DELETE FROM users USING doomed WHERE users.id = doomed.id",
+             DELETE FROM users USING doomed WHERE users.id = doomed.id RETURNING users.id",
         );
         let statement =
             statement.bind::<Double, _>(age.as_secs_f64()).bind::<BigInt, _>(i64::from(limit));
-        self.session.execute(statement).await
+        let atomic = self.session.atomic().await?;
+        let erased: Vec<Erased> = atomic.fetch_all(statement).await?;
+        let ids: Vec<UserId> = erased.into_iter().map(|row| row.id).collect();
+        atomic.run(diesel::sql_query(ERASE_AUDIT).bind::<Array<SqlUuid>, _>(&ids)).await?;
+        atomic.commit().await?;
+        Ok(ids.len() as u64)
     }
 }
 
@@ -384,6 +394,15 @@ const ERASE: &str = "
             WHERE p.user_id = u.id) AS positions,
         (SELECT count(*) FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id
             WHERE p.user_id = u.id) AS analyses";
+
+/// A statement after the deletion, which writes entries itself.
+const ERASE_AUDIT: &str = "SELECT erase_audit(id) FROM unnest($1) AS gone (id)";
+
+#[derive(QueryableByName)]
+struct Erased {
+    #[diesel(sql_type = SqlUuid)]
+    id: UserId,
+}
 
 #[derive(QueryableByName)]
 struct Merged {

@@ -75,6 +75,14 @@ WITH RECURSIVE home AS (
     FROM application a CROSS JOIN tables t
     CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) needed
     WHERE NOT has_table_privilege(a.oid, t.oid, needed)
+        AND (needed = 'SELECT' OR t.relname NOT IN ('audit_log', 'events'))
+    GROUP BY t.relname
+    UNION ALL
+    SELECT 'danger', 'privileges', t.relname, format('the application role may %s, which is the triggers'' alone: run Database::create_roles', string_agg(excess, ', '))
+    FROM application a CROSS JOIN tables t
+    CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) excess
+    WHERE t.relname IN ('audit_log', 'events') AND NOT a.bypasses
+        AND NOT pg_has_role(a.oid, t.relowner, 'USAGE') AND has_table_privilege(a.oid, t.oid, excess)
     GROUP BY t.relname
     UNION ALL
     SELECT 'danger', 'privileges', t.relname, format('the application role may %s it, which no policy binds: REVOKE that', string_agg(excess, ', '))

@@ -2,6 +2,7 @@
 
 use crate::Database;
 use crate::error::Result;
+use crate::types::text::quote_literal;
 
 /// Sees and changes every user's rows, but owns nothing: for sweeps, support and reports.
 pub const MAINTENANCE_ROLE: &str = "buffetbot_maintenance";
@@ -11,7 +12,7 @@ const LOCK: i64 = i64::from_be_bytes(*b"bdbroles");
 
 /// Roles belong to the server, so that another of its databases may make one at the same moment.
 fn role(name: &str) -> String {
-    let (identifier, text) = (identifier(name), text(name));
+    let (identifier, text) = (identifier(name), quote_literal(name));
     format!(
         "DO $roles$ BEGIN
             IF to_regrole(quote_ident({text})) IS NULL THEN
@@ -28,10 +29,14 @@ fn role(name: &str) -> String {
     )
 }
 
-/// In the schema of the tables. TRUNCATE is not among the rights, because no policy binds it; nor is anything on
-/// the list of migrations but reading it.
+/// Tables that triggers and migrations write; everybody else reads them.
+const LOGS: &str = "audit_log, events, __diesel_schema_migrations";
+/// Those of which retention deletes.
+const SWEPT: &str = "audit_log, events";
+
+/// In the schema of the tables. TRUNCATE is not among the rights, because no policy binds it.
 fn rights(name: &str) -> String {
-    let (identifier, text) = (identifier(name), text(name));
+    let (identifier, text) = (identifier(name), quote_literal(name));
     format!(
         "DO $rights$
         DECLARE
@@ -45,13 +50,13 @@ fn rights(name: &str) -> String {
             EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I
                 GRANT USAGE, SELECT ON SEQUENCES TO %I', home, {text});
         END $rights$;
-        REVOKE INSERT, UPDATE, DELETE ON __diesel_schema_migrations FROM {identifier};"
+        REVOKE INSERT, UPDATE, DELETE ON {LOGS} FROM {identifier};"
     )
 }
 
 /// Every tenant table lets its owner through, by a policy (see `isolate_tenants`), and the maintenance role.
 fn policies() -> String {
-    let text = text(MAINTENANCE_ROLE);
+    let text = quote_literal(MAINTENANCE_ROLE);
     format!(
         "DO $policies$
         DECLARE
@@ -81,11 +86,6 @@ fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-fn text(name: &str) -> String {
-    // With an escape string no setting of the server changes what a backslash means.
-    format!("E'{}'", name.replace('\\', "\\\\").replace('\'', "''"))
-}
-
 impl Database {
     /// Makes the roles that this database is used as, unless they are there, and gives them what they need
     /// on its tables; grants them to the login that asks. Run it after [`migrate`](Self::migrate), once and after
@@ -112,6 +112,7 @@ impl Database {
             role(MAINTENANCE_ROLE),
             rights(application),
             rights(MAINTENANCE_ROLE),
+            format!("GRANT DELETE ON {SWEPT} TO {}", identifier(MAINTENANCE_ROLE)),
             policies(),
         ];
         // The connection is closed behind it, so that after a failure nothing of it stays.

@@ -1,11 +1,15 @@
 //! The repositories in the name of one user.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::connection::{
-    self, Pool, Source, Tenant, TransactionError, TransactionFn, TransactionOptions, UnitOfWork,
+    self, Pool, Session, Source, Tenant, TransactionError, TransactionFn, TransactionOptions,
+    UnitOfWork,
 };
 use crate::error::Result;
+use crate::events::{self, Subscription, Waker};
+use crate::models::EventFilter;
 use crate::repositories::{Repositories, RepositorySet};
 
 /// The repositories of [`Database::as_user`](crate::Database::as_user): the database itself shows and changes
@@ -27,12 +31,22 @@ pub struct TenantScope {
     pool: Pool,
     tenant: Tenant,
     repositories: RepositorySet,
+    waker: Arc<Waker>,
 }
 
 impl TenantScope {
-    pub(crate) fn new(pool: Pool, tenant: Tenant) -> Self {
+    pub(crate) fn new(pool: Pool, tenant: Tenant, waker: Arc<Waker>) -> Self {
         let repositories = RepositorySet::new(&Source::Tenant(pool.clone(), tenant.clone()));
-        TenantScope { pool, tenant, repositories }
+        TenantScope { pool, tenant, repositories, waker }
+    }
+
+    /// As [`Database::subscribe`](crate::Database::subscribe), of what concerns this user or everybody.
+    ///
+    /// # Errors
+    /// Those of a query, and of the role.
+    pub async fn subscribe(&self, filter: EventFilter) -> Result<Subscription> {
+        let source = Source::Tenant(self.pool.clone(), self.tenant.clone());
+        events::subscribe(Session::new(source, "events"), filter, self.waker.subscribe()).await
     }
 
     /// As [`Database::begin`](crate::Database::begin), in the user's name.

@@ -66,6 +66,44 @@ text_enum! {
 }
 
 text_enum! {
+    /// A table whose changes are in the audit log.
+    AuditedTable("table_name") {
+        /// Accounts.
+        Users = "users",
+        /// Portfolios.
+        Portfolios = "portfolios",
+        /// Positions.
+        Positions = "positions",
+    }
+}
+
+text_enum! {
+    /// What is done to a row.
+    Operation("operation") {
+        /// It is made.
+        Insert = "insert",
+        /// It is changed.
+        Update = "update",
+        /// It is deleted.
+        Delete = "delete",
+    }
+}
+
+text_enum! {
+    /// What an event tells of.
+    EventKind("kind") {
+        /// Bars of a ticker.
+        PricesUpdated = "prices_updated",
+        /// A result of an analysis.
+        AnalysisSaved = "analysis_saved",
+        /// A position.
+        PositionChanged = "position_changed",
+        /// A cached document.
+        CacheInvalidated = "cache_invalidated",
+    }
+}
+
+text_enum! {
     /// What an analysis looked at.
     AnalysisType("analysis_type") {
         /// Price against intrinsic value.

@@ -88,4 +88,6 @@ id! {
     OptionQuoteId = now_v7,
     /// Id of a split or dividend; ordered by time.
     CorporateActionId = now_v7,
+    /// Id of an entry of the audit log.
+    AuditId = new_v4,
 }

@@ -30,10 +30,13 @@ pub use decimal::{
 };
 pub use document::Document;
 pub(crate) use document::JSONB_VERSION;
-pub use enums::{AnalysisType, CorporateActionType, OptionType, RiskTolerance};
+pub use enums::{
+    AnalysisType, AuditedTable, CorporateActionType, EventKind, Operation, OptionType,
+    RiskTolerance,
+};
 pub use ids::{
-    AnalysisId, BarId, CacheEntryId, CorporateActionId, OptionQuoteId, PortfolioId, PositionId,
-    UserId,
+    AnalysisId, AuditId, BarId, CacheEntryId, CorporateActionId, OptionQuoteId, PortfolioId,
+    PositionId, UserId,
 };
 pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};

@@ -5,6 +5,7 @@
 mod support;
 
 mod analyses;
+mod audit;
 mod cache;
 mod cache_many;
 mod cache_redis;
@@ -16,6 +17,7 @@ mod connection;
 mod corporate_actions;
 mod embedded;
 mod errors;
+mod events;
 mod faults;
 mod hostile_text;
 mod import;

@@ -132,6 +132,44 @@ pub const ROWS: &[Row] = &[
 /// Sample rows of the tables that the specification does not have.
 pub const LATER_ROWS: &[Row] = &[
     (
+        "audit_log",
+        &[
+            ("id", "'00000000-0000-4000-8000-000000000009'"),
+            ("recorded_at", "'2024-01-02 03:04:05.678901Z'"),
+            ("user_id", "'00000000-0000-4000-8000-000000000001'"),
+            ("actor_id", "NULL"),
+            ("login", "'ada'"),
+            ("table_name", "'users'"),
+            ("row_id", "'00000000-0000-4000-8000-000000000001'"),
+            ("operation", "'insert'"),
+            ("before", "NULL"),
+            ("after", r#"'{"first_name": "Ada"}'"#),
+        ],
+    ),
+    (
+        "events",
+        &[
+            ("transaction", "'1234'"),
+            ("id", "7"),
+            ("recorded_at", "'2024-01-02 03:04:05.678901Z'"),
+            ("kind", "'cache_invalidated'"),
+            ("user_id", "NULL"),
+            ("ticker", "'AAPL'"),
+            ("payload", r#"'{"data_type": "fundamentals", "parameters": null}'"#),
+        ],
+    ),
+    (
+        "event_consumers",
+        &[
+            ("name", "'risk'"),
+            ("seen", "'1234:1234:'"),
+            ("reading", "NULL"),
+            ("after_transaction", "'0'"),
+            ("after_id", "0"),
+            ("moved_at", "'2024-01-02 03:04:05.678901Z'"),
+        ],
+    ),
+    (
         "cache_leases",
         &[
             ("space", "'market_data'"),

@@ -38,6 +38,7 @@ pub(super) async fn many(
     if rows.len() <= FEW && options.max_jump.is_none() && session.writes_alone() {
         let connection = session.connection().await?;
         let written = store::merge(&connection, &rows).await?;
+        session.wrote();
         intake.wrote(rows.len(), written);
         return Ok(intake.report);
     }

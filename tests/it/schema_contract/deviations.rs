@@ -1,5 +1,7 @@
 //! Where the migrated schema departs from the specification: exactly here, and by which migration.
 
+mod trust;
+
 /// What one migration changes, as lines of [`crate::catalog::facts`].
 pub struct Deviation {
     /// The migration's name without its timestamp.
@@ -11,7 +13,12 @@ pub struct Deviation {
 }
 
 /// All of them, in the order of the migrations.
-pub const DEVIATIONS: &[Deviation] = &[
+pub fn deviations() -> Vec<&'static Deviation> {
+    TABLES.iter().chain(trust::TRUST).collect()
+}
+
+/// Those of the tables that the specification has, and what serves them.
+const TABLES: &[Deviation] = &[
     Deviation {
         migration: "widen_tickers",
         removes: &[
@@ -418,31 +425,6 @@ pub const DEVIATIONS: &[Deviation] = &[
             "index UNIQUE INDEX corporate_actions_ticker_date_type_key ON public.corporate_actions USING btree (ticker, ex_date, action_type)",
             "table corporate_actions",
             "trigger corporate_actions_touch_updated_at BEFORE UPDATE ON public.corporate_actions FOR EACH ROW WHEN ((old.* IS DISTINCT FROM new.*)) EXECUTE FUNCTION touch_updated_at()",
-        ],
-    },
-    Deviation {
-        migration: "isolate_tenants",
-        removes: &[],
-        adds: &[
-            "function tenant_id() RETURNS uuid",
-            "policy owner ON analysis_results FOR * TO its owner USING true",
-            "policy owner ON cache_changes FOR * TO its owner USING true",
-            "policy owner ON cache_leases FOR * TO its owner USING true",
-            "policy owner ON portfolios FOR * TO its owner USING true",
-            "policy owner ON positions FOR * TO its owner USING true",
-            "policy owner ON users FOR * TO its owner USING true",
-            "policy tenant ON analysis_results FOR * TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))",
-            "policy tenant ON cache_changes FOR * TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))",
-            "policy tenant ON cache_leases FOR * TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))",
-            "policy tenant ON portfolios FOR * TO PUBLIC USING (user_id = ( SELECT tenant_id() AS tenant_id))",
-            "policy tenant ON positions FOR * TO PUBLIC USING (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id)))))",
-            "policy tenant ON users FOR * TO PUBLIC USING (id = ( SELECT tenant_id() AS tenant_id))",
-            "row security analysis_results forced",
-            "row security cache_changes forced",
-            "row security cache_leases forced",
-            "row security portfolios forced",
-            "row security positions forced",
-            "row security users forced",
         ],
     },
 ];

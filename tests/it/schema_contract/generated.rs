@@ -9,8 +9,7 @@ use crate::catalog::{connect, difference};
 const SCHEMA: &str = include_str!("../../../src/schema.rs");
 
 /// Tables that `schema.rs` leaves out, as `diesel.toml` says.
-const LEFT_OUT: &str =
-    r#"["__diesel_schema_migrations", "cache_changes", "cache_leases", "price_revisions"]"#;
+const LEFT_OUT: &str = r#"["__diesel_schema_migrations", "cache_changes", "cache_leases", "event_consumers", "events", "price_revisions"]"#;
 
 /// A table as `schema.rs` declares it.
 struct Table {
@@ -122,7 +121,7 @@ async fn schema_rs_is_what_the_migrated_catalog_says() {
                 declared.name,
                 declared.nullable,
                 declared.max_length,
-                declared.name == table.key,
+                table.key.split(", ").any(|key| key == declared.name),
             ));
         }
     }

@@ -8,6 +8,9 @@ pub type Refused = (&'static str, &'static str, &'static Changes);
 /// A row for every check. Checks beside the one named are lifted while it is tried.
 #[rustfmt::skip] // One row a line.
 pub const CHECKS: &[Refused] = &[
+    ("audit_log_table_name_check", "audit_log", &[("table_name", "'price_history'")]),
+    ("audit_log_operation_check", "audit_log", &[("operation", "'truncate'")]),
+    ("events_kind_check", "events", &[("kind", "'moon_phase'")]),
     ("portfolios_risk_tolerance_check", "portfolios", &[("risk_tolerance", "'reckless'")]),
     ("portfolios_target_cash_percentage_check", "portfolios", &[("target_cash_percentage", "100.01")]),
     ("portfolios_target_cash_percentage_check", "portfolios", &[("target_cash_percentage", "-0.01")]),
@@ -92,6 +95,9 @@ const OTHER_ID: (&str, &str) = ("id", "'00000000-0000-4000-8000-0000000000ff'");
 /// A second row for every unique key, the sample row being there.
 #[rustfmt::skip] // One row a line.
 pub const KEYS: &[Refused] = &[
+    ("audit_log_pkey", "audit_log", &[]),
+    ("events_pkey", "events", &[]),
+    ("event_consumers_pkey", "event_consumers", &[]),
     ("users_pkey", "users", &[("email", "'bob@example.com'"), ("username", "'bob'")]),
     ("users_email_key", "users", &[OTHER_ID, ("username", "'bob'")]),
     ("users_email_lower_key", "users", &[OTHER_ID, ("email", "'aDA@Example.com'"), ("username", "'bob'")]),

@@ -13,11 +13,12 @@ use crate::catalog::connect;
 use crate::support::{hash, parsed};
 
 /// Where the traits are of the repositories that hold what users own.
-const TRAITS: [(&str, &str); 4] = [
+const TRAITS: [(&str, &str); 5] = [
     ("users", "users.rs"),
     ("portfolios", "portfolios.rs"),
     ("positions", "positions.rs"),
     ("analyses", "analyses/repository.rs"),
+    ("audit", "audit.rs"),
 ];
 
 /// Every method of these traits, as `repository.method`.
@@ -252,6 +253,13 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         analyses.invalidate_stale_inputs(None);
         analyses.sweep_expired(100, Duration::ZERO);
     }
+
+    let of_them = AuditFilter { user_id: Some(b), ..AuditFilter::default() };
+    attempts! { tried, scope,
+        audit.list(&of_them, &page);
+        audit.count(&of_them);
+        audit.sweep(100, Duration::ZERO);
+    }
     tried
 }
 
@@ -262,7 +270,8 @@ async fn contents(db: &TestDatabase) -> Vec<String> {
         .query(
             "SELECT 'user ' || u::text FROM users u UNION ALL SELECT 'portfolio ' || p::text FROM portfolios p
              UNION ALL SELECT 'position ' || s::text FROM positions s
-             UNION ALL SELECT 'analysis ' || a::text FROM analysis_results a ORDER BY 1",
+             UNION ALL SELECT 'analysis ' || a::text FROM analysis_results a
+             UNION ALL SELECT 'audit ' || l::text FROM audit_log l ORDER BY 1",
             &[],
         )
         .await

@@ -1,0 +1,110 @@
+//! Events from now on, as a stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::BoxStream;
+use futures_util::{Stream, StreamExt};
+use tokio::sync::watch;
+
+use super::log::{self, Position};
+use crate::connection::Session;
+use crate::error::{Error, Result};
+use crate::models::{Event, EventFilter};
+
+/// Events held for a subscriber.
+const CHUNK: usize = 256;
+/// How long a reader that is told nothing waits before it looks by itself.
+pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// The stream of [`Database::subscribe`](crate::Database::subscribe). It has no end. While the database cannot be
+/// reached it waits, and goes on where it was; any other error is an item, and the next call tries again.
+pub struct Subscription {
+    events: BoxStream<'static, Result<Event>>,
+}
+
+impl Stream for Subscription {
+    type Item = Result<Event>;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.poll_next_unpin(context)
+    }
+}
+
+impl std::fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subscription").finish_non_exhaustive()
+    }
+}
+
+struct Reader {
+    session: Session,
+    filter: EventFilter,
+    position: Position,
+    ready: VecDeque<Event>,
+    news: watch::Receiver<u64>,
+}
+
+/// # Errors
+/// Those of finding out where "now" is.
+pub(crate) async fn subscribe(
+    session: Session,
+    filter: EventFilter,
+    news: watch::Receiver<u64>,
+) -> Result<Subscription> {
+    let position = Position::now(&session).await?;
+    let reader = Reader { session, filter, position, ready: VecDeque::new(), news };
+    let events = futures_util::stream::unfold(reader, |mut reader| async {
+        let next = reader.next().await;
+        Some((next, reader))
+    });
+    Ok(Subscription { events: events.boxed() })
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(event);
+            }
+            match log::read(&self.session, &self.position, &self.filter, CHUNK).await {
+                Ok((events, position)) => {
+                    self.position = position;
+                    self.ready = events.into();
+                    if self.ready.is_empty() && self.position.is_at_end() {
+                        wait(&mut self.news).await;
+                    }
+                }
+                Err(error) => {
+                    // In both cases not at once again.
+                    tokio::time::sleep(POLL_EVERY).await;
+                    if !passes(&error) {
+                        return Err(error);
+                    }
+                    tracing::debug!(target: "buffetbot_db::events", %error, "reading events failed");
+                }
+            }
+        }
+    }
+}
+
+/// Returns when there may be new events.
+pub(super) async fn wait(news: &mut watch::Receiver<u64>) {
+    if let Ok(Err(_)) = tokio::time::timeout(POLL_EVERY, news.changed()).await {
+        // Nobody tells any more.
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+/// Whether the error is one of a moment.
+fn passes(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unavailable { .. }
+            | Error::Busy { .. }
+            | Error::Timeout { .. }
+            | Error::Cancelled
+            | Error::Retryable { .. }
+    )
+}

@@ -1,0 +1,76 @@
+//! One connection that listens for all readers of a handle.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::connection::{EVENTS, Pool};
+
+/// Notifications that come within this time of each other are one reason to read.
+const GATHER: Duration = Duration::from_millis(5);
+/// How often it is looked whether anybody still wants to know, and how soon a lost connection is made anew.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells readers that there may be new events. It listens as long as there are readers.
+pub(crate) struct Waker {
+    pool: Pool,
+    news: watch::Sender<u64>,
+    running: AtomicBool,
+}
+
+impl Waker {
+    pub fn new(pool: &Pool) -> Arc<Self> {
+        let running = AtomicBool::new(false);
+        Arc::new(Waker { pool: pool.clone(), news: watch::Sender::new(0), running })
+    }
+
+    /// Changes when there may be new events. That the connection which listens is not there, or not
+    /// made yet, does not show: readers look by themselves, too.
+    pub fn subscribe(self: &Arc<Self>) -> watch::Receiver<u64> {
+        let receiver = self.news.subscribe();
+        if !self.running.swap(true, Ordering::AcqRel) {
+            tokio::spawn(run(self.clone()));
+        }
+        receiver
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.news.receiver_count() > 0
+    }
+}
+
+async fn run(waker: Arc<Waker>) {
+    loop {
+        while waker.is_wanted() {
+            listen(&waker).await;
+        }
+        waker.running.store(false, Ordering::Release);
+        // Whoever came after the last look saw it running.
+        if !waker.is_wanted() || waker.running.swap(true, Ordering::AcqRel) {
+            return;
+        }
+    }
+}
+
+/// Passes notifications on until nobody wants them or the connection ends.
+async fn listen(waker: &Waker) {
+    let told = Arc::new(Notify::new());
+    let connection = match waker.pool.listen(EVENTS, told.clone()).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            tracing::debug!(target: "buffetbot_db::events", %error, "no connection to listen on");
+            tokio::time::sleep(LOOK_EVERY).await;
+            return;
+        }
+    };
+    // What happened before is to be looked for.
+    waker.news.send_modify(|news| *news += 1);
+    while waker.is_wanted() && !connection.is_discarded() {
+        if tokio::time::timeout(LOOK_EVERY, told.notified()).await.is_ok() {
+            tokio::time::sleep(GATHER).await;
+            waker.news.send_modify(|news| *news += 1);
+        }
+    }
+}
