@@ -77,6 +77,7 @@ pub struct Config {
     pub(crate) ping_after: Duration,
     pub(crate) connect_timeout: Duration,
     statement_timeout: Option<Duration>,
+    answer_timeout: Option<Duration>,
     lock_timeout: Option<Duration>,
     idle_in_transaction_timeout: Option<Duration>,
     statement_mode: StatementMode,
@@ -118,6 +119,8 @@ mod default {
     pub const PING_AFTER: Duration = Duration::from_secs(5);
     pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
     pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+    /// Beyond `statement_timeout`: by then a server that can be reached has answered.
+    pub const ANSWER_AFTER: Duration = Duration::from_secs(30);
     pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
     pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
     /// A peer that vanished is noticed after about 30 s of idling...
@@ -157,6 +160,7 @@ impl Config {
             ping_after: default::PING_AFTER,
             connect_timeout: default::CONNECT_TIMEOUT,
             statement_timeout: Some(default::STATEMENT_TIMEOUT),
+            answer_timeout: None,
             lock_timeout: Some(default::LOCK_TIMEOUT),
             idle_in_transaction_timeout: Some(default::IDLE_IN_TRANSACTION_TIMEOUT),
             statement_mode: StatementMode::default(),
@@ -308,6 +312,14 @@ impl Config {
         Config { statement_timeout: Some(limit), ..self }
     }
 
+    /// Longest wait for the server's next word on a statement (30 s more than `statement_timeout`, none where that
+    /// is none or not set at connect); zero: none. The server stops a statement by itself; this is for a network that
+    /// swallows the answer, which no keepalive notices where something in between acknowledges what was sent.
+    /// Statements that take longer, by a `statement_timeout` of their own, need it longer.
+    pub fn answer_timeout(self, limit: Duration) -> Self {
+        Config { answer_timeout: Some(limit), ..self }
+    }
+
     /// The server's `lock_timeout` (10 s); zero: none.
     pub fn lock_timeout(self, limit: Duration) -> Self {
         Config { lock_timeout: Some(limit), ..self }
@@ -380,7 +392,14 @@ impl Config {
             statement_cache: self.statement_cache,
             slow_query: self.slow_query,
             observer: self.observer.clone(),
+            answer_timeout: self.answer_limit(),
         }
+    }
+
+    fn answer_limit(&self) -> Option<Duration> {
+        let set = self.statement_timeout.filter(|_| self.statement_mode == StatementMode::Prepared);
+        let usual = || set.filter(|t| !t.is_zero()).map(|t| t + default::ANSWER_AFTER);
+        self.answer_timeout.or_else(usual).filter(|limit| !limit.is_zero())
     }
 
     /// The driver's configuration, with everything that is set at connect.

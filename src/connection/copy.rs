@@ -11,7 +11,7 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use super::pg_connection::PgConnection;
 use super::sqlstate::diesel_error;
-use super::wire::{Guard, StatementMode};
+use super::wire::{Deadline, Guard, StatementMode, unanswered};
 use crate::error::{Error, Result};
 
 /// A running `COPY ... FROM STDIN`. Nothing is stored until [`finish`](CopyIn::finish) returns;
@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 pub struct CopyIn<'a> {
     sink: Pin<Box<CopyInSink<Bytes>>>,
     guard: Option<Guard>,
-    _connection: &'a PgConnection,
+    connection: &'a PgConnection,
 }
 
 impl CopyIn<'_> {
@@ -29,7 +29,7 @@ impl CopyIn<'_> {
     /// # Errors
     /// The server refused the data or the connection failed; the copy is over then.
     pub async fn send(&mut self, data: Bytes) -> Result<()> {
-        match self.sink.send(data).await {
+        match self.connection.wire().answered(self.sink.send(data)).await? {
             Ok(()) => Ok(()),
             Err(e) => Err(self.fail(e)),
         }
@@ -40,7 +40,8 @@ impl CopyIn<'_> {
     /// # Errors
     /// The server refused the data; nothing of it is stored.
     pub async fn finish(mut self) -> Result<u64> {
-        match self.sink.as_mut().finish().await {
+        let wire = self.connection.wire();
+        match wire.answered(self.sink.as_mut().finish()).await? {
             Ok(rows) => {
                 if let Some(guard) = self.guard.take() {
                     guard.finish(rows);
@@ -66,6 +67,7 @@ pub struct CopyOut<'a> {
     stream: Pin<Box<CopyOutStream>>,
     guard: Option<Guard>,
     pieces: u64,
+    deadline: Deadline,
     _connection: &'a PgConnection,
 }
 
@@ -73,8 +75,17 @@ impl Stream for CopyOut<'_> {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        match self.stream.as_mut().poll_next(context) {
-            Poll::Pending => Poll::Pending,
+        let me = &mut *self;
+        let next = me.stream.as_mut().poll_next(context);
+        if next.is_ready() {
+            me.deadline.clear();
+        }
+        match next {
+            Poll::Pending => me.deadline.poll(me.guard.as_ref(), context).map(|limit| {
+                // The guard goes unfinished: the statement is cancelled and the connection discarded.
+                me.guard = None;
+                Some(Err(unanswered(limit).into()))
+            }),
             Poll::Ready(Some(Ok(piece))) => {
                 self.pieces += 1;
                 Poll::Ready(Some(Ok(piece)))
@@ -121,12 +132,12 @@ impl PgConnection {
     pub async fn copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
-        let statement = match self.wire().client.prepare(sql).await {
+        let statement = match self.wire().answered(self.wire().client.prepare(sql)).await? {
             Ok(statement) => statement,
             Err(e) => return Err(guard.fail(e).into()),
         };
-        match self.wire().client.copy_in(&statement).await {
-            Ok(sink) => Ok(CopyIn { sink: Box::pin(sink), guard: Some(guard), _connection: self }),
+        match self.wire().answered(self.wire().client.copy_in(&statement)).await? {
+            Ok(sink) => Ok(CopyIn { sink: Box::pin(sink), guard: Some(guard), connection: self }),
             Err(e) => {
                 // The driver ends even a copy that never began, with a Sync that the server answers
                 // once more: each later statement would read the answer to the one before it.
@@ -144,11 +155,12 @@ impl PgConnection {
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
-        match self.wire().client.copy_out(sql).await {
+        match self.wire().answered(self.wire().client.copy_out(sql)).await? {
             Ok(stream) => Ok(CopyOut {
                 stream: Box::pin(stream),
                 guard: Some(guard),
                 pieces: 0,
+                deadline: Deadline::default(),
                 _connection: self,
             }),
             Err(e) => Err(guard.fail(e).into()),

@@ -36,6 +36,8 @@ pub(crate) struct Options {
     pub statement_cache: usize,
     pub slow_query: Option<Duration>,
     pub observer: Option<QueryObserver>,
+    /// Longest wait for the server's next word.
+    pub answer_timeout: Option<Duration>,
 }
 
 /// A connection to PostgreSQL, for any Diesel query: `query.load(&mut &connection)` or, by
@@ -218,6 +220,12 @@ impl PgConnection {
         if self.wire.client.batch_execute(sql).now_or_never().is_some() {
             self.wire.mark_broken();
         }
+    }
+
+    /// Whether the server may take as long as it likes, until the connection goes back to its pool: for what
+    /// lifts `statement_timeout`.
+    pub(crate) fn set_patient(&self, patient: bool) {
+        self.wire.set_patient(patient);
     }
 
     pub(super) fn discard(&self) {

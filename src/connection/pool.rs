@@ -332,6 +332,7 @@ impl DerefMut for Pooled {
 impl Drop for Pooled {
     /// Under load overflow connections are reused like all others; as many as are to be kept may idle.
     fn drop(&mut self) {
+        self.connection.set_patient(false);
         let (parked, idle) = Parked::new(&self.inner.idle);
         if idle <= self.inner.kept {
             self.connection.parked = Some(parked);

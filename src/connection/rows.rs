@@ -13,7 +13,7 @@ use tokio_postgres::RowStream;
 use super::row::PgRow;
 use super::sqlstate;
 use super::statement::Built;
-use super::wire::{Guard, Wire, first_cause};
+use super::wire::{Deadline, Guard, Wire, first_cause, unanswered};
 
 /// Rows that a dropped stream still takes from what has already arrived, before it gives the rest
 /// up and the connection with it.
@@ -36,16 +36,44 @@ struct Rest {
     rows: Pin<Box<RowStream>>,
     taken: u64,
     guard: Option<Guard>,
+    deadline: Deadline,
+}
+
+/// Why there is no next row.
+enum Failure {
+    Told(tokio_postgres::Error),
+    Unanswered(Duration),
 }
 
 impl Rest {
+    /// The next row, or an error where none came in time.
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<tokio_postgres::Row, Failure>>> {
+        if let Poll::Ready(row) = self.rows.as_mut().poll_next(context) {
+            self.deadline.clear();
+            return Poll::Ready(row.map(|row| row.map_err(Failure::Told)));
+        }
+        let late = self.deadline.poll(self.guard.as_ref(), context);
+        late.map(|limit| Some(Err(Failure::Unanswered(limit))))
+    }
+
     fn finish(&mut self) {
         if let Some(guard) = self.guard.take() {
             guard.finish(self.taken);
         }
     }
 
-    fn fail(&mut self, error: tokio_postgres::Error) -> diesel::result::Error {
+    fn fail(&mut self, failure: Failure) -> diesel::result::Error {
+        let error = match failure {
+            Failure::Told(error) => error,
+            // The guard goes unfinished: the statement is cancelled and the connection discarded.
+            Failure::Unanswered(limit) => {
+                self.guard = None;
+                return unanswered(limit);
+            }
+        };
         match self.guard.take() {
             Some(guard) => guard.fail(error),
             // The stream ended before, which disarmed the guard: the driver has no second error.
@@ -65,7 +93,7 @@ impl Drop for Rest {
             match self.rows.as_mut().poll_next(&mut context) {
                 Poll::Ready(Some(Ok(_))) => self.taken += 1,
                 Poll::Ready(Some(Err(e))) => {
-                    self.fail(e);
+                    self.fail(Failure::Told(e));
                     return;
                 }
                 Poll::Ready(None) => {
@@ -99,7 +127,7 @@ impl Stream for Rows<'_> {
                 if let Some(row) = ahead.next() {
                     return Poll::Ready(Some(Ok(row)));
                 }
-                let end = match rest.rows.as_mut().poll_next(context) {
+                let end = match rest.poll(context) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(row))) => {
                         rest.taken += 1;
@@ -122,11 +150,11 @@ impl Stream for Rows<'_> {
 /// prepared anew, once: the server refuses it before the first row.
 pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Rows<'a>> {
     let guard = Guard::arm(wire, &built.sql)?;
-    match read_ahead(wire, built).await {
+    match wire.answered(read_ahead(wire, built)).await? {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
         Err(e) if sqlstate::is_stale_plan(&e) => {
             wire.forget(&built.sql);
-            match read_ahead(wire, built).await {
+            match wire.answered(read_ahead(wire, built)).await? {
                 Ok(started) => Ok(Rows::new(started.guarded(guard))),
                 Err(again) => Err(failed(guard, first_cause(e, again)).await),
             }
@@ -155,7 +183,7 @@ impl Started {
             }
             Started::Many(a, b, rows) => State::Many {
                 ahead: vec![a, b].into_iter(),
-                rest: Rest { rows, taken: 2, guard: Some(guard) },
+                rest: Rest { rows, taken: 2, guard: Some(guard), deadline: Deadline::default() },
             },
         }
     }
@@ -187,7 +215,7 @@ async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::E
 /// Runs a statement without rows; returns how many it changed.
 pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64> {
     let guard = Guard::arm(wire, &built.sql)?;
-    match wire.execute(built).await {
+    match wire.answered(wire.execute(built)).await? {
         Ok(n) => {
             guard.finish(n);
             Ok(n)
@@ -199,7 +227,7 @@ pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64>
 /// Runs statements without binds, by the simple protocol.
 pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
     let guard = Guard::arm(&wire, &sql)?;
-    match wire.client.batch_execute(&sql).await {
+    match wire.answered(wire.client.batch_execute(&sql)).await? {
         Ok(()) => {
             guard.finish(0);
             Ok(())

@@ -1,12 +1,15 @@
 //! What a connection shares with the queries in flight on it, and the guard that watches each.
 
 use std::num::NonZeroUsize;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use diesel::{QueryResult, result::DatabaseErrorInformation};
+use tokio::time::Sleep;
 use tokio_postgres::{Client, RowStream, Statement};
 
 use super::cancel::Canceller;
@@ -53,6 +56,8 @@ pub(super) struct Wire {
     mode: StatementMode,
     observer: Option<QueryObserver>,
     slow: Option<Duration>,
+    answer_timeout: Option<Duration>,
+    patient: AtomicBool,
     canceller: Canceller,
     /// Where a cancel request runs, also when the guard is dropped outside of the runtime.
     runtime: tokio::runtime::Handle,
@@ -70,6 +75,8 @@ impl Wire {
             mode: options.mode,
             observer: options.observer.clone(),
             slow: options.slow_query,
+            answer_timeout: options.answer_timeout,
+            patient: AtomicBool::new(false),
             canceller,
             runtime: tokio::runtime::Handle::current(),
             broken: AtomicBool::new(false),
@@ -84,6 +91,26 @@ impl Wire {
 
     pub fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+
+    pub fn set_patient(&self, patient: bool) {
+        self.patient.store(patient, Ordering::Relaxed);
+    }
+
+    /// How long to wait for the server's next word.
+    fn answer_timeout(&self) -> Option<Duration> {
+        self.answer_timeout.filter(|_| !self.patient.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the server's answer.
+    ///
+    /// # Errors
+    /// None came in time. The statement is to be abandoned then.
+    pub async fn answered<T>(&self, answer: impl Future<Output = T>) -> QueryResult<T> {
+        match self.answer_timeout() {
+            None => Ok(answer.await),
+            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| unanswered(limit)),
+        }
     }
 
     pub fn mode(&self) -> StatementMode {
@@ -191,10 +218,7 @@ impl Guard {
     /// The connection was discarded.
     pub fn arm(wire: &Arc<Wire>, sql: &Arc<str>) -> QueryResult<Self> {
         if wire.broken.load(Ordering::Acquire) {
-            return Err(DieselError::DatabaseError(
-                DatabaseErrorKind::ClosedConnection,
-                Box::new(Discarded),
-            ));
+            return Err(closed("the connection was discarded after an abandoned statement".into()));
         }
         Ok(Guard { wire: wire.clone(), sql: sql.clone(), started: Instant::now(), armed: true })
     }
@@ -254,29 +278,33 @@ impl Drop for Guard {
     }
 }
 
-/// The error of a statement on a connection that was discarded.
-struct Discarded;
+/// Runs while the server's next word is waited for.
+#[derive(Default)]
+pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
 
-impl DatabaseErrorInformation for Discarded {
-    fn message(&self) -> &str {
-        "the connection was discarded after an abandoned statement"
+impl Deadline {
+    /// The word has come.
+    pub fn clear(&mut self) {
+        self.0 = None;
     }
-    fn details(&self) -> Option<&str> {
-        None
+
+    /// Ready, with the limit, when the word on the guarded statement is late.
+    pub fn poll(&mut self, guard: Option<&Guard>, context: &mut Context<'_>) -> Poll<Duration> {
+        let Some(limit) = guard.and_then(|guard| guard.wire.answer_timeout()) else {
+            return Poll::Pending;
+        };
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        sleep.as_mut().poll(context).map(|()| limit)
     }
-    fn hint(&self) -> Option<&str> {
-        None
-    }
-    fn table_name(&self) -> Option<&str> {
-        None
-    }
-    fn column_name(&self) -> Option<&str> {
-        None
-    }
-    fn constraint_name(&self) -> Option<&str> {
-        None
-    }
-    fn statement_position(&self) -> Option<i32> {
-        None
-    }
+}
+
+/// The error of a statement that the server did not answer.
+pub(super) fn unanswered(limit: Duration) -> DieselError {
+    closed(format!("no answer within {limit:?}; whether the statement took effect is unknown"))
+}
+
+/// The error of a connection that is of no more use.
+fn closed(reason: String) -> DieselError {
+    // Diesel's own impl for `String` is a report with this message and nothing else.
+    DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(reason))
 }

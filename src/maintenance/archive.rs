@@ -106,6 +106,7 @@ impl PricePartitions {
         let (path, name, session) = (path.into(), partition_name(year), self.session());
         let existing = parquet::verify_existing(&path).await?;
         let reading = session.atomic().await?;
+        reading.set_patient(true);
         reading.batch(PATIENT).await?;
         let missing = || Error::not_found("partition", &name);
         let state = state(&reading, &name).await?.ok_or_else(missing)?;
@@ -141,10 +142,12 @@ impl PricePartitions {
             // Not possible in a transaction: it is several.
             let connection = session.connection().await?;
             let detach = format!("ALTER TABLE price_history DETACH PARTITION {name} {detach}");
+            connection.set_patient(true);
             connection.batch(&detach).await?;
         }
 
         let dropping = session.atomic().await?;
+        dropping.set_patient(true);
         lock(&dropping).await?;
         dropping.batch(&format!("{PATIENT}; LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")).await?;
         if parquet::contents(year, archive_batches(&dropping, &name)).await? == in_file {
@@ -176,6 +179,7 @@ impl PricePartitions {
         check_years(&(year..=year)).map_err(|e| wrong(e.to_string()))?;
         let (name, session) = (partition_name(year), self.session());
         let atomic = session.atomic().await?;
+        atomic.set_patient(true);
         lock(&atomic).await?;
         atomic.batch(PATIENT).await?;
         if layout(&atomic).await? == PriceLayout::Plain {

@@ -1,10 +1,10 @@
 //! Servers that are wrong, silent, gone or killed: what callers are told, and that all is well again
 //! when the server is.
 
-use std::collections::BTreeSet;
+mod table;
+
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use buffetbot_db::{Config, Database, Error};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 
 use crate::support::process::run;
 use crate::support::server::{PASSWORD, ServerOptions, TcpServer};
-use crate::support::{GENEROUS, eventually, execute, number, pid, pool_pid, raw};
+use crate::support::{GENEROUS, execute, number, pid, pool_pid, raw};
 
 fn reason(error: &Error) -> &str {
     match error {
@@ -147,6 +147,7 @@ async fn too_many_connections_for_the_server_is_a_wait_and_not_an_end() {
     let server = TcpServer::start_with(|_| ServerOptions {
         settings: vec!["max_connections=4".into(), "superuser_reserved_connections=0".into()],
         hba: None,
+        ..ServerOptions::default()
     })
     .await;
     let others = [raw(&server.url()).await, raw(&server.url()).await, raw(&server.url()).await];
@@ -162,79 +163,6 @@ async fn too_many_connections_for_the_server_is_a_wait_and_not_an_end() {
     drop(first);
     assert!(tokio::time::timeout(GENEROUS, waiting).await.unwrap().unwrap() > 0);
     drop(held);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_killed_and_restarted_under_load_is_survived() {
-    let mut server = TcpServer::start().await;
-    let config = config(&server.url()).pool_size(4).pool_timeout(Duration::from_secs(2));
-    let db = Arc::new(Database::connect(config).await.unwrap());
-    let setup = db.connection().await.unwrap();
-    execute(&setup, "CREATE TABLE written (id bigint PRIMARY KEY)").await.unwrap();
-    drop(setup);
-    let stop = Arc::new(AtomicBool::new(false));
-    let done = Arc::new(AtomicUsize::new(0));
-    let failed = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..12i64)
-        .map(|task| {
-            let (db, stop) = (db.clone(), stop.clone());
-            let (done, failed) = (done.clone(), failed.clone());
-            tokio::spawn(async move {
-                let (mut written, mut errors) = (BTreeSet::new(), Vec::new());
-                let mut id = task << 32;
-                while !stop.load(Ordering::Relaxed) {
-                    id += 1;
-                    let result = db
-                        .transaction(async |unit| {
-                            let connection = unit.connection().await?;
-                            execute(&connection, &format!("INSERT INTO written VALUES ({id})"))
-                                .await
-                        })
-                        .await;
-                    match result {
-                        Ok(_) => {
-                            written.insert(id);
-                            done.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Err(e) => {
-                            failed.fetch_add(1, Ordering::Relaxed);
-                            errors.push(e);
-                            tokio::time::sleep(Duration::from_millis(5)).await;
-                        }
-                    }
-                }
-                (written, errors)
-            })
-        })
-        .collect();
-    for _ in 0..2 {
-        let before = done.load(Ordering::Relaxed);
-        eventually("work is done", async || done.load(Ordering::Relaxed) > before + 50).await;
-        let before = failed.load(Ordering::Relaxed);
-        server.kill();
-        eventually("callers are told", async || failed.load(Ordering::Relaxed) > before).await;
-        server.run().await;
-    }
-    let before = done.load(Ordering::Relaxed);
-    eventually("work is done again", async || done.load(Ordering::Relaxed) > before + 50).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut acknowledged = BTreeSet::new();
-    for task in tasks {
-        let (written, errors) = task.await.unwrap();
-        acknowledged.extend(written);
-        for error in errors {
-            let expected = matches!(error, Error::Unavailable { .. } | Error::Busy { .. });
-            assert!(expected, "{error:?}");
-            assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
-        }
-    }
-    // What was reported as committed is there, and nobody is left in the pool's way.
-    let observer = raw(&server.url()).await;
-    let rows = observer.query("SELECT id FROM written", &[]).await.unwrap();
-    let stored: BTreeSet<i64> = rows.iter().map(|row| row.get(0)).collect();
-    let lost: Vec<_> = acknowledged.difference(&stored).collect();
-    assert!(lost.is_empty(), "lost: {lost:?}");
-    assert_eq!(db.pool().state().in_use, 0);
 }
 
 #[tokio::test]

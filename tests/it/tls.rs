@@ -77,7 +77,7 @@ async fn tls_server(authority: &Authority, expired: bool) -> TcpServer {
             write_private(&path, content);
             settings.push(format!("ssl_{name}_file={}", path.display()));
         }
-        ServerOptions { settings, hba: Some(HBA.into()) }
+        ServerOptions { settings, hba: Some(HBA.into()), ..ServerOptions::default() }
     })
     .await
 }

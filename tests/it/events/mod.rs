@@ -38,7 +38,7 @@ async fn each_kind_of_change_is_told() {
     let told = [next(&mut events).await, next(&mut events).await];
     let (first, last) = (parsed("2024-01-02T00:00:00Z"), parsed("2024-01-03T00:00:00Z"));
     let mut by_ticker: Vec<_> =
-        told.iter().map(|event| (&*event.ticker.as_str(), &event.data)).collect();
+        told.iter().map(|event| (event.ticker.as_str(), &event.data)).collect();
     by_ticker.sort_by_key(|(ticker, _)| *ticker);
     let change = Operation::Insert;
     assert_eq!(

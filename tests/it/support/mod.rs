@@ -4,9 +4,11 @@ mod connection;
 #[macro_use]
 pub mod handle;
 pub mod log;
+pub mod methods;
 pub mod plan;
 pub mod pooler;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod server;
 

@@ -15,6 +15,7 @@ pub struct TcpServer {
     dir: PathBuf,
     bin: PathBuf,
     settings: Vec<String>,
+    environment: Vec<String>,
     running: Vec<Supervised>,
 }
 
@@ -43,8 +44,14 @@ impl TcpServer {
         }
         give(&dir);
         let port = free_port();
-        let mut server =
-            TcpServer { port, dir, bin, settings: options.settings, running: Vec::new() };
+        let mut server = TcpServer {
+            port,
+            dir,
+            bin,
+            settings: options.settings,
+            environment: options.environment,
+            running: Vec::new(),
+        };
         server.run().await;
         server
     }
@@ -57,12 +64,20 @@ impl TcpServer {
         format!("postgres://{user}:{password}@127.0.0.1:{}/{database}", self.port)
     }
 
+    /// A directory that goes with the server.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Starts the server, or starts it again after a kill, and waits until it accepts.
     pub async fn run(&mut self) {
         let started = Instant::now();
         let data = self.dir.join("data");
         let (port, socket) = (self.port.to_string(), self.dir.display().to_string());
-        let mut arguments = vec!["-D", data.to_str().unwrap(), "-p", &port, "-k", &socket, "-F"];
+        let postgres = self.bin.join("postgres");
+        let mut arguments: Vec<&str> = self.environment.iter().map(String::as_str).collect();
+        arguments.push(postgres.to_str().unwrap());
+        arguments.extend(["-D", data.to_str().unwrap(), "-p", &port, "-k", &socket, "-F"]);
         let listen = "listen_addresses=127.0.0.1".to_owned();
         for setting in self.settings.iter().chain([&listen]) {
             arguments.extend(["-c", setting]);
@@ -72,8 +87,8 @@ impl TcpServer {
             // Right after a kill its orphans may still hold the shared memory: try again.
             if attempt.as_ref().is_none_or(|since: &Instant| since.elapsed().as_secs() >= 5) {
                 attempt = Some(Instant::now());
-                let postgres = self.bin.join("postgres");
-                self.running.push(Supervised::start(&self.dir, "QUIT", &postgres, &arguments));
+                let env = Path::new("/usr/bin/env");
+                self.running.push(Supervised::start(&self.dir, "QUIT", env, &arguments));
             }
             let pid_file = std::fs::read_to_string(data.join("postmaster.pid"));
             if pid_file.is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready")) {
@@ -90,9 +105,14 @@ impl TcpServer {
 
     /// `kill -9`: no farewell to anybody.
     pub fn kill(&self) {
+        self.signal("KILL");
+    }
+
+    /// A signal to the server: `INT` is a fast shutdown, `QUIT` an immediate one.
+    pub fn signal(&self, signal: &str) {
         let text = std::fs::read_to_string(self.dir.join("data/postmaster.pid")).unwrap();
         let pid = text.lines().next().unwrap().to_owned();
-        run(Command::new("kill").arg("-9").arg(pid));
+        run(Command::new("kill").arg(format!("-{signal}")).arg(pid));
     }
 }
 
@@ -100,6 +120,8 @@ impl TcpServer {
 pub struct ServerOptions {
     /// `name=value` each.
     pub settings: Vec<String>,
+    /// `NAME=value` each, for the server's process.
+    pub environment: Vec<String>,
     /// The whole `pg_hba.conf`.
     pub hba: Option<String>,
 }

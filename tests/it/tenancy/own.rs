@@ -125,7 +125,7 @@ async fn market_data_are_everybodys() {
         .await
         .expect("read");
     assert_eq!(read.len(), 6_010);
-    let columns = prices.columns(&[aapl.clone()], from, to).await.expect("read");
+    let columns = prices.columns(std::slice::from_ref(&aapl), from, to).await.expect("read");
     assert_eq!(columns[0].len(), 6_010);
     prices.adjusted(&aapl, from, to, to, Adjustment::Splits).await.expect("read");
     assert!(prices.delete_range(&aapl, first, first).await.expect("deleted") == 1);

@@ -54,6 +54,8 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     recorder.take();
     users.export(first.items[0].id).await.expect("read").expect("there");
     recorder.only();
+    recorder.take();
     users.erase(first.items[0].id).await.expect("erased").expect("there");
-    recorder.only();
+    // A transaction: what the log has kept goes with the account.
+    assert_eq!(recorder.take().len(), 4);
 }

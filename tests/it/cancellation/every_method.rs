@@ -1,0 +1,505 @@
+//! The future of every method of every repository, dropped at each of its await points, in each kind of handle, while
+//! others are at work: what returned Ok is there, no batch is there in part, nothing is stuck.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::*;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+
+use crate::support::methods::{REPOSITORIES, methods};
+use crate::support::{active, eventually, hash, parsed, portfolio, raw, user};
+
+/// Rows of each batch.
+const BATCH: usize = 5;
+/// More await points than any method has here.
+const MOST_POLLS: u32 = 200;
+
+/// What the calls are made with.
+struct Given {
+    user: User,
+    portfolio: Portfolio,
+    other_portfolio: Portfolio,
+    position: Position,
+    analysis: AnalysisResult,
+    bar: PriceBar,
+    entry: CacheEntry,
+    action: CorporateAction,
+    quote: OptionQuote,
+    ticker: Ticker,
+    from: chrono::NaiveDate,
+    to: chrono::NaiveDate,
+    at: chrono::DateTime<chrono::Utc>,
+    page: PageRequest,
+    count: AtomicU64,
+    /// Tickers of the batch that the call under way stores.
+    batch: Mutex<Option<Ticker>>,
+}
+
+impl Given {
+    async fn new(db: &TestDatabase) -> Self {
+        let user = user(&**db, "ada@example.com").await;
+        let (core, other) =
+            (portfolio(&**db, &user, "Core").await, portfolio(&**db, &user, "Other").await);
+        let ticker: Ticker = parsed("AAPL");
+        let position = NewPosition::new(core.id, ticker.clone(), parsed::<Shares>("1"));
+        let position = db.positions().create(&position).await.expect("a position");
+        let analysis = NewAnalysis::new(ticker.clone(), AnalysisType::Risk).portfolio(core.id);
+        let analysis = db.analyses().create(&analysis).await.expect("an analysis");
+        let (from, to) = (parsed("2024-01-02"), parsed("2024-02-01"));
+        let bars = testing::fixtures::bars(&ticker, from, 15).expect("bars");
+        let stored = db.prices().create_many(&bars).await.expect("bars");
+        let key = CacheKey::new(&ticker, DataType::NEWS);
+        let hour = PutOptions::ttl(Duration::from_secs(3600));
+        let entry = db.market_cache().put(&key, &document(), &hour).await.expect("an entry");
+        let action = NewCorporateAction::dividend(ticker.clone(), from, parsed("1"));
+        let action = db.corporate_actions().create(&action).await.expect("an action");
+        let quote =
+            NewOptionQuote::new(contract(&ticker)).fetched_at(parsed("2024-01-02T21:00:00Z"));
+        let quote = db.options().create(&quote).await.expect("a quote");
+        Given {
+            user,
+            portfolio: core,
+            other_portfolio: other,
+            position,
+            analysis,
+            bar: stored[0].clone(),
+            entry,
+            action,
+            quote,
+            ticker,
+            from,
+            to,
+            at: parsed("2024-01-03T00:00:00Z"),
+            page: PageRequest::first(10),
+            count: AtomicU64::new(0),
+            batch: Mutex::new(None),
+        }
+    }
+
+    /// A ticker that nothing else has.
+    fn fresh(&self) -> Ticker {
+        parsed(&format!("N{}", self.count.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Bars of a ticker of their own.
+    fn bars(&self) -> Vec<NewPriceBar> {
+        let ticker = self.fresh();
+        *self.batch.lock().unwrap() = Some(ticker.clone());
+        testing::fixtures::bars(&ticker, self.from, BATCH).expect("bars")
+    }
+
+    fn users(&self) -> Vec<NewUser> {
+        let batch = self.fresh();
+        (0..BATCH).map(|n| NewUser::new(format!("{n}@{batch}.example"), hash())).collect()
+    }
+
+    fn portfolios(&self) -> Vec<NewPortfolio> {
+        let batch = self.fresh();
+        let new = || NewPortfolio::new(self.user.id, batch.as_str(), RiskTolerance::Moderate);
+        (0..BATCH).map(|_| new()).collect()
+    }
+
+    fn positions(&self) -> Vec<NewPosition> {
+        let batch = self.fresh();
+        let new = |n| {
+            NewPosition::new(
+                self.portfolio.id,
+                parsed(&format!("{batch}.{n}")),
+                parsed::<Shares>("1"),
+            )
+        };
+        (0..BATCH).map(new).collect()
+    }
+
+    fn analyses(&self) -> Vec<NewAnalysis> {
+        let batch = self.fresh();
+        let new =
+            || NewAnalysis::new(batch.clone(), AnalysisType::Value).portfolio(self.portfolio.id);
+        (0..BATCH).map(|_| new()).collect()
+    }
+
+    fn entries(&self) -> Vec<NewCacheEntry> {
+        let (batch, hour) = (self.fresh(), PutOptions::ttl(Duration::from_secs(3600)));
+        let key = |n| CacheKey::new(&batch, DataType::NEWS).params([n]).expect("parameters");
+        (0..BATCH).map(|n| NewCacheEntry::new(key(n), document(), hour.clone())).collect()
+    }
+
+    fn actions(&self) -> Vec<NewCorporateAction> {
+        let batch = self.fresh();
+        let days = self.from.iter_days().take(BATCH);
+        days.map(|day| NewCorporateAction::dividend(batch.clone(), day, parsed("1"))).collect()
+    }
+
+    fn quotes(&self) -> Vec<NewOptionQuote> {
+        let batch = self.fresh();
+        let strike = |n: usize| parsed(&format!("{}", n + 1));
+        let quote = |n| OptionContract::new(batch.clone(), self.to, OptionType::Call, strike(n));
+        (0..BATCH).map(|n| NewOptionQuote::new(quote(n)).fetched_at(self.at)).collect()
+    }
+
+    fn key(&self) -> AnalysisKey {
+        AnalysisKey::new(&self.ticker, AnalysisType::Risk).portfolio(self.portfolio.id)
+    }
+
+    fn tickers(&self) -> &[Ticker] {
+        std::slice::from_ref(&self.ticker)
+    }
+}
+
+fn document() -> Document {
+    Document::encode(&serde_json::json!({"a": 1})).expect("a document")
+}
+
+fn contract(ticker: &Ticker) -> OptionContract {
+    OptionContract::new(
+        ticker.clone(),
+        parsed::<chrono::NaiveDate>("2024-06-21"),
+        OptionType::Call,
+        parsed("100"),
+    )
+}
+
+type Start = for<'a> fn(&'a RepositorySet, &'a Given) -> BoxFuture<'a, Result<()>>;
+
+macro_rules! calls {
+    ($repos:ident, $given:ident; $($repository:ident . $method:ident ($($argument:expr),* $(,)?) $(. $finish:ident)?;)*) => {
+        vec![$((
+            concat!(stringify!($repository), ".", stringify!($method)),
+            (|$repos, $given| {
+                // Some need nothing.
+                let _ = $given;
+                async move {
+                    calls!(@run $repos.$repository().$method($($argument),*) $(, $finish)?);
+                    Ok(())
+                }
+                .boxed()
+            }) as Start,
+        ),)*]
+    };
+    (@run $call:expr) => {{ let _ = $call.await?; }};
+    (@run $call:expr, stream) => {{ let _ = $call.try_collect::<Vec<_>>().await?; }};
+}
+
+#[rustfmt::skip] // One call a line.
+fn calls() -> Vec<(&'static str, Start)> {
+    calls! { repos, given;
+        users.create(&given.users()[0]);
+        users.create_many(&given.users());
+        users.find(given.user.id);
+        users.find_by_email(&given.user.email);
+        users.find_by_username("ada");
+        users.list(&UserFilter::default(), &given.page);
+        users.count(&UserFilter::default());
+        users.exists(given.user.id);
+        users.exists_email(&given.user.email);
+        users.exists_username("ada");
+        users.update(given.user.id, &UserPatch { first_name: Some(Some("Ada".into())), ..UserPatch::default() });
+        users.set_password(given.user.id, &hash());
+        users.record_login(given.user.id);
+        users.verify(given.user.id);
+        users.deactivate(given.user.id);
+        users.activate(given.user.id);
+        users.preferences(given.user.id);
+        users.set_preferences(given.user.id, Some(&document()));
+        users.merge_preferences(given.user.id, &document());
+        users.delete(UserId::generate());
+        users.export(given.user.id);
+        users.erase(UserId::generate());
+        users.erase_inactive(Duration::from_secs(1 << 30), 10);
+        portfolios.create(&given.portfolios()[0]);
+        portfolios.create_many(&given.portfolios());
+        portfolios.find(given.portfolio.id);
+        portfolios.find_by_name(given.user.id, "Core");
+        portfolios.list(&PortfolioFilter::default(), &given.page);
+        portfolios.list_for_user(given.user.id, Activity::Any, &given.page);
+        portfolios.list_by_risk_tolerance(RiskTolerance::Moderate, &given.page);
+        portfolios.count(&PortfolioFilter::default());
+        portfolios.exists(given.portfolio.id);
+        portfolios.update(given.portfolio.id, &PortfolioPatch { name: Some("Core".into()), ..PortfolioPatch::default() });
+        portfolios.deactivate(given.portfolio.id);
+        portfolios.activate(given.portfolio.id);
+        portfolios.delete(PortfolioId::generate());
+        portfolios.with_positions(given.portfolio.id, Activity::Any);
+        portfolios.summary(given.portfolio.id);
+        portfolios.valuation(given.portfolio.id, None);
+        portfolios.duplicate(given.other_portfolio.id, "Copy");
+        positions.create(&given.positions()[0]);
+        positions.add(&given.positions()[0]);
+        positions.create_many(&given.positions());
+        positions.upsert(&given.positions()[0]);
+        positions.find(given.portfolio.id, given.position.id);
+        positions.find_by_ticker(given.portfolio.id, &given.ticker);
+        positions.list(given.portfolio.id, Activity::Any, &given.page);
+        positions.count(given.portfolio.id, Activity::Any);
+        positions.exists(given.portfolio.id, given.position.id);
+        positions.update(given.portfolio.id, given.position.id, &PositionPatch { notes: Some(None), ..PositionPatch::default() });
+        positions.remove(given.portfolio.id, PositionId::generate());
+        positions.delete(given.portfolio.id, PositionId::generate());
+        positions.move_to(given.portfolio.id, PositionId::generate(), given.other_portfolio.id);
+        analyses.create(&given.analyses()[0]);
+        analyses.create_many(&given.analyses());
+        analyses.save(&given.analyses()[0]);
+        analyses.save_many(&given.analyses());
+        analyses.find(given.analysis.id);
+        analyses.list(&AnalysisFilter::default(), &given.page);
+        analyses.count(&AnalysisFilter::default());
+        analyses.exists(given.analysis.id);
+        analyses.update(given.analysis.id, &AnalysisPatch { summary: Some(None), ..AnalysisPatch::default() });
+        analyses.delete(AnalysisId::generate());
+        analyses.latest_fresh(&given.key());
+        analyses.latest_fresh_many(given.tickers(), AnalysisType::Risk, None);
+        analyses.latest(&given.key());
+        analyses.history_for_ticker(&given.ticker, None, &given.page);
+        analyses.history_for_portfolio(given.portfolio.id, None, &given.page);
+        analyses.summary(&AnalysisFilter::default());
+        analyses.invalidate(&AnalysisSelector { ticker: Some(given.fresh()), ..AnalysisSelector::default() });
+        analyses.invalidate_stale_inputs(None);
+        analyses.sweep_expired(10, Duration::from_secs(1 << 30));
+        audit.list(&AuditFilter::default(), &given.page);
+        audit.count(&AuditFilter::default());
+        audit.sweep(10, Duration::from_secs(1 << 30));
+        market_cache.create(&given.entries()[0]);
+        market_cache.create_many(&given.entries());
+        market_cache.find(given.entry.id);
+        market_cache.list(&CacheFilter::default(), &given.page);
+        market_cache.count(&CacheFilter::default());
+        market_cache.exists(given.entry.id);
+        market_cache.update(given.entry.id, &CacheEntryPatch { data_source: Some(None), ..CacheEntryPatch::default() });
+        market_cache.delete(CacheEntryId::generate());
+        market_cache.get(&given.entry.key());
+        market_cache.get_many(&[given.entry.key()]);
+        market_cache.get_stale(&given.entry.key());
+        market_cache.put(&given.entry.key(), &document(), &PutOptions::ttl(Duration::from_secs(3600)));
+        market_cache.put_many(&given.entries());
+        market_cache.refresh(&given.entry.key(), Duration::from_secs(3600));
+        market_cache.invalidate(&CacheSelector::ticker(&given.fresh()));
+        market_cache.delete_key(&CacheKey::new(&given.fresh(), DataType::NEWS));
+        market_cache.sweep_expired(10, Duration::from_secs(1 << 30));
+        market_cache.list_stale(Duration::from_secs(1), 10);
+        market_cache.statistics(10);
+        market_cache.size_of_ticker(&given.ticker);
+        corporate_actions.create(&given.actions()[0]);
+        corporate_actions.create_many(&given.actions());
+        corporate_actions.upsert_many(&given.actions());
+        corporate_actions.find(given.action.id);
+        corporate_actions.for_ticker(&given.ticker, given.from, given.to);
+        corporate_actions.list(&CorporateActionFilter::default(), &given.page);
+        corporate_actions.count(&CorporateActionFilter::default());
+        corporate_actions.exists(given.action.id);
+        corporate_actions.update(given.action.id, &CorporateActionPatch { data_source: Some(None), ..CorporateActionPatch::default() });
+        corporate_actions.delete(CorporateActionId::generate());
+        prices.create(&given.bars()[0]);
+        prices.create_many(&given.bars());
+        prices.upsert_many(&given.bars());
+        prices.upsert_many_with(&given.bars(), &IngestOptions::new().max_jump(1.5));
+        prices.copy_in(stream::iter(given.bars()).map(|bar| Ok(bar.into())).boxed(), &IngestOptions::new());
+        prices.find(given.bar.id);
+        prices.find_by_day(&given.ticker, given.from);
+        prices.range(&given.ticker, given.from, given.to);
+        prices.range_many(given.tickers(), given.from, given.to);
+        prices.columns(given.tickers(), given.from, given.to);
+        prices.record_batches(given.tickers(), given.from, given.to, ArrowOptions::default()).stream;
+        prices.stream_range(given.tickers(), given.from, given.to).stream;
+        prices.latest(given.tickers());
+        prices.nearest(given.tickers(), given.to, 30);
+        prices.coverage(given.tickers());
+        prices.gaps(&given.ticker, given.from, given.to, &Nyse);
+        prices.resample(&given.ticker, given.from, given.to, Period::Month);
+        prices.digest(&given.ticker);
+        prices.adjusted(&given.ticker, given.from, given.to, given.to, Adjustment::Splits);
+        prices.verify_adjustment(&given.ticker, given.from, given.to, 0.01);
+        prices.list(&PriceBarFilter::default(), &given.page);
+        prices.count(&PriceBarFilter::default());
+        prices.exists(given.bar.id);
+        prices.update(given.bar.id, &PriceBarPatch { data_source: Some(None), ..PriceBarPatch::default() });
+        prices.delete(BarId::generate());
+        prices.delete_range(&given.fresh(), given.from, given.to);
+        prices.range_as_of(given.tickers(), given.from, given.to, given.at);
+        prices.revisions(&given.ticker, given.from);
+        prices.sweep_revisions(10, Duration::from_secs(1 << 30));
+        options.create(&given.quotes()[0]);
+        options.create_many(&given.quotes());
+        options.put_chain(&given.ticker, given.at, &[NewOptionQuote::new(contract(&given.ticker))]);
+        options.upsert_many(&given.quotes());
+        options.find(given.quote.id);
+        options.chain(&given.ticker, given.at, &ChainFilter::default());
+        options.latest_chain(&given.ticker, &ChainFilter::default());
+        options.expirations(&given.ticker, given.at);
+        options.contract_history(&contract(&given.ticker), given.at, given.at);
+        options.list(&OptionQuoteFilter::default(), &given.page);
+        options.count(&OptionQuoteFilter::default());
+        options.exists(given.quote.id);
+        options.update(given.quote.id, &OptionQuotePatch { data_source: Some(None), ..OptionQuotePatch::default() });
+        options.delete(OptionQuoteId::generate());
+        options.sweep(10, &Retention::older_than(Duration::from_secs(1 << 30)));
+    }
+}
+
+/// Polls a future so many times and then drops it; its result where it was ready before.
+async fn polled<T>(times: u32, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut polls = 0;
+    std::future::poll_fn(move |context| {
+        polls += 1;
+        match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if polls >= times => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Handle {
+    Pool,
+    Tenant,
+    Unit,
+}
+
+/// Drops the call's future at its first await point, its second, ... until it ends before; returns how often it was
+/// dropped.
+async fn drop_everywhere(
+    db: &Database,
+    handle: Handle,
+    name: &str,
+    start: Start,
+    given: &Given,
+    acknowledged: &mut BTreeSet<String>,
+) -> u32 {
+    for polls in 1..MOST_POLLS {
+        given.batch.lock().unwrap().take();
+        let done = match handle {
+            Handle::Pool => polled(polls, start(db.repositories(), given)).await,
+            Handle::Tenant => {
+                let scope = db.as_user(given.user.id);
+                polled(polls, start(scope.repositories(), given)).await
+            }
+            Handle::Unit => {
+                let unit = db.begin().await.expect("a transaction");
+                let done = polled(polls, start(unit.repositories(), given)).await;
+                match &done {
+                    Some(Ok(())) => unit.commit().await.expect(name),
+                    _ => drop(unit),
+                }
+                done
+            }
+        };
+        match done {
+            None => {}
+            // Not a tenant's to do.
+            Some(Err(Error::NotFound { .. } | Error::Denied { .. })) => return polls - 1,
+            Some(Err(error)) => panic!("{name} by {handle:?}: {error:?}"),
+            Some(Ok(())) => {
+                let batch = given.batch.lock().unwrap().take();
+                acknowledged.extend(batch.map(|ticker| ticker.to_string()));
+                return polls - 1;
+            }
+        }
+    }
+    panic!("{name} by {handle:?}: more than {MOST_POLLS} await points");
+}
+
+/// Batches that are there in part: by a column that names the batch, how many rows there may be.
+const IN_PART: &str = "
+    SELECT 'users', split_part(email, '@', 2), count(*) FROM users WHERE email LIKE '%.example' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'portfolios', name, count(*) FROM portfolios WHERE name LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'positions', split_part(ticker, '.', 1), count(*) FROM positions WHERE ticker LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'analyses', ticker, count(*) FROM analysis_results WHERE ticker LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'entries', ticker, count(*) FROM market_data_cache WHERE ticker LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'actions', ticker, count(*) FROM corporate_actions WHERE ticker LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'quotes', ticker, count(*) FROM options_data WHERE ticker LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'bars', ticker, count(*) FROM price_history WHERE ticker LIKE 'N%' GROUP BY 2 HAVING count(*) NOT IN (1, 5)
+    UNION ALL SELECT 'copies', p.id::text, count(s.id) FROM portfolios p LEFT JOIN positions s ON s.portfolio_id = p.id
+        WHERE p.name = 'Copy' GROUP BY 2 HAVING count(s.id) <> 3
+    UNION ALL SELECT 'events', b.ticker, count(*) FROM (SELECT DISTINCT ticker FROM price_history WHERE ticker LIKE 'N%') b
+        LEFT JOIN events e ON e.ticker = b.ticker AND e.kind = 'prices_updated' GROUP BY 2 HAVING count(e.id) <> 1";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_is_dropped_at_each_await_point_and_nothing_is_lost_or_stuck() {
+    let db = crate::support::database(6).await;
+    let given = Given::new(&db).await;
+    for ticker in ["A", "B", "C"] {
+        let held =
+            NewPosition::new(given.other_portfolio.id, parsed(ticker), parsed::<Shares>("1"));
+        db.positions().create(&held).await.expect("a position to be copied");
+    }
+    let calls = calls();
+    let named: BTreeSet<String> = calls.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let all = methods(&REPOSITORIES.map(|(repository, _)| repository));
+    let missing: Vec<_> = all.difference(&named).collect();
+    assert!(missing.is_empty(), "not dropped: {missing:?}");
+
+    // Others are at work meanwhile, and get the right answers.
+    let stop = std::sync::Arc::new(AtomicBool::new(false));
+    let others: Vec<_> = (0..3)
+        .map(|_| {
+            let (db, stop) = (Database::clone(&db), stop.clone());
+            let (id, expected) = (given.bar.id, given.bar.clone());
+            tokio::spawn(async move {
+                let mut answers = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let bar = db.prices().find(id).await.expect("an answer").expect("the bar");
+                    assert_eq!(
+                        (bar.ticker, bar.close),
+                        (expected.ticker.clone(), expected.close.clone())
+                    );
+                    answers += 1;
+                }
+                answers
+            })
+        })
+        .collect();
+
+    let (mut dropped, mut acknowledged) = (0, BTreeSet::new());
+    for handle in [Handle::Pool, Handle::Tenant, Handle::Unit] {
+        for (name, start) in &calls {
+            dropped += drop_everywhere(&db, handle, name, *start, &given, &mut acknowledged).await;
+        }
+    }
+    assert!(dropped > 1_000, "{dropped} futures were dropped");
+    println!("{dropped} futures of {} methods were dropped", all.len());
+    stop.store(true, Ordering::Relaxed);
+    for other in others {
+        assert!(other.await.expect("no panic") > 100);
+    }
+
+    let observer = raw(db.url()).await;
+    eventually("nothing runs on the server", async || active(&observer).await == 0).await;
+    let in_part = observer.query(IN_PART, &[]).await.expect("a look at the batches");
+    let in_part: Vec<String> = in_part
+        .iter()
+        .map(|row| {
+            format!(
+                "{}: {} has {}",
+                row.get::<_, &str>(0),
+                row.get::<_, &str>(1),
+                row.get::<_, i64>(2)
+            )
+        })
+        .collect();
+    assert!(in_part.is_empty(), "{in_part:?}");
+    let stored =
+        observer.query("SELECT DISTINCT ticker FROM price_history", &[]).await.expect("tickers");
+    let stored: BTreeSet<String> = stored.iter().map(|row| row.get(0)).collect();
+    assert!(!acknowledged.is_empty());
+    let lost: Vec<_> = acknowledged.difference(&stored).collect();
+    assert!(lost.is_empty(), "returned Ok and is not there: {lost:?}");
+    let locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND locktype <> 'virtualxid'";
+    eventually("no lock is held", async || {
+        observer.query_one(locks, &[]).await.expect("the locks").get::<_, i64>(0) == 0
+    })
+    .await;
+    eventually("the pool is whole", async || db.pool().state().in_use == 0).await;
+    let all = futures_util::future::join_all((0..6).map(|_| db.connection())).await;
+    assert!(all.iter().all(Result::is_ok));
+}

@@ -1,0 +1,41 @@
+//! Every method of the repositories, from their source: so that none is forgotten where all are to be tried.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The accessors and where their traits are.
+pub const REPOSITORIES: [(&str, &str); 9] = [
+    ("users", "users.rs"),
+    ("portfolios", "portfolios.rs"),
+    ("positions", "positions.rs"),
+    ("analyses", "analyses/repository.rs"),
+    ("audit", "audit.rs"),
+    ("market_cache", "market_cache/mod.rs"),
+    ("corporate_actions", "corporate_actions/mod.rs"),
+    ("prices", "prices/repository.rs"),
+    ("options", "options/mod.rs"),
+];
+
+/// Every method of these repositories' traits, as `repository.method`.
+pub fn methods(repositories: &[&str]) -> BTreeSet<String> {
+    let mut methods = BTreeSet::new();
+    for (repository, file) in REPOSITORIES {
+        if !repositories.contains(&repository) {
+            continue;
+        }
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repositories").join(file);
+        let text = std::fs::read_to_string(path).expect("the repository's source");
+        let body = text.split_once("pub trait ").expect("a trait").1;
+        let body = body.split_once("\n}").expect("its end").0;
+        for line in body.lines() {
+            let line = line.trim_start();
+            let line = line.strip_prefix("async ").unwrap_or(line);
+            if let Some(rest) = line.strip_prefix("fn ") {
+                let name = rest.split(['(', '<']).next().expect("a name");
+                methods.insert(format!("{repository}.{name}"));
+            }
+        }
+    }
+    assert!(methods.len() > 10 * repositories.len().min(7), "{methods:?}");
+    methods
+}
