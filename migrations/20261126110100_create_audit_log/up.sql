@@ -37,36 +37,50 @@ COMMENT ON INDEX audit_log_pkey IS 'Changes of a user''s rows, by time';
 COMMENT ON INDEX audit_log_row_idx IS 'Changes of one row; the owner of a portfolio that is gone';
 COMMENT ON INDEX audit_log_recorded_idx IS 'Retention: the oldest first';
 
--- The deletion of a portfolio is in the log before those of its positions, which it brings about.
+-- The deletion of a portfolio is in the log before those of its positions, which it brings about. The language keeps
+-- its plans from one row to the next.
 CREATE FUNCTION portfolio_owner(portfolio UUID) RETURNS UUID
-    LANGUAGE sql
+    LANGUAGE plpgsql
 AS $$
-    SELECT COALESCE(
-        (SELECT user_id FROM portfolios WHERE id = portfolio),
-        (SELECT user_id FROM audit_log WHERE row_id = portfolio ORDER BY recorded_at DESC LIMIT 1))
+DECLARE
+    owner UUID;
+BEGIN
+    SELECT user_id INTO owner FROM portfolios WHERE id = portfolio;
+    IF NOT FOUND THEN
+        SELECT user_id INTO owner FROM audit_log WHERE row_id = portfolio
+        ORDER BY recorded_at DESC LIMIT 1;
+    END IF;
+    RETURN owner;
+END;
 $$;
 
 CREATE FUNCTION record_audit() RETURNS TRIGGER
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 DECLARE
-    row_before JSONB := to_jsonb(OLD) - 'hashed_password' - 'updated_at';
-    row_after JSONB := to_jsonb(NEW) - 'hashed_password' - 'updated_at';
-    changed JSONB := COALESCE(to_jsonb(NEW), to_jsonb(OLD));
+    was CONSTANT JSONB := to_jsonb(OLD);
+    becomes CONSTANT JSONB := to_jsonb(NEW);
+    changed CONSTANT JSONB := COALESCE(becomes, was);
+    row_before JSONB;
+    row_after JSONB;
     owner UUID;
 BEGIN
     IF TG_OP = 'UPDATE' THEN
-        -- That another password was set is told, and nothing else of it.
-        IF to_jsonb(OLD) -> 'hashed_password' IS DISTINCT FROM to_jsonb(NEW) -> 'hashed_password' THEN
-            row_before := row_before || '{"hashed_password": null}';
-            row_after := row_after || '{"hashed_password": "changed"}';
-        END IF;
-        SELECT jsonb_object_agg(was.key, was.value), jsonb_object_agg(was.key, row_after -> was.key)
+        SELECT jsonb_object_agg(field.key, field.value), jsonb_object_agg(field.key, becomes -> field.key)
         INTO row_before, row_after
-        FROM jsonb_each(row_before) was WHERE was.value IS DISTINCT FROM row_after -> was.key;
+        FROM jsonb_each(was) field
+        WHERE field.value IS DISTINCT FROM becomes -> field.key AND field.key <> 'updated_at';
         IF row_before IS NULL THEN
             RETURN NULL;
         END IF;
+        -- That another password was set is told, and nothing else of it.
+        IF row_before ? 'hashed_password' THEN
+            row_before := row_before || '{"hashed_password": null}';
+            row_after := row_after || '{"hashed_password": "changed"}';
+        END IF;
+    ELSE
+        row_before := was - ARRAY['hashed_password', 'updated_at'];
+        row_after := becomes - ARRAY['hashed_password', 'updated_at'];
     END IF;
     owner := CASE TG_TABLE_NAME
         WHEN 'users' THEN (changed ->> 'id')::uuid

@@ -71,15 +71,48 @@ BEGIN
 END;
 $$;
 
-CREATE FUNCTION tell_position() RETURNS TRIGGER
+-- By the trigger that knows the owner, and whether anything has changed, already.
+CREATE OR REPLACE FUNCTION record_audit() RETURNS TRIGGER
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 DECLARE
-    of_row positions := COALESCE(NEW, OLD);
+    was CONSTANT JSONB := to_jsonb(OLD);
+    becomes CONSTANT JSONB := to_jsonb(NEW);
+    changed CONSTANT JSONB := COALESCE(becomes, was);
+    row_before JSONB;
+    row_after JSONB;
+    owner UUID;
 BEGIN
-    INSERT INTO events (kind, user_id, ticker, payload)
-    VALUES ('position_changed', portfolio_owner(of_row.portfolio_id), of_row.ticker, jsonb_build_object(
-        'change', lower(TG_OP), 'position', of_row.id, 'portfolio', of_row.portfolio_id));
+    IF TG_OP = 'UPDATE' THEN
+        SELECT jsonb_object_agg(field.key, field.value), jsonb_object_agg(field.key, becomes -> field.key)
+        INTO row_before, row_after
+        FROM jsonb_each(was) field
+        WHERE field.value IS DISTINCT FROM becomes -> field.key AND field.key <> 'updated_at';
+        IF row_before IS NULL THEN
+            RETURN NULL;
+        END IF;
+        -- That another password was set is told, and nothing else of it.
+        IF row_before ? 'hashed_password' THEN
+            row_before := row_before || '{"hashed_password": null}';
+            row_after := row_after || '{"hashed_password": "changed"}';
+        END IF;
+    ELSE
+        row_before := was - ARRAY['hashed_password', 'updated_at'];
+        row_after := becomes - ARRAY['hashed_password', 'updated_at'];
+    END IF;
+    owner := CASE TG_TABLE_NAME
+        WHEN 'users' THEN (changed ->> 'id')::uuid
+        WHEN 'portfolios' THEN (changed ->> 'user_id')::uuid
+        ELSE portfolio_owner((changed ->> 'portfolio_id')::uuid)
+    END;
+    INSERT INTO audit_log (user_id, actor_id, login, table_name, row_id, operation, before, after)
+    VALUES (owner, tenant_id(), session_user, TG_TABLE_NAME, (changed ->> 'id')::uuid, lower(TG_OP),
+        row_before, row_after);
+    IF TG_TABLE_NAME = 'positions' THEN
+        INSERT INTO events (kind, user_id, ticker, payload)
+        VALUES ('position_changed', owner, changed ->> 'ticker', jsonb_build_object(
+            'change', lower(TG_OP), 'position', changed -> 'id', 'portfolio', changed -> 'portfolio_id'));
+    END IF;
     RETURN NULL;
 END;
 $$;
@@ -128,7 +161,7 @@ END;
 $$;
 
 COMMENT ON FUNCTION tell_prices() IS 'Tells of bars that were stored, changed or deleted, per ticker';
-COMMENT ON FUNCTION tell_position() IS 'Tells of a position that was stored, changed or deleted';
+COMMENT ON FUNCTION record_audit() IS 'Writes a change of a row down, and tells of that of a position';
 COMMENT ON FUNCTION record_analysis_insert() IS 'Logs new results that can be served, and tells of new ones';
 COMMENT ON FUNCTION record_cache_update() IS 'Logs entries that were changed, and tells of those that ended';
 COMMENT ON FUNCTION record_cache_delete() IS
@@ -146,8 +179,6 @@ CREATE TRIGGER price_history_tell_delete
     AFTER DELETE ON price_history
     REFERENCING OLD TABLE AS replaced
     FOR EACH STATEMENT EXECUTE FUNCTION tell_prices();
-CREATE TRIGGER positions_tell
-    AFTER INSERT OR UPDATE OR DELETE ON positions FOR EACH ROW EXECUTE FUNCTION tell_position();
 
 CREATE POLICY tenant ON events USING (user_id IS NULL OR user_id = (SELECT tenant_id()));
 
@@ -159,7 +190,7 @@ BEGIN
     ALTER TABLE events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
     EXECUTE format('CREATE POLICY owner ON events TO %I USING (true)', owner);
     FOR definer IN
-        SELECT unnest(ARRAY['tell_prices()', 'tell_position()', 'record_analysis_insert()', 'record_cache_update()',
+        SELECT unnest(ARRAY['tell_prices()', 'record_audit()', 'record_analysis_insert()', 'record_cache_update()',
             'record_cache_delete()']::regprocedure[])
     LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', definer, current_schema());

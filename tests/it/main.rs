@@ -4,6 +4,7 @@
 #[macro_use]
 mod support;
 
+mod a_log;
 mod analyses;
 mod audit;
 mod cache;

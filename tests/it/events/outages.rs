@@ -67,7 +67,8 @@ async fn a_server_that_is_killed_and_back_loses_no_event() {
         (event, events)
     });
     server.kill();
-    delivery.commit().await.expect_err("the server is gone");
+    // The server's processes outlive it for a moment: it may still be done.
+    let is_done = delivery.commit().await.is_ok();
     server.run().await;
     let client = raw(&server.url()).await;
     eventually("it accepts", async || active(&client).await >= 0).await;
@@ -81,5 +82,6 @@ async fn a_server_that_is_killed_and_back_loses_no_event() {
         tickers.extend(delivery.events().iter().map(|event| event.ticker.to_string()));
         delivery.commit().await.expect("moved on");
     }
-    assert_eq!(tickers, ["BEFORE", "AFTER"], "what was not committed came again");
+    let expected: &[&str] = if is_done { &["AFTER"] } else { &["BEFORE", "AFTER"] };
+    assert_eq!(tickers, expected, "what was not committed comes again");
 }

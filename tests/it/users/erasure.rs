@@ -124,7 +124,7 @@ async fn aged(handle: &impl Handle, days: std::ops::Range<u32>, is_active: bool)
             .sql(&format!(
                 "INSERT INTO users (email, hashed_password, is_active, updated_at)
                  VALUES ('{is_active}{day}@example.com', '{}', {is_active}, now() - interval '{day} days')",
-                hash().expose()
+                crate::support::LITERAL_HASH
             ))
             .await;
     }
