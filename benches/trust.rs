@@ -93,7 +93,7 @@ async fn tenants(db: &Database, effort: Effort) -> Outcome<Vec<Row>> {
             let plain = db.begin().await?;
             let row = pair(
                 "find in a transaction in a user's name / in a transaction",
-                1.25,
+                2.5,
                 effort,
                 async |_| find(&unit, 0).await,
                 async |_| find(&plain, 0).await,
@@ -164,7 +164,7 @@ async fn logs(db: &Database, fast: Effort, bulk: Effort) -> Outcome<Vec<Row>> {
         .await,
         pair(
             "create_many of 1,000 positions with audit and events / without",
-            2.5,
+            3.5,
             bulk,
             async |_| hold("ENABLE").await,
             async |_| hold("DISABLE").await,
@@ -172,7 +172,7 @@ async fn logs(db: &Database, fast: Effort, bulk: Effort) -> Outcome<Vec<Row>> {
         .await,
         pair(
             "updates of a user with audit / without",
-            1.5,
+            2.0,
             once,
             async |_| touch_all("ENABLE").await,
             async |_| touch_all("DISABLE").await,

@@ -10,10 +10,10 @@ use moka::notification::RemovalCause;
 
 use super::address::{Address, AddressRef, Space};
 use super::cached::Entry;
-use super::canonical::canonical;
 use super::change::{Change, ChangedKey};
 use super::counters::Counters;
 use crate::types::Ticker;
+use crate::types::canonical::canonical;
 
 /// What an entry weighs beside its text and its key.
 const OVERHEAD: usize = 200;

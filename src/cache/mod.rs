@@ -16,13 +16,12 @@
 //! | `kind`, `documents`, `analyses` | what is cached, and the rows it is kept in |
 //! | `memory`, `redis`, `database`, `breaker` | the levels |
 //! | `sync`, `change` | how copies learn that their row has changed |
-//! | `address`, `canonical`, `packed` | keys and values between levels |
+//! | `address`, `packed` | keys and values between levels |
 
 mod address;
 pub(crate) mod analyses;
 mod breaker;
 mod cached;
-mod canonical;
 mod change;
 mod core;
 mod counters;

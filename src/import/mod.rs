@@ -34,7 +34,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 pub use options::options_from_csv;
-pub use prices::prices_from_csv;
+pub use prices::{check_prices_csv, prices_from_csv};
 pub use reader::CsvSource;
 pub use report::{ImportReport, RejectedLine};
 

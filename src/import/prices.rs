@@ -8,8 +8,8 @@ use super::field::{Column, Fields, Reason, required};
 use super::header::Header;
 use super::reader::{self, CsvSource, Parser};
 use super::{CsvOptions, ImportReport};
-use crate::error::Result;
-use crate::models::{NewCorporateAction, NewPriceBar};
+use crate::error::{Error, Result};
+use crate::models::{NewCorporateAction, NewPriceBar, Rejected, UpsertReport};
 use crate::repositories::{CorporateActionRepository, PriceRepository, Repositories};
 use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 
@@ -61,6 +61,29 @@ pub async fn prices_from_csv(
     report.actions_written = written.load(Ordering::Relaxed);
     report.actions_unchanged = unchanged.load(Ordering::Relaxed);
     Ok(report)
+}
+
+/// Reads a file as [`prices_from_csv`] does, and stores nothing: which lines would be rejected and why, how many values
+/// would be rounded. What only the stored bars can tell (equal, superseded, a jump) is not counted.
+///
+/// # Errors
+/// As [`prices_from_csv`], but for those of the database.
+pub async fn check_prices_csv(
+    source: impl Into<CsvSource>,
+    options: CsvOptions,
+) -> Result<ImportReport> {
+    let (progress, on_suspect) = (options.progress.clone(), options.ingest.on_suspect);
+    let check = |rows: Vec<Row>| async move {
+        let mut report = UpsertReport::default();
+        for (index, row) in rows.iter().enumerate() {
+            if let Err(Error::Invalid { field, reason }) = row.bar.validate() {
+                report.rejected.push(Rejected { index, field, reason });
+            }
+        }
+        Ok(report)
+    };
+    reader::import(source.into(), progress, on_suspect, |header| parser(header, options), check)
+        .await
 }
 
 /// A row of the file: a bar, and what happened to the share on its day.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::canonical::canonical;
 use super::finite;
 use crate::error::{Error, Result};
 
@@ -21,7 +22,8 @@ pub(crate) const JSONB_VERSION: u8 = 1;
 /// database copies its text and parses nothing; [`decode`](Document::decode) goes from there
 /// straight into the caller's type.
 ///
-/// Equality is that of the JSON values; the order of keys does not matter.
+/// Equality is that of PostgreSQL's JSONB: the order of keys does not matter, of a key that comes twice the last counts,
+/// and numbers are equal by value, however they are written.
 #[derive(Clone, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
 #[diesel(sql_type = Jsonb)]
 #[diesel(sql_type = Text)]
@@ -122,11 +124,7 @@ fn has_nul(json: &str) -> bool {
 
 impl PartialEq for Document {
     fn eq(&self, other: &Self) -> bool {
-        self.as_str() == other.as_str()
-            || matches!(
-                (self.decode::<serde_json::Value>(), other.decode::<serde_json::Value>()),
-                (Ok(a), Ok(b)) if a == b
-            )
+        self.as_str() == other.as_str() || canonical(Some(self)) == canonical(Some(other))
     }
 }
 

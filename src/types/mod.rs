@@ -4,6 +4,7 @@
 //! its column holds exactly.
 
 pub(crate) mod activity;
+pub(crate) mod canonical;
 mod count;
 mod data_type;
 mod decimal;

@@ -43,3 +43,4 @@ mod tls;
 mod transactions;
 mod unit_of_work;
 mod users;
+mod validated;

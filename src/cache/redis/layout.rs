@@ -6,9 +6,9 @@ use redis::{FromRedisValue, Pipeline, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::address::AddressRef;
-use crate::cache::canonical::canonical;
 use crate::cache::packed::Packed;
 use crate::cache::sync::KEPT;
+use crate::types::canonical::canonical;
 use crate::types::{Document, UnitInterval};
 
 /// How long a tombstone keeps what is older from being put back: longer than any reader holds a value

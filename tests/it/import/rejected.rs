@@ -1,6 +1,8 @@
 //! Rows and files that cannot be loaded.
 
-use buffetbot_db::import::{CsvOptions, CsvSource, ImportReport, prices_from_csv};
+use buffetbot_db::import::{
+    CsvOptions, CsvSource, ImportReport, check_prices_csv, prices_from_csv,
+};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{Error, IngestOptions, PriceBarFilter, PriceRepository, SuspectPolicy};
 
@@ -205,4 +207,25 @@ async fn what_cannot_be_read_is_told() {
         Err(Error::Invalid { reason, .. }) => assert!(reason.contains("the disk is gone")),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_check_tells_of_the_same_lines_and_stores_nothing() {
+    let db = TestDatabase::new().await.expect("a database");
+    let text = "ticker,date,open,high,low,close,volume\n\
+        A,2024-01-02,1,2,1,1,8381600.0\n\
+        A,2024-01-03,1,2,3,1,1\n\
+        A,tomorrow,1,2,1,1,1\n\
+        ,2024-01-04,1,2,1,1,1\n\
+        A,2024-01-05,1,2,1,NaN,1\n\
+        A,2024-01-08,1.00000000001,2,1,1.5,1\n\
+        A,2024-01-09,1\n";
+    let source = || CsvSource::reader(std::io::Cursor::new(text));
+    let checked = check_prices_csv(source(), CsvOptions::new()).await.expect("checked");
+    assert_eq!(db.prices().count(&PriceBarFilter::default()).await.expect("read"), 0);
+    let stored = prices_from_csv(&*db, source(), CsvOptions::new()).await.expect("stored");
+    assert_eq!(stored.inserted, 2);
+    assert_eq!(checked, ImportReport { inserted: 0, ..stored });
+    let error = check_prices_csv("no/such/file.csv", CsvOptions::new()).await;
+    assert!(matches!(error, Err(Error::Invalid { field, .. }) if field == "file"));
 }
