@@ -14,6 +14,7 @@ mod coverage;
 mod event;
 mod ingest;
 mod inputs;
+mod lineage;
 mod market;
 mod option_quote;
 mod portfolio;
@@ -41,6 +42,7 @@ pub use coverage::{Coverage, Gaps};
 pub use event::{ConsumerState, Event, EventData, EventFilter};
 pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};
+pub use lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
 pub use market::{Rejected, UpsertReport};
 pub use option_quote::{
     ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch,

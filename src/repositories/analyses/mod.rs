@@ -1,6 +1,7 @@
 //! Results of analyses.
 
 mod expiry;
+mod lineage;
 mod outdated;
 mod repository;
 mod statements;
@@ -26,7 +27,7 @@ use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 use crate::models::{
     Aged, AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisResult, AnalysisScope,
-    AnalysisSelector, AnalysisSummary, NewAnalysis, Swept,
+    AnalysisSelector, AnalysisSummary, Lineage, NewAnalysis, Swept,
 };
 use crate::schema::analysis_results;
 use crate::types::{
@@ -325,6 +326,11 @@ impl AnalysisRepository for PgAnalyses {
         let expired = outdated::expire(&self.session, ticker).await?;
         self.session.invalidated().await;
         Ok(expired)
+    }
+
+    #[tracing::instrument(level = "debug", name = "analyses.lineage", skip_all, err)]
+    async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>> {
+        lineage::of(&self.session, id).await
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]

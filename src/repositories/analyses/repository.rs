@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::error::Result;
 use crate::models::{
     Aged, AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisResult, AnalysisSelector,
-    AnalysisSummary, NewAnalysis, Swept,
+    AnalysisSummary, Lineage, NewAnalysis, Swept,
 };
 use crate::types::{AnalysisId, AnalysisType, Document, Page, PageRequest, PortfolioId, Ticker};
 
@@ -127,6 +127,13 @@ pub trait AnalysisRepository: Send + Sync {
     /// dropped unfinished, what was found until then has expired. Leases stay: what is being computed
     /// from changed inputs is found by the next call.
     async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
+
+    /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::NewAnalysis)), beside what is stored of
+    /// that now: revisions, providers, bars corrected since. All of it is of one moment.
+    ///
+    /// # Errors
+    /// `Corrupt` where another program recorded inputs of another shape.
+    async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>>;
 
     /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
     /// they had one, ended then, too; the longest past serving first.

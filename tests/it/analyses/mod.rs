@@ -3,6 +3,7 @@
 mod computed;
 mod inputs;
 mod leases;
+mod lineage;
 mod lookup;
 mod outdated;
 mod plans;

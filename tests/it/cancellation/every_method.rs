@@ -262,6 +262,7 @@ fn calls() -> Vec<(&'static str, Start)> {
         analyses.summary(&AnalysisFilter::default());
         analyses.invalidate(&AnalysisSelector { ticker: Some(given.fresh()), ..AnalysisSelector::default() });
         analyses.invalidate_stale_inputs(None);
+        analyses.lineage(given.analysis.id);
         analyses.sweep_expired(10, Duration::from_secs(1 << 30));
         audit.list(&AuditFilter::default(), &given.page);
         audit.count(&AuditFilter::default());

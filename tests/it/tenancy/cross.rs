@@ -226,6 +226,7 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         analyses.summary(&of_them);
         analyses.invalidate(&selector);
         analyses.invalidate_stale_inputs(None);
+        analyses.lineage(id);
         analyses.sweep_expired(100, Duration::ZERO);
     }
 
