@@ -16,6 +16,7 @@ use tokio::sync::{Notify, watch};
 use super::address::Space;
 use super::change::{Change, ChangedKey};
 use super::core::Core;
+use crate::connection::snapshot::{SNAPSHOT, Snapshot, oldest};
 use crate::connection::{ANNOUNCEMENTS, PgConnection};
 use crate::error::Result;
 use crate::types::{Document, PortfolioId, Ticker};
@@ -32,8 +33,6 @@ pub(super) const KEPT: Duration = Duration::from_secs(3600);
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 /// A reading takes up to so many changes at once: the limit of [`CHANGES`].
 const CHUNK: usize = 10_000;
-
-const SNAPSHOT: &str = "SELECT pg_current_snapshot()::TEXT AS snapshot";
 
 /// The changes that are visible to `$2` and were not to `$1`, after those of `($3, $4)`. The row
 /// comparison is what the index serves. Qualified, the order is that of the column, not of the text.
@@ -62,12 +61,6 @@ const SWEEP_LEASES: &str = "
     DELETE FROM cache_leases l USING doomed d
     WHERE (l.ticker, l.name, l.parameters_key, l.space) = (d.ticker, d.name, d.parameters_key, d.space)
         AND l.portfolio_id IS NOT DISTINCT FROM d.portfolio_id";
-
-#[derive(QueryableByName)]
-struct Snapshot {
-    #[diesel(sql_type = Text)]
-    snapshot: String,
-}
 
 #[derive(QueryableByName)]
 struct Row {
@@ -236,9 +229,7 @@ impl Reader {
             _ => core.resume().await,
         };
         if let Some(seen) = seen {
-            // Whatever is older than a snapshot's first part was visible to it.
-            let oldest = seen.split(':').next().unwrap_or("0");
-            let mut after = (oldest.to_owned(), -1);
+            let mut after = (oldest(&seen).to_owned(), -1);
             loop {
                 let statement = diesel::sql_query(CHANGES)
                     .bind::<Text, _>(&seen)

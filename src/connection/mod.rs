@@ -10,6 +10,7 @@
 //! | `sqlstate` | the server's error report through Diesel's error type |
 //! | `manager`, `pool` | bb8 behind a fair queue |
 //! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
+//! | `snapshot` | what a reader of a log has seen |
 //! | `retried` | a transaction that collides is run again |
 //! | `tls`, `rustls_config` | transport by `sslmode` |
 
@@ -27,6 +28,7 @@ mod rows;
 #[cfg(feature = "tls")]
 mod rustls_config;
 pub(crate) mod session;
+pub(crate) mod snapshot;
 pub(crate) mod sqlstate;
 mod statement;
 mod statements;

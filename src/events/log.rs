@@ -5,14 +5,13 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 
 use crate::connection::Session;
+use crate::connection::snapshot::{SNAPSHOT, Snapshot, oldest};
 use crate::error::{Error, Result};
 use crate::models::{Event, EventData, EventFilter};
 use crate::types::{Document, Ticker, UserId};
 
 /// Sees nothing.
 pub(super) const BEGINNING: &str = "1:1:";
-
-const SNAPSHOT: &str = "SELECT pg_current_snapshot()::TEXT AS snapshot";
 
 /// The events that are visible to `$2` and were not to `$1`, after those of `($3, $4)`. The row comparison is what
 /// the index serves. Qualified, the order is that of the column, not of the text.
@@ -27,12 +26,6 @@ const EVENTS: &str = "
         AND ($6 IS NULL OR ticker = ANY ($6))
         AND ($7 IS NULL OR user_id IS NULL OR user_id = $7)
     ORDER BY events.transaction, id LIMIT $8";
-
-#[derive(QueryableByName)]
-struct Snapshot {
-    #[diesel(sql_type = Text)]
-    snapshot: String,
-}
 
 #[derive(QueryableByName)]
 struct EventRow {
@@ -77,9 +70,8 @@ pub(super) struct Position {
 
 impl Position {
     pub fn seen(snapshot: String) -> Self {
-        // Whatever is older than a snapshot's first part was visible to it.
-        let oldest = snapshot.split(':').next().unwrap_or("0").to_owned();
-        Position { seen: snapshot, reading: None, after: (oldest, -1) }
+        let after = (oldest(&snapshot).to_owned(), -1);
+        Position { seen: snapshot, reading: None, after }
     }
 
     /// What is committed from now on is to come.
