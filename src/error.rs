@@ -213,7 +213,9 @@ impl From<Reported> for Error {
             ),
             "23514" => Error::invalid(constraint, "refused by the check constraint"),
             "23502" => Error::invalid(r.column.unwrap_or_default(), "must not be null"),
-            "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P03" | "22P05" => {
+            "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P03" | "22P05"
+            // Limits of the server: of its stack, and of a document's size.
+            | "54000" | "54001" => {
                 let field = r.column.unwrap_or_else(|| "value".into());
                 Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
             }

@@ -12,15 +12,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::canonical::canonical;
-use super::finite;
+use super::{finite, jsonb};
 use crate::error::{Error, Result};
 
 /// The version byte that precedes the text in JSONB's binary form.
 pub(crate) const JSONB_VERSION: u8 = 1;
 
-/// A JSON document: valid, without NUL characters, and not yet decoded. Reading one from the
-/// database copies its text and parses nothing; [`decode`](Document::decode) goes from there
-/// straight into the caller's type.
+/// A JSON document, not yet decoded: valid, and such as JSONB holds, without NUL characters, halves of surrogate pairs,
+/// numbers beyond NUMERIC (131,072 digits before the point, 16,383 behind it) and more than 1,000
+/// levels. Reading one from the database copies its text and parses nothing;
+/// [`decode`](Document::decode) goes from there straight into the caller's type.
 ///
 /// Equality is that of PostgreSQL's JSONB: the order of keys does not matter, of a key that comes twice the last counts,
 /// and numbers are equal by value, however they are written.
@@ -45,13 +46,11 @@ impl Document {
     /// The document of this JSON text.
     ///
     /// # Errors
-    /// [`Error::Invalid`] of field `json`: no JSON, or with NUL characters.
+    /// [`Error::Invalid`] of field `json`: no JSON, or such as PostgreSQL does not hold.
     pub fn parse(text: impl Into<String>) -> Result<Self> {
         let raw = RawValue::from_string(text.into())
             .map_err(|e| Error::invalid("json", described(&e)))?;
-        if has_nul(raw.get()) {
-            return Err(Error::invalid("json", "must not contain NUL characters"));
-        }
+        jsonb::check(raw.get()).map_err(|reason| Error::invalid("json", reason))?;
         Ok(Document(raw.into()))
     }
 
@@ -104,22 +103,6 @@ fn described(error: &serde_json::Error) -> String {
         _ => "unexpected shape",
     };
     format!("{category} at line {} column {}", error.line(), error.column())
-}
-
-/// Whether a JSON text holds the escape of NUL, which JSONB refuses. A backslash that is itself
-/// escaped starts no escape.
-fn has_nul(json: &str) -> bool {
-    let bytes = json.as_bytes();
-    let mut from = 0;
-    while let Some(found) = json[from..].find("\\u0000") {
-        let at = from + found;
-        let backslashes = bytes[..at].iter().rev().take_while(|b| **b == b'\\').count();
-        if backslashes % 2 == 0 {
-            return true;
-        }
-        from = at + 1;
-    }
-    false
 }
 
 impl PartialEq for Document {

@@ -12,6 +12,7 @@ mod document;
 mod enums;
 mod finite;
 mod ids;
+mod jsonb;
 pub(crate) mod numeric;
 mod occ;
 mod page;

@@ -77,6 +77,7 @@ async fn what_the_server_refuses_is_told_by_kind() {
         "SELECT $1::uuid",
         "SELECT (length($1) * 1000000000000)::int",
         "SELECT ($1 || '!')::jsonb",
+        "SELECT repeat('[', 1000 * length($1) * 20)::jsonb",
     ] {
         let e = failure(refused).await;
         assert!(matches!(&e, Error::Invalid { .. }), "{refused}: {e:?}");

@@ -1,7 +1,8 @@
 use super::*;
 
+/// Also of what no [`Document`] is: a spelling has no limits.
 fn of(json: &str) -> String {
-    canonical(Some(&Document::parse(json).expect(json)))
+    spelled(json)
 }
 
 #[test]
