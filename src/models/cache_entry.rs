@@ -156,6 +156,26 @@ impl NewCacheEntry {
     }
 }
 
+/// A document that was fetched some time ago, as another cache has kept it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// The document; its lifetime counts from `cached_at`.
+    pub entry: NewCacheEntry,
+    /// When it was fetched; a time to come counts as now, by the database's clock.
+    pub cached_at: DateTime<Utc>,
+}
+
+/// What became of documents of another cache; each is counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Backfilled {
+    /// Stored, where there was none or an older one.
+    pub written: u64,
+    /// Left out, because one of their key is stored, or was given, that is as new or newer.
+    pub kept: u64,
+    /// Left out, because they have expired.
+    pub expired: u64,
+}
+
 /// A change of an entry. Its key, its tags, `cached_at` and `stale_until` stay; to store a new document
 /// with a new lifetime, put it.
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]

@@ -29,7 +29,9 @@ pub use analysis_key::{
     AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary,
 };
 pub use audit::{AuditEntry, AuditFilter};
-pub use cache_entry::{CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
+pub use cache_entry::{
+    Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions,
+};
 pub use cache_key::{
     CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
     TypeSize,

@@ -22,8 +22,8 @@ use super::keyset::newest_first;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    Aged, CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, CacheSize,
-    CacheStatistics, NewCacheEntry, PutOptions, StaleEntry, Swept,
+    Aged, Backfill, Backfilled, CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector,
+    CacheSize, CacheStatistics, NewCacheEntry, PutOptions, StaleEntry, Swept,
 };
 use crate::schema::market_data_cache;
 use crate::types::{CacheEntryId, Cursor, Document, Page, PageRequest, Ticker, ttl};
@@ -101,6 +101,14 @@ pub trait MarketCacheRepository: Send + Sync {
     /// # Errors
     /// As [`put`](Self::put), within `Item`, which gives the index.
     async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64>;
+
+    /// Stores documents of another cache with the times that they have there: all of them or none, in
+    /// one round trip per chunk. A stored entry of the same key stays if it was cached at the same time
+    /// or later; so the same documents can be given again, and while programs write to both caches.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), within `Item`, which gives the index.
+    async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled>;
 
     /// Lets the key's entry, live or expired, be live for `ttl` from now on; never shortens its
     /// life. Its stale window keeps its length. Returns when it expires then.
@@ -333,6 +341,14 @@ impl MarketCacheRepository for PgMarketCache {
         let written = write::put_many(&self.session, entries).await?;
         self.session.invalidated().await;
         Ok(written)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all, err)]
+    async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
+        write::validate(documents.iter().map(|document| &document.entry))?;
+        let filled = write::backfill_many(&self.session, documents).await?;
+        self.session.invalidated().await;
+        Ok(filled)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all, err)]

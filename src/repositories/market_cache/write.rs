@@ -4,18 +4,17 @@ use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
 use diesel::prelude::QueryableByName;
-use diesel::query_builder::{Query, QueryFragment};
+use diesel::query_builder::{BoxedSqlQuery, SqlQuery};
 use diesel::sql_types::{
-    Array, BigInt, Bytea, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Untyped,
-    Uuid as SqlUuid,
+    Array, BigInt, Bytea, Interval, Jsonb, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid,
 };
 use futures_util::FutureExt;
 
 use crate::connection::Session;
 use crate::error::Result;
-use crate::models::{CacheEntry, CacheKey, NewCacheEntry, PutOptions};
+use crate::models::{Backfill, Backfilled, CacheEntry, CacheKey, NewCacheEntry, PutOptions};
 use crate::repositories::batch;
-use crate::types::{CacheEntryId, Document, Tag, tag, ttl};
+use crate::types::{CacheEntryId, Count, Document, Tag, tag, ttl};
 
 /// An INSERT from one row of values or from arrays, and what follows it. `now()` stands in the source
 /// only: on a conflict both times come from `excluded`.
@@ -38,12 +37,32 @@ macro_rules! values {
 
 macro_rules! arrays {
     () => {
-        "id, ticker, data_type, parameters, data, data_source, quality, now(), now() + ttl, \
-         now() + ttl + stale, tags::TEXT[] \
-         FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::JSONB[], \
-         $5::JSONB[], $6::TEXT[], $7::NUMERIC[], $8::INTERVAL[], \
-         $9::INTERVAL[], $10::TEXT[]) WITH ORDINALITY \
-         AS n (id, ticker, data_type, parameters, data, data_source, quality, ttl, stale, tags, place)"
+        arrays!("now()", "", "")
+    };
+    ($now:literal, $array:literal, $column:literal) => {
+        concat!(
+            "id, ticker, data_type, parameters, data, data_source, quality, ",
+            concat!($now, ", ", $now, " + ttl, ", $now, " + ttl + stale, tags::TEXT[] "),
+            "FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::JSONB[], $5::JSONB[], $6::TEXT[], \
+             $7::NUMERIC[], $8::INTERVAL[], $9::INTERVAL[], $10::TEXT[]",
+            concat!($array, ") WITH ORDINALITY AS n (id, ticker, data_type, parameters, data, "),
+            concat!("data_source, quality, ttl, stale, tags", $column, ", place)")
+        )
+    };
+}
+
+/// One row per key, in the order of the key, whatever the database's collation, so that batches wait for
+/// each other instead of deadlocking.
+macro_rules! distinct {
+    () => {
+        "SELECT DISTINCT ON \
+         (ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters))"
+    };
+}
+
+macro_rules! in_order {
+    () => {
+        "ORDER BY ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters), "
     };
 }
 
@@ -68,15 +87,23 @@ macro_rules! returning {
 const CREATE: &str = insert!(values!(), returning!());
 const PUT: &str = insert!(values!(), or_replace!(), returning!());
 const CREATE_MANY: &str = insert!("SELECT", arrays!(), "ORDER BY place", returning!());
-/// One row per key, the last of the batch; written in the order of the key, whatever the database's
-/// collation, so that batches wait for each other instead of deadlocking.
-const PUT_MANY: &str = insert!(
-    "SELECT DISTINCT ON \
-     (ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters))",
-    arrays!(),
-    "ORDER BY ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters), \
-     place DESC",
-    or_replace!()
+/// Of each key the last of the batch.
+const PUT_MANY: &str = insert!(distinct!(), arrays!(), in_order!(), "place DESC", or_replace!());
+/// Of each key the one that was fetched last.
+const BACKFILL: &str = concat!(
+    "WITH written AS (",
+    insert!(
+        distinct!(),
+        arrays!("LEAST(fetched, now())", ", $11::TIMESTAMPTZ[]", ", fetched"),
+        "WHERE LEAST(fetched, now()) + ttl > now()",
+        in_order!(),
+        "fetched DESC, place DESC",
+        or_replace!(),
+        "WHERE market_data_cache.cached_at < excluded.cached_at RETURNING id"
+    ),
+    ") SELECT (SELECT count(*) FROM written) AS written, \
+     (SELECT count(*) FROM unnest($8::INTERVAL[], $11::TIMESTAMPTZ[]) AS n (ttl, fetched) \
+     WHERE LEAST(fetched, now()) + ttl <= now()) AS expired"
 );
 
 /// What the database decides of an entry.
@@ -119,8 +146,8 @@ impl Stamp {
 
 /// # Errors
 /// The error of the first entry that breaks a rule, with its index.
-pub(super) fn validate(entries: &[NewCacheEntry]) -> Result<()> {
-    for (index, entry) in entries.iter().enumerate() {
+pub(super) fn validate<'a>(entries: impl IntoIterator<Item = &'a NewCacheEntry>) -> Result<()> {
+    for (index, entry) in entries.into_iter().enumerate() {
         entry.options.validate().map_err(|e| e.at(index))?;
     }
     Ok(())
@@ -184,22 +211,57 @@ pub(super) async fn create_many(
 }
 
 pub(super) async fn put_many(session: &Session, entries: &[NewCacheEntry]) -> Result<u64> {
-    let as_given: Vec<usize> = (0..entries.len()).collect();
-    let mut order = as_given.clone();
-    if batch::chunks_by_weight(&as_given, |i| entries[i].weight()).len() > 1 {
-        // The statement sorts its own rows; only for an order between chunks are the keys needed
-        // here. The sort is stable: of one key the last entry given is written last.
-        let keys = parameters_keys(session, entries).await?;
-        order.sort_by(|&a, &b| {
-            let key = |i: usize| (&entries[i].key.ticker, &entries[i].key.data_type, &keys[i]);
-            key(a).cmp(&key(b))
-        });
-    }
+    let order = order(session, &entries.iter().collect::<Vec<_>>()).await?;
     let chunks = batch::chunks_by_weight(&order, |i| entries[i].weight());
     let written = batch::write_chunks(session, entries, &chunks, |connection, rows| {
         async move { Ok(vec![connection.run(arrays(PUT_MANY, &rows)).await?]) }.boxed()
     });
     Ok(written.await?.into_iter().sum())
+}
+
+/// What a statement made of its rows.
+#[derive(QueryableByName)]
+struct Outcome {
+    #[diesel(sql_type = BigInt, deserialize_as = Count)]
+    written: u64,
+    #[diesel(sql_type = BigInt, deserialize_as = Count)]
+    expired: u64,
+}
+
+pub(super) async fn backfill_many(session: &Session, given: &[Backfill]) -> Result<Backfilled> {
+    let order = order(session, &given.iter().map(|b| &b.entry).collect::<Vec<_>>()).await?;
+    let chunks = batch::chunks_by_weight(&order, |i| given[i].entry.weight());
+    let outcomes: Vec<Outcome> =
+        batch::write_chunks(session, given, &chunks, |connection, rows| {
+            async move {
+                let entries: Vec<_> = rows.iter().map(|b| &b.entry).collect();
+                let fetched: Vec<_> = rows.iter().map(|b| b.cached_at).collect();
+                let statement = arrays(BACKFILL, &entries).bind::<Array<Timestamptz>, _>(fetched);
+                connection.fetch_all(statement).await
+            }
+            .boxed()
+        })
+        .await?;
+    let mut filled = Backfilled::default();
+    for outcome in outcomes {
+        filled.written += outcome.written;
+        filled.expired += outcome.expired;
+    }
+    filled.kept = given.len() as u64 - filled.written - filled.expired;
+    Ok(filled)
+}
+
+/// The indexes of the entries in an order in which batches wait for each other instead of
+/// deadlocking. Of one key the order given stays.
+async fn order(session: &Session, entries: &[&NewCacheEntry]) -> Result<Vec<usize>> {
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    // A statement sorts its own rows; only for an order between chunks are the keys needed here.
+    if batch::chunks_by_weight(&order, |i| entries[i].weight()).len() > 1 {
+        let keys = parameters_keys(session, entries).await?;
+        let key = |i: usize| (&entries[i].key.ticker, &entries[i].key.data_type, &keys[i]);
+        order.sort_by(|&a, &b| key(a).cmp(&key(b)));
+    }
+    Ok(order)
 }
 
 #[derive(QueryableByName)]
@@ -209,7 +271,7 @@ struct ParametersKey {
 }
 
 /// The database's keys of the entries' parameters, in the order of the entries.
-async fn parameters_keys(session: &Session, entries: &[NewCacheEntry]) -> Result<Vec<Vec<u8>>> {
+async fn parameters_keys(session: &Session, entries: &[&NewCacheEntry]) -> Result<Vec<Vec<u8>>> {
     const KEYS: &str = "
         SELECT cache_parameters_key(parameters) AS key
         FROM unnest($1::JSONB[]) WITH ORDINALITY AS n (parameters, place) ORDER BY place";
@@ -226,17 +288,17 @@ async fn parameters_keys(session: &Session, entries: &[NewCacheEntry]) -> Result
     Ok(keys)
 }
 
-/// A statement with the entries as arrays, one per column.
-fn arrays(
-    statement: &'static str,
-    entries: &[&NewCacheEntry],
-) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
+type Statement<'a> = BoxedSqlQuery<'a, Pg, SqlQuery>;
+
+/// A statement with the entries as arrays, one per column; more may be bound behind the ten.
+fn arrays<'a>(statement: &str, entries: &[&'a NewCacheEntry]) -> Statement<'a> {
     macro_rules! column {
         ($field:expr) => {
             entries.iter().map($field).collect::<Vec<_>>()
         };
     }
     diesel::sql_query(statement)
+        .into_boxed()
         .bind::<Array<SqlUuid>, _>(column!(|e| e.id))
         .bind::<Array<Text>, _>(column!(|e| &e.key.ticker))
         .bind::<Array<Text>, _>(column!(|e| &e.key.data_type))

@@ -126,6 +126,12 @@ impl Given {
         (0..BATCH).map(|_| new()).collect()
     }
 
+    /// A batch as another cache has kept it.
+    fn past(&self) -> Vec<Backfill> {
+        let cached_at = chrono::Utc::now() - chrono::TimeDelta::minutes(1);
+        self.entries().into_iter().map(|entry| Backfill { entry, cached_at }).collect()
+    }
+
     fn entries(&self) -> Vec<NewCacheEntry> {
         let (batch, hour) = (self.fresh(), PutOptions::ttl(Duration::from_secs(3600)));
         let key = |n| CacheKey::new(&batch, DataType::NEWS).params([n]).expect("parameters");
@@ -280,6 +286,7 @@ fn calls() -> Vec<(&'static str, Start)> {
         market_cache.get_stale(&given.entry.key());
         market_cache.put(&given.entry.key(), &document(), &PutOptions::ttl(Duration::from_secs(3600)));
         market_cache.put_many(&given.entries());
+        market_cache.backfill_many(&given.past());
         market_cache.refresh(&given.entry.key(), Duration::from_secs(3600));
         market_cache.invalidate(&CacheSelector::ticker(&given.fresh()));
         market_cache.delete_key(&CacheKey::new(&given.fresh(), DataType::NEWS));

@@ -24,9 +24,12 @@ fn entry(key: CacheKey, value: serde_json::Value) -> NewCacheEntry {
     NewCacheEntry::new(key, document(value), an_hour())
 }
 
-/// A JSON text that is valid, and a number that the database cannot hold.
-fn refused() -> Document {
-    Document::parse("1e200000").expect("JSON")
+/// Lets the database refuse a document.
+async fn refuse_culprits(handle: &impl Handle) -> Document {
+    let check =
+        "ALTER TABLE market_data_cache ADD CONSTRAINT no_culprit CHECK (data <> '\"culprit\"')";
+    handle.sql(check).await;
+    document(json!("culprit"))
 }
 
 fn page(i: usize) -> CacheKey {
@@ -71,9 +74,10 @@ async fn of_one_key_the_last_wins(handle: &impl Handle) {
 
 async fn put_many_is_all_or_nothing_and_names_the_culprit(handle: &impl Handle) {
     let cache = handle.market_cache();
+    let refused = refuse_culprits(handle).await;
     for culprit in [0, 3, 1_250] {
         let mut entries: Vec<_> = (0..1_300).map(|i| entry(page(i), json!(i))).collect();
-        entries[culprit].data = refused();
+        entries[culprit].data = refused.clone();
         match handle.attempt(cache.put_many(&entries)).await {
             Err(Error::Item { index, source }) => {
                 assert_eq!(index, culprit);
@@ -95,7 +99,7 @@ async fn put_many_is_all_or_nothing_and_names_the_culprit(handle: &impl Handle) 
     match handle
         .attempt(cache.put_many(&[
             entry(page(0), json!(0)),
-            NewCacheEntry::new(page(1), refused(), an_hour()),
+            NewCacheEntry::new(page(1), refused.clone(), an_hour()),
         ]))
         .await
     {

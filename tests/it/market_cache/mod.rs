@@ -1,5 +1,6 @@
 //! The cache of market data: what callers of its repository see, on the pool and in a transaction.
 
+mod backfill;
 mod bulk;
 mod concurrency;
 mod expiry;
