@@ -7,11 +7,13 @@
 //! The database is that of `DATABASE_URL` (or the `DB_*` variables), else an embedded server that vanishes
 //! with the program. Rows that cannot be stored are told and left out; the last line gives the totals.
 
+mod database;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use buffetbot_db::import::{self, CsvOptions, ImportReport};
-use buffetbot_db::{Config, Database, Error, IngestOptions, Result, SuspectPolicy, Ticker};
+use buffetbot_db::{Error, IngestOptions, Result, SuspectPolicy, Ticker};
 use indicatif::{ProgressBar, ProgressStyle};
 
 const USAGE: &str = "usage: load_prices [--ticker TICKER] [--source NAME] \
@@ -82,8 +84,7 @@ fn arguments(mut given: impl Iterator<Item = String>) -> Result<Arguments, Strin
 }
 
 async fn run(Arguments { files, options }: Arguments) -> Result<()> {
-    let db = database().await?;
-    db.migrate().await?;
+    let db = database::open().await?;
     let mut total = ImportReport::default();
     for file in files {
         let name = file.display().to_string();
@@ -120,16 +121,6 @@ fn of_file(name: &str, error: Error) -> Error {
         }
         other => other,
     }
-}
-
-/// The configured database, else one of this program's own.
-async fn database() -> Result<Database> {
-    let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if ["DATABASE_URL", "DB_HOST", "DB_NAME"].iter().any(is_set) {
-        return Database::connect(Config::from_env()?).await;
-    }
-    eprintln!("no DATABASE_URL: an embedded server, gone when the program ends");
-    Database::ephemeral().await
 }
 
 fn progress_bar(name: &str) -> ProgressBar {

@@ -1,6 +1,6 @@
 //! Loading files of market data.
 //!
-//! A file, compressed by gzip or not, is read in a thread of its own and stored batch by batch, so that memory stays bounded
+//! A CSV file, compressed by gzip or not, is read in a thread of its own and stored batch by batch, so that memory stays bounded
 //! whatever its size. A row that cannot be stored is reported with its line and left out; it does
 //! not stop the file. Loading a file again changes nothing.
 //!
@@ -14,6 +14,23 @@
 //! # }
 //! ```
 //!
+//! [`cache_from_files`] takes over the files in which a program has cached documents until now, and
+//! [`compare_cache_files`] tells whether all of them are there:
+//!
+//! ```no_run
+//! use buffetbot_db::PutOptions;
+//! use buffetbot_db::import::{self, FileCacheOptions};
+//! # async fn example(db: &buffetbot_db::Database) -> buffetbot_db::Result<()> {
+//! // Files `cache/AAPL_fundamentals.json`, each fetched when it was written and good for a day.
+//! let a_day = std::time::Duration::from_secs(24 * 60 * 60);
+//! let options = FileCacheOptions::documents(PutOptions::ttl(a_day).source("yahoo"));
+//! let report = import::cache_from_files(db, "cache", options.clone()).await?;
+//! println!("{report}");
+//! assert!(import::compare_cache_files(db, "cache", options).await?.is_complete());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Numbers
 //!
 //! Files often hold floats with noise behind their last true digit. A number that its column does
@@ -22,7 +39,9 @@
 //! field or `null` is an absent value.
 
 mod field;
+mod file_cache;
 mod header;
+mod input;
 mod options;
 mod prices;
 mod reader;
@@ -33,6 +52,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use file_cache::{
+    CachedFile, FileCacheComparison, FileCacheOptions, FileCacheReport, FileCacheSource,
+    RejectedFile, cache_from_files, check_cache_files, compare_cache_files, key_of_name,
+};
 pub use options::options_from_csv;
 pub use prices::{check_prices_csv, prices_from_csv};
 pub use reader::CsvSource;
@@ -45,11 +68,11 @@ use crate::types::Ticker;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Rows dealt with.
+    /// Rows dealt with; of a cache, files.
     pub rows: u64,
-    /// Bytes of the file that they took.
+    /// Bytes that they took.
     pub bytes: u64,
-    /// Bytes of the whole file, where its size is known.
+    /// Bytes of the whole file, where there is one and its size is known.
     pub total_bytes: Option<u64>,
 }
 

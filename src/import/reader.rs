@@ -1,17 +1,17 @@
 //! Reading a file beside the runtime, and storing it batch by batch.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use csv::{ByteRecord, ReaderBuilder};
-use flate2::read::MultiGzDecoder;
 use tokio::sync::mpsc;
 
 use super::field::{Fields, Reason};
 use super::header::Header;
+use super::input::{BUFFER, Counted, ended, from_path, gunzipped, unreadable};
 use super::report::{ImportReport, RejectedLine};
 use super::{Progress, ProgressObserver};
 use crate::error::{Error, Result};
@@ -19,9 +19,6 @@ use crate::models::{SuspectPolicy, UpsertReport};
 
 /// Rows stored at once.
 const BATCH: usize = 10_000;
-
-/// Bytes read from a file at once.
-const BUFFER: usize = 1 << 16;
 
 /// Batches that may wait to be stored while the next is read.
 const WAITING: usize = 1;
@@ -52,16 +49,9 @@ impl CsvSource {
         };
         let bytes = Arc::new(AtomicU64::new(0));
         let input = Counted { input, bytes: bytes.clone() };
-        let mut input = BufReader::with_capacity(BUFFER, input);
-        let is_gzip = input.fill_buf().map_err(|e| unreadable(&e))?.starts_with(&GZIP);
-        let text: Box<dyn Read + Send> =
-            if is_gzip { Box::new(MultiGzDecoder::new(input)) } else { Box::new(input) };
-        Ok(Opened { text, bytes, size })
+        Ok(Opened { text: gunzipped(input).map_err(|e| unreadable(&e))?, bytes, size })
     }
 }
-
-/// The first bytes of what gzip has compressed (RFC 1952).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// A file that is being read.
 struct Opened {
@@ -70,20 +60,6 @@ struct Opened {
     /// Bytes read so far, as they lie in the file.
     bytes: Arc<AtomicU64>,
     size: Option<u64>,
-}
-
-/// Counts what is read.
-struct Counted<R> {
-    input: R,
-    bytes: Arc<AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
-        Ok(read)
-    }
 }
 
 impl std::fmt::Debug for CsvSource {
@@ -95,22 +71,7 @@ impl std::fmt::Debug for CsvSource {
     }
 }
 
-macro_rules! from_path {
-    ($($ty:ty)*) => {
-        $(impl From<$ty> for CsvSource {
-            /// The file of this path.
-            fn from(path: $ty) -> Self {
-                CsvSource(Input::Path(path.into()))
-            }
-        })*
-    };
-}
-
-from_path!(&str String &Path PathBuf &PathBuf);
-
-fn unreadable(error: &std::io::Error) -> Error {
-    Error::invalid("file", format!("cannot be read: {error}"))
-}
+from_path!(CsvSource, |path| CsvSource(Input::Path(path)));
 
 /// How rows of a kind are read: made of the header, then asked row by row.
 pub(super) type Parser<N> = Box<dyn FnMut(&mut Fields<'_>) -> Result<N, Reason> + Send>;
@@ -179,14 +140,7 @@ where
             observer(&Progress { rows: report.rows, bytes: batch.bytes, total_bytes });
         }
     }
-    report.ignored_columns = match reading.await {
-        Ok(read) => read?,
-        // Only a reader of the caller's own can panic, or the runtime is shutting down.
-        Err(e) => match e.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(e) => return Err(Error::invalid("file", format!("reading was stopped: {e}"))),
-        },
-    };
+    report.ignored_columns = ended(reading).await?;
     Ok(report)
 }
 

@@ -165,6 +165,14 @@ pub struct Backfill {
     pub cached_at: DateTime<Utc>,
 }
 
+impl Backfill {
+    /// Whether its lifetime is over at `now`.
+    pub(crate) fn has_expired(&self, now: DateTime<Utc>) -> bool {
+        let age = (now - self.cached_at).to_std().unwrap_or_default();
+        self.entry.options.ttl <= age
+    }
+}
+
 /// What became of documents of another cache; each is counted once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Backfilled {

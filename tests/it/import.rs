@@ -1,5 +1,6 @@
 //! Loading files: the fixtures, and what real files do wrong.
 
+mod file_cache;
 mod rejected;
 
 use std::path::PathBuf;

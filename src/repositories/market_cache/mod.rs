@@ -157,6 +157,11 @@ impl PgMarketCache {
         PgMarketCache { session }
     }
 
+    /// What time it is, by the database's clock.
+    pub(crate) async fn clock(&self) -> Result<DateTime<Utc>> {
+        self.session.fetch_one(diesel::select(now.into_sql::<Timestamptz>())).await
+    }
+
     /// The live document of this key as a `T`.
     ///
     /// # Errors

@@ -128,7 +128,7 @@ impl Given {
 
     /// A batch as another cache has kept it.
     fn past(&self) -> Vec<Backfill> {
-        let cached_at = chrono::Utc::now() - chrono::TimeDelta::minutes(1);
+        let cached_at = crate::support::ago(1);
         self.entries().into_iter().map(|entry| Backfill { entry, cached_at }).collect()
     }
 

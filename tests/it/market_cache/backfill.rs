@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{HOUR, an_hour, count, document, get, key, put};
 use crate::support::handle::Handle;
-use crate::support::parsed;
+use crate::support::{ago, parsed};
 
 conformance! {
     times_are_those_of_the_other_cache,
@@ -15,12 +15,6 @@ conformance! {
     what_has_expired_is_left_out,
     of_one_key_the_newest_is_stored,
     all_or_nothing_and_the_culprit_is_named,
-}
-
-/// To the microsecond, as the database holds it.
-fn ago(minutes: i64) -> DateTime<Utc> {
-    let now = DateTime::from_timestamp_micros(Utc::now().timestamp_micros()).expect("a time");
-    now - TimeDelta::minutes(minutes)
 }
 
 fn backfill(key: CacheKey, value: serde_json::Value, cached_at: DateTime<Utc>) -> Backfill {

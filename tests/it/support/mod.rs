@@ -42,6 +42,15 @@ pub fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect(text)
 }
 
+/// A time so many minutes ago, to the microsecond, as the database holds it; by the machine's clock, which the test
+/// servers share.
+pub fn ago(minutes: i64) -> chrono::DateTime<chrono::Utc> {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().expect("after 1970");
+    let now =
+        i64::try_from(since.as_micros()).ok().and_then(chrono::DateTime::from_timestamp_micros);
+    now.expect("a time of today") - chrono::TimeDelta::minutes(minutes)
+}
+
 /// A user of this address.
 pub async fn user(repos: &impl Repositories, email: &str) -> User {
     repos.users().create(&NewUser::new(email, hash())).await.expect("a user")
