@@ -239,7 +239,9 @@ impl PgConnection {
     /// Whether a pool may hand the connection out again.
     pub(super) fn is_reusable(&mut self) -> bool {
         use diesel_async::TransactionManager;
-        !self.wire.is_broken() && !AnsiTransactionManager::is_broken_transaction_manager(self)
+        !self.wire.is_broken()
+            && !self.wire.is_outlived()
+            && !AnsiTransactionManager::is_broken_transaction_manager(self)
     }
 }
 

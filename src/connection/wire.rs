@@ -20,6 +20,12 @@ use super::statements::Statements;
 /// How long a cancel request may take: it opens a connection of its own.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// The SQLSTATE of a write where only reading is possible.
+const READ_ONLY: &str = "25006";
+
+/// From which age on a connection that cannot write is replaced: where none can, it is so once in that time.
+const READ_ONLY_AGE: Duration = Duration::from_secs(1);
+
 /// How statements are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StatementMode {
@@ -62,6 +68,8 @@ pub(super) struct Wire {
     /// Where a cancel request runs, also when the guard is dropped outside of the runtime.
     runtime: tokio::runtime::Handle,
     broken: AtomicBool,
+    read_only: AtomicBool,
+    made: Instant,
     prepared: AtomicU64,
 }
 
@@ -80,6 +88,8 @@ impl Wire {
             canceller,
             runtime: tokio::runtime::Handle::current(),
             broken: AtomicBool::new(false),
+            read_only: AtomicBool::new(false),
+            made: Instant::now(),
             prepared: AtomicU64::new(0),
         }
     }
@@ -91,6 +101,12 @@ impl Wire {
 
     pub fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+
+    /// Whether another connection may lead to where writing is possible: this one was refused a write and is not new.
+    /// After a failover the old host often lives on as a standby, and its connections with it.
+    pub fn is_outlived(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed) && self.made.elapsed() > READ_ONLY_AGE
     }
 
     pub fn set_patient(&self, patient: bool) {
@@ -235,6 +251,9 @@ impl Guard {
         let waited = self.started.elapsed();
         if sqlstate::ends_connection(&error) {
             self.wire.mark_broken();
+        }
+        if code == READ_ONLY {
+            self.wire.read_only.store(true, Ordering::Relaxed);
         }
         self.report(0, Some(&code));
         diesel_error(error, waited)

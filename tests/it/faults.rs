@@ -178,3 +178,24 @@ async fn a_commit_without_an_answer_is_unavailable() {
     let error = unit.commit().await.unwrap_err();
     assert!(matches!(&error, Error::Unavailable { .. }), "{error:?}");
 }
+
+/// Of several hosts the one that can write, wherever it stands.
+#[tokio::test]
+async fn the_host_that_can_write_is_found() {
+    let reading = |_: &_| ServerOptions {
+        settings: vec!["default_transaction_read_only=on".into()],
+        ..ServerOptions::default()
+    };
+    let (standby, primary) = (TcpServer::start_with(reading).await, TcpServer::start().await);
+    let hosts = |a: u16, b: u16| {
+        let both = format!("127.0.0.1:{a},127.0.0.1:{b}/");
+        let url = standby.url().replace(&format!("127.0.0.1:{}/", standby.port), &both);
+        config(&format!("{url}?target_session_attrs=read-write"))
+    };
+    for config in [hosts(standby.port, primary.port), hosts(primary.port, standby.port)] {
+        let db = Database::connect(config).await.unwrap();
+        let connection = db.connection().await.unwrap();
+        let port = number(&connection, "SELECT inet_server_port()::BIGINT AS n").await.unwrap();
+        assert_eq!(port, i64::from(primary.port));
+    }
+}

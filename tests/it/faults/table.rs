@@ -4,6 +4,7 @@
 //! `cargo test --test it faults::table -- --nocapture` prints it.
 
 mod cases;
+mod hosts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +31,15 @@ struct Row {
     recovered: Duration,
     lost: usize,
     stuck: i64,
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seen: Vec<&str> = self.seen.keys().map(String::as_str).collect();
+        let seen = if seen.is_empty() { "nothing".to_owned() } else { seen.join(", ") };
+        let (fault, recovered) = (self.fault, self.recovered.as_millis());
+        write!(f, "| {fault} | {seen} | {recovered} ms | {} | {} |", self.lost, self.stuck)
+    }
 }
 
 /// The kind of an error, as its variant's name, with what it names.
@@ -142,10 +152,22 @@ async fn stuck(db: &Database, observer: &Client) -> i64 {
 /// One server behind a network, and the table so far.
 struct Bench {
     server: TcpServer,
-    rows: Vec<Row>,
+    rows: Vec<String>,
 }
 
 impl Bench {
+    async fn start() -> Self {
+        let options = |_: &_| ServerOptions {
+            settings: vec!["max_connections=30".into(), "deadlock_timeout=50ms".into()],
+            ..ServerOptions::default()
+        };
+        let server = TcpServer::start_with(options).await;
+        let setup = Database::connect(Bench::config(&server.url())).await.unwrap();
+        setup.migrate().await.unwrap();
+        setup.create_roles().await.unwrap();
+        Bench { server, rows: Vec::new() }
+    }
+
     fn url(&self, port: u16) -> String {
         self.server.url().replace(&format!(":{}/", self.server.port), &format!(":{port}/"))
     }
@@ -186,7 +208,7 @@ impl Bench {
         assert!(expected.is_empty() || !row.seen.is_empty(), "{fault}: nobody was told");
         assert_eq!((row.lost, row.stuck), (0, 0), "{fault}: lost writes, stuck connections");
         assert!(row.recovered < GENEROUS, "{fault}: {:?}", row.recovered);
-        self.rows.push(row);
+        self.rows.push(row.to_string());
     }
 
     /// The server is ended by a signal, and started again.
@@ -254,26 +276,14 @@ impl Bench {
         );
         println!("|---|---|---|---|---|");
         for row in &self.rows {
-            let seen: Vec<&str> = row.seen.keys().map(String::as_str).collect();
-            let seen = if seen.is_empty() { "nothing".to_owned() } else { seen.join(", ") };
-            let (fault, recovered) = (row.fault, row.recovered.as_millis());
-            println!("| {fault} | {seen} | {recovered} ms | {} | {} |", row.lost, row.stuck);
+            println!("{row}");
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_fault_is_survived() {
-    let options = |_: &_| ServerOptions {
-        settings: vec!["max_connections=30".into(), "deadlock_timeout=50ms".into()],
-        ..ServerOptions::default()
-    };
-    let server = TcpServer::start_with(options).await;
-    let setup = Database::connect(Bench::config(&server.url())).await.unwrap();
-    setup.migrate().await.unwrap();
-    setup.create_roles().await.unwrap();
-    drop(setup);
-    let mut bench = Bench { server, rows: Vec::new() };
+    let mut bench = Bench::start().await;
 
     bench.ended("server killed (kill -9)", "KILL").await;
     bench.ended("immediate shutdown and restart", "QUIT").await;
@@ -305,6 +315,7 @@ async fn every_fault_is_survived() {
         .network("slow network: 20 ms a packet", |_| Network::Slow(Duration::from_millis(20)), &[])
         .await;
     cases::second_host(&mut bench).await;
+    cases::left_on_a_standby(&mut bench, all).await;
 
     cases::too_many(&mut bench, all).await;
     cases::pool_exhausted(&mut bench).await;
@@ -350,6 +361,7 @@ async fn every_fault_is_survived() {
     cases::collisions(&mut bench).await;
     if is_root() {
         cases::disk_full(&mut bench).await;
+        hosts::the_name_leads_elsewhere(&mut bench).await;
     }
     bench.print();
 }

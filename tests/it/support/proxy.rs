@@ -33,7 +33,12 @@ pub struct Proxy {
 
 impl Proxy {
     pub async fn start(server: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", server).await
+    }
+
+    /// One that listens there.
+    pub async fn at(address: &str, server: u16) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let network = Arc::new(watch::Sender::new(Network::Passes));
         let made = Arc::new(watch::Sender::new(0));

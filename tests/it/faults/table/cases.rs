@@ -48,6 +48,35 @@ pub async fn second_host(bench: &mut Bench) {
     bench.ends(load, "host gone for good, the URL names another", gone, &["Unavailable"]).await;
 }
 
+/// A failover: the connections lead to what only reads from now on, new ones to where writing is possible. Sessions
+/// keep the setting of the time when they began, as those of a demoted host do.
+pub async fn left_on_a_standby(bench: &mut Bench, terminate: &str) {
+    let load = bench.load().await;
+    let admin = raw(&bench.server.url()).await;
+    let reading = "ALTER DATABASE postgres SET default_transaction_read_only = on";
+    admin.batch_execute(reading).await.unwrap();
+    let now = "SELECT clock_timestamp()";
+    let since: std::time::SystemTime = admin.query_one(now, &[]).await.unwrap().get(0);
+    admin.batch_execute(terminate).await.unwrap();
+    // Only those that were made since can be left behind.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'buffetbot-db'
+        AND backend_start BETWEEN $1 AND $2";
+    let left = async |until: std::time::SystemTime| -> i64 {
+        admin.query_one(left, &[&since, &until]).await.unwrap().get(0)
+    };
+    let far = since + Duration::from_secs(3_600);
+    eventually("the pool is full of such as only read", async || left(far).await == 4).await;
+    let told = async || load.errors.lock().unwrap().contains_key("ReadOnly");
+    eventually("writes are refused", told).await;
+    let reset = "ALTER DATABASE postgres RESET default_transaction_read_only";
+    admin.batch_execute(reset).await.unwrap();
+    let healed = Instant::now();
+    let until: std::time::SystemTime = admin.query_one(now, &[]).await.unwrap().get(0);
+    eventually("none of them is left", async || left(until).await == 0).await;
+    let fault = "connections left on a standby after a failover";
+    bench.ends(load, fault, healed, &["ReadOnly", "Unavailable", "Busy"]).await;
+}
+
 /// The server takes no more connections of this login, as when others have taken all there are.
 pub async fn too_many(bench: &mut Bench, terminate: &str) {
     let admin = raw(&bench.server.url()).await;
