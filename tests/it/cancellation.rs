@@ -1,6 +1,7 @@
 //! A future or stream dropped unfinished: the server stops, the connection is discarded, and whoever
 //! comes next notices nothing.
 
+mod chunks;
 mod every_method;
 
 use std::future::Future;

@@ -352,7 +352,7 @@ fn calls() -> Vec<(&'static str, Start)> {
 }
 
 /// Polls a future so many times and then drops it; its result where it was ready before.
-async fn polled<T>(times: u32, future: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn polled<T>(times: u32, future: impl Future<Output = T>) -> Option<T> {
     let mut future = pin!(future);
     let mut polls = 0;
     std::future::poll_fn(move |context| {
@@ -367,7 +367,7 @@ async fn polled<T>(times: u32, future: impl Future<Output = T>) -> Option<T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Handle {
+pub(super) enum Handle {
     Pool,
     Tenant,
     Unit,
