@@ -18,7 +18,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The row that was to be changed does not exist; nothing was written.
+    /// The row that was to be changed, or in a user's name the one that was to own a new row, does not exist or is
+    /// somebody else's; nothing was written.
     #[error("{entity} {key} not found")]
     NotFound {
         /// The kind of row, in the singular: `"user"`, `"portfolio"`.
@@ -196,6 +197,8 @@ pub(crate) struct Reported {
     pub column: Option<String>,
     pub constraint: Option<String>,
     pub stale_plan: bool,
+    /// A policy of the table refused the new row.
+    pub row_policy: bool,
 }
 
 impl From<Reported> for Error {
@@ -219,6 +222,8 @@ impl From<Reported> for Error {
                 let field = r.column.unwrap_or_else(|| "value".into());
                 Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
             }
+            // As of every row of somebody else's: it does not tell whether the owner exists.
+            "42501" if r.row_policy => Error::not_found("owner", "of the new row"),
             "42501" => Error::Denied { sqlstate: r.sqlstate },
             "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
             "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },

@@ -16,6 +16,8 @@ use crate::error::Reported;
 const TAG: &str = "SQLSTATE ";
 /// Behind the SQLSTATE: the cached plan no longer fits the tables.
 const STALE_PLAN: &str = "stale plan";
+/// Behind the SQLSTATE: a policy of the table refused the new row.
+const ROW_POLICY: &str = "row policy";
 
 /// The SQLSTATE of a Diesel error that came through a [`PgConnection`](super::PgConnection).
 pub fn sqlstate(error: &DieselError) -> Option<&str> {
@@ -27,10 +29,11 @@ pub fn sqlstate(error: &DieselError) -> Option<&str> {
 
 /// The server's report in a Diesel error, where a [`PgConnection`](super::PgConnection) put it.
 pub(crate) fn reported(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<Reported> {
-    // SQLSTATE, microseconds, and the mark of a stale plan where it is one.
+    // SQLSTATE, microseconds, and a mark where the SQLSTATE alone does not tell what it is.
     let mut tagged = info.details()?.strip_prefix(TAG)?.splitn(3, ' ');
     let sqlstate = tagged.next()?.to_owned();
     let elapsed = Duration::from_micros(tagged.next()?.parse().ok()?);
+    let mark = tagged.next();
     Some(Reported {
         sqlstate,
         elapsed,
@@ -38,7 +41,8 @@ pub(crate) fn reported(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> O
         table: info.table_name().map(str::to_owned),
         column: info.column_name().map(str::to_owned),
         constraint: info.constraint_name().map(str::to_owned),
-        stale_plan: tagged.next() == Some(STALE_PLAN),
+        stale_plan: mark == Some(STALE_PLAN),
+        row_policy: mark == Some(ROW_POLICY),
     })
 }
 
@@ -52,6 +56,12 @@ pub(super) fn is_stale_plan(error: &tokio_postgres::Error) -> bool {
     })
 }
 
+/// Whether a policy refused the new row. The function that raises it: 42501 is every lack of a right, and the text
+/// can be translated.
+fn is_row_policy(db: &DbError) -> bool {
+    db.code().code() == "42501" && db.routine() == Some("ExecWithCheckOptions")
+}
+
 /// Whether the connection is of no more use: the error is not the server's word on the statement
 /// but a failure of the connection, or the server's last word before it closes.
 pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
@@ -62,7 +72,7 @@ pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
 
 /// The driver's error, of a statement that ran for `elapsed`, as Diesel's.
 pub(crate) fn diesel_error(error: tokio_postgres::Error, elapsed: Duration) -> DieselError {
-    let stale = is_stale_plan(&error);
+    let is_stale = is_stale_plan(&error);
     match error.as_db_error() {
         Some(db) => {
             let kind = match db.code().code() {
@@ -77,7 +87,11 @@ pub(crate) fn diesel_error(error: tokio_postgres::Error, elapsed: Duration) -> D
                 code if code.starts_with("08") || code.starts_with("57P") => Kind::ClosedConnection,
                 _ => Kind::Unknown,
             };
-            DieselError::DatabaseError(kind, Box::new(Info::new(db, stale, elapsed)))
+            let mark = match is_stale {
+                true => Some(STALE_PLAN),
+                false => is_row_policy(db).then_some(ROW_POLICY),
+            };
+            DieselError::DatabaseError(kind, Box::new(Info::new(db, mark, elapsed)))
         }
         None => {
             let kind =
@@ -116,11 +130,11 @@ struct Info {
 }
 
 impl Info {
-    fn new(db: &DbError, stale: bool, elapsed: Duration) -> Self {
+    fn new(db: &DbError, mark: Option<&str>, elapsed: Duration) -> Self {
         let mut tagged = format!("{TAG}{} {}", db.code().code(), elapsed.as_micros());
-        if stale {
+        if let Some(mark) = mark {
             tagged.push(' ');
-            tagged.push_str(STALE_PLAN);
+            tagged.push_str(mark);
         }
         Info {
             message: message(db).to_owned(),

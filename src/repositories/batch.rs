@@ -210,5 +210,11 @@ where
 
 /// Whether an error is one that a single item of a statement can be blamed for.
 fn is_of_an_item(error: &Error) -> bool {
-    matches!(error, Error::Conflict { .. } | Error::InvalidReference { .. } | Error::Invalid { .. })
+    matches!(
+        error,
+        Error::Conflict { .. }
+            | Error::InvalidReference { .. }
+            | Error::Invalid { .. }
+            | Error::NotFound { .. }
+    )
 }

@@ -17,7 +17,7 @@ use crate::repositories::{Repositories, RepositorySet};
 ///
 /// The user's own account, portfolios, positions and private analyses are there; those of others are not: they
 /// are `None`, [`NotFound`](crate::Error::NotFound), not counted, not deleted. To write a row in somebody else's
-/// name is [`Error::Denied`](crate::Error::Denied), whether or not what it refers to exists. Rows that nobody
+/// name is `NotFound` of its owner, whether or not what it refers to exists. Rows that nobody
 /// owns (public analyses, market data) are read and written as by [`Database`](crate::Database).
 ///
 /// Every statement is a transaction of its own that takes on the application role (`SET LOCAL ROLE`), because

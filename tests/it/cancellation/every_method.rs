@@ -253,6 +253,9 @@ async fn drop_everywhere(
             None => {}
             // Not a tenant's to do.
             Some(Err(Error::NotFound { .. } | Error::Denied { .. })) => return polls - 1,
+            Some(Err(Error::Item { source, .. })) if matches!(*source, Error::NotFound { .. }) => {
+                return polls - 1;
+            }
             Some(Err(error)) => panic!("{name} by {handle:?}: {error:?}"),
             Some(Ok(())) => {
                 let batch = given.batch.lock().unwrap().take();
