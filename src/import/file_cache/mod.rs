@@ -71,12 +71,10 @@ pub async fn compare_cache_files(
     let mut reading = Reading::start(source.into(), options);
     let mut comparison = FileCacheComparison::default();
     while let Some(batch) = reading.next().await? {
-        compare(cache, batch, &mut comparison).await?;
+        compare(cache, batch, &mut reading.report, &mut comparison).await?;
         reading.tell();
     }
-    let expired = std::mem::take(&mut comparison.files.expired);
     comparison.files = reading.into_report();
-    comparison.files.expired += expired;
     comparison.found.sort();
     Ok(comparison)
 }
@@ -107,6 +105,7 @@ async fn store(
 async fn compare(
     cache: &PgMarketCache,
     batch: Documents,
+    report: &mut FileCacheReport,
     comparison: &mut FileCacheComparison,
 ) -> Result<()> {
     let keys: Vec<CacheKey> = batch.documents.iter().map(|d| d.entry.key.clone()).collect();
@@ -118,7 +117,7 @@ async fn compare(
             Some(stored) if stored.data == file.entry.data => comparison.equal += 1,
             Some(stored) if stored.cached_at > file.cached_at => comparison.newer += 1,
             _ if file.has_expired(now) => {
-                comparison.files.expired += 1;
+                report.expired += 1;
                 continue;
             }
             Some(_) => comparison.differs(path),

@@ -268,7 +268,9 @@ async fn a_comparison_tells_what_is_missing_and_what_differs(handle: &impl Handl
     let source = || {
         let cached = ["SAME_n", "OTHER_n", "NEWER_n", "GONE_n", "bad"];
         let cached = cached.map(|path| Ok(file(path, r#"{"a":1,"b":2}"#, fetched)));
-        FileCacheSource::files(cached.into_iter())
+        // Nobody misses what has expired.
+        let over = [Ok(file("OVER_n", "1", ago(61)))];
+        FileCacheSource::files(cached.into_iter().chain(over))
     };
     let options = FileCacheOptions::documents(an_hour());
     cache_from_files(handle, source(), options.clone()).await.expect("loaded");
@@ -283,7 +285,8 @@ async fn a_comparison_tells_what_is_missing_and_what_differs(handle: &impl Handl
     assert_eq!((compared.different, compared.missing), (1, 1), "{compared}");
     let found: Vec<_> = compared.found.iter().map(|f| f.path.to_str().expect("text")).collect();
     assert_eq!(found, ["GONE_n", "OTHER_n"]);
-    assert_eq!(compared.files.rejected_files, 1);
+    assert_eq!((compared.files.files, compared.files.rejected_files), (6, 1));
+    assert_eq!(compared.files.expired, 1);
     assert!(!compared.is_complete());
 }
 
