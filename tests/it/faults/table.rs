@@ -187,7 +187,12 @@ impl Bench {
 
     /// Such as soon end the wait for what never comes.
     fn impatient(url: &str) -> Config {
-        Self::config(url).pool_timeout(2 * SHORT).connect_timeout(SHORT).answer_timeout(SHORT)
+        Self::config(url)
+            .pool_timeout(2 * SHORT)
+            .connect_timeout(SHORT)
+            .answer_timeout(SHORT)
+            // After the client has given up: else it is chance which of the two is told.
+            .idle_in_transaction_timeout(3 * SHORT)
     }
 
     async fn load(&self) -> Load {
