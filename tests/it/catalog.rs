@@ -60,7 +60,10 @@ const FACTS: &str = "
     UNION ALL
     SELECT format('function %s(%s) RETURNS %s', p.proname,
         pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid))
-    FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace";
+    FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT format('definer %s', p.oid::regprocedure)
+    FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef";
 
 /// What [`FACTS`] leaves out: order of columns, bodies of functions and every comment.
 const DETAILS: &str = "

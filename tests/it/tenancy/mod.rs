@@ -1,6 +1,7 @@
 //! No tenant sees another's rows: the scope, the roles, and the check of a live database.
 
 mod cross;
+mod definers;
 mod doctor;
 mod own;
 mod scope;
@@ -11,6 +12,10 @@ use buffetbot_db::{
     Shares, User,
 };
 
+use buffetbot_db::testing::TestDatabase;
+use tokio_postgres::Client;
+
+use crate::catalog::connect;
 use crate::support::{parsed, portfolio, user};
 
 /// Somebody with one of everything that can be owned.
@@ -37,4 +42,30 @@ pub async fn person(db: &impl Repositories, email: &str) -> Person {
 pub async fn public(db: &impl Repositories) -> AnalysisResult {
     let analysis = NewAnalysis::new(parsed("AAPL"), AnalysisType::Risk).summary("public");
     db.analyses().create(&analysis).await.expect("an analysis")
+}
+
+/// A login that is a member of one role and has nothing else.
+pub struct Login {
+    pub url: String,
+    name: String,
+    admin: Client,
+}
+
+impl Login {
+    /// After what it was connected with is closed.
+    pub async fn drop(self) {
+        let name = &self.name;
+        let end = format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}");
+        self.admin.batch_execute(&end).await.expect("gone");
+    }
+}
+
+/// Makes a login with these options.
+pub async fn login(db: &TestDatabase, options: &str) -> Login {
+    let (name, admin) = (format!("login_{}", uuid::Uuid::new_v4().simple()), connect(db).await);
+    let create = format!("CREATE ROLE {name} LOGIN PASSWORD 'x' {options}");
+    admin.batch_execute(&create).await.expect("a login");
+    let url = db.url().replace("postgres@", &format!("{name}:x@"));
+    assert_ne!(url, db.url());
+    Login { url, name, admin }
 }
