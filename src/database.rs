@@ -15,6 +15,8 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::events::{self, Subscription, Waker};
 use crate::models::EventFilter;
+#[cfg(feature = "passwords")]
+use crate::passwords::PasswordHasher;
 use crate::repositories::RepositorySet;
 use crate::tenancy::TenantScope;
 use crate::types::UserId;
@@ -32,6 +34,8 @@ pub struct Database {
     config: Config,
     application_role: ApplicationRole,
     waker: Arc<Waker>,
+    #[cfg(feature = "passwords")]
+    hasher: PasswordHasher,
     // Held for its life: the last clone of the handle leaves the server.
     #[cfg(feature = "embedded")]
     server: Option<EmbeddedServer>,
@@ -66,6 +70,8 @@ impl Database {
             cache,
             application_role: ApplicationRole::new(&config.application_role),
             waker: Waker::new(&pool),
+            #[cfg(feature = "passwords")]
+            hasher: PasswordHasher::default(),
             pool,
             config,
             #[cfg(feature = "embedded")]
@@ -190,6 +196,12 @@ impl Database {
     /// For statements on `table` beside the repositories.
     pub(crate) fn session(&self, table: &'static str) -> Session {
         Session::new(Source::Pool(self.pool.clone(), None), table)
+    }
+
+    /// Shared by all clones, so that its limit of hashes at a time holds for all of them.
+    #[cfg(feature = "passwords")]
+    pub(crate) fn hasher(&self) -> &PasswordHasher {
+        &self.hasher
     }
 
     pub(crate) fn waker(&self) -> &Arc<Waker> {

@@ -26,6 +26,7 @@
 //! | `series`, `chains` | what is computed of bars (adjusted, resampled, columns, Arrow, calendars) and of option chains |
 //! | `maintenance` | [`PricePartitions`]: price history by year, and its archive |
 //! | `tenancy` | [`Database::as_user`]: the repositories in a user's name; roles; [`Database::doctor`] |
+//! | `accounts` | [`Database::accounts`]: signing up and logging in |
 //! | `events` | [`Database::subscribe`], durable consumers |
 //! | `connection` | the only place that names the driver and the pool |
 //! | [`import`] | CSV files into the repositories |
@@ -78,6 +79,7 @@
 //!    line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
 //! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
+mod accounts;
 mod cache;
 mod chains;
 pub(crate) mod config;
@@ -102,6 +104,7 @@ mod tenancy;
 pub mod testing;
 mod types;
 
+pub use accounts::Accounts;
 #[cfg(feature = "redis")]
 pub use cache::RedisOptions;
 pub use cache::{

@@ -4,7 +4,10 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use argon2::password_hash::{Error as HashError, PasswordHasher as _, PasswordVerifier as _, phc};
+use argon2::password_hash::{
+    CustomizedPasswordHasher as _, Error as HashError, PasswordHasher as _, PasswordVerifier as _,
+    phc,
+};
 use argon2::{Argon2, Params};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
@@ -99,6 +102,34 @@ impl PasswordHasher {
         }
     }
 
+    /// The output of a hash of this password with the algorithm, costs, salt and length of `salt`: what is compared
+    /// where the hash itself is not to be seen. Without a salt, as when there is no such user, it takes as long as
+    /// with one of this hasher's costs and gives an output that no hash has.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub(crate) async fn output(
+        &self,
+        password: &str,
+        salt: Option<&PasswordHash>,
+    ) -> Result<String> {
+        let Some(salt) = salt else {
+            return self.hash(password).await.map(|hash| output_of(hash.expose()).to_owned());
+        };
+        let password = checked(password)?;
+        let (salted, params) = parsed(salt)?;
+        let salt = salted.salt.ok_or_else(|| Error::invalid("hashed_password", "has no salt"))?;
+        let (algorithm, version) = (salted.algorithm, salted.version);
+        let hash = move || {
+            let algorithm = Some(algorithm.as_str());
+            Argon2::default().hash_password_customized(&password, &salt, algorithm, version, params)
+        };
+        match self.apart(hash).await? {
+            Ok(hash) => Ok(output_of(&hash.to_string()).to_owned()),
+            Err(e) => Err(Error::invalid("hashed_password", e.to_string())),
+        }
+    }
+
     /// Whether a password, once verified, should be hashed anew: the hash is another algorithm's, or of other
     /// costs than this hasher's.
     pub fn is_outdated(&self, hash: &PasswordHash) -> bool {
@@ -141,4 +172,9 @@ fn parsed(hash: &PasswordHash) -> Result<(phc::PasswordHash, Params)> {
         return Err(refused(format!("asks for more than {MOST_MEMORY} KiB of memory")));
     }
     Ok((parsed, params))
+}
+
+/// The last part of a hash in PHC form.
+fn output_of(hash: &str) -> &str {
+    hash.rsplit('$').next().unwrap_or_default()
 }

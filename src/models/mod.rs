@@ -58,7 +58,7 @@ pub use position::{NewPosition, Position, PositionPatch};
 pub use price_bar::{
     LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRevision,
 };
-pub use user::{Erasure, NewUser, User, UserFilter, UserPatch};
+pub use user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
 pub(crate) use valuation::ValuationRow;
 pub use valuation::{PositionValue, PricedBar, Valuation};
 

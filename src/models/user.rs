@@ -117,7 +117,8 @@ impl NewUser {
     }
 }
 
-/// A change of an account. Passwords, activity and verification have methods of their own too.
+/// A change of an account by the platform. Passwords, activity and verification have methods of their own too. What
+/// users change of their own account, such as the body of a request, is a [`ProfilePatch`].
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = users)]
 #[serde(default)]
@@ -146,6 +147,33 @@ pub struct UserPatch {
 }
 
 impl UserPatch {
+    pub(crate) fn validate(&self) -> Result<()> {
+        self.email.as_deref().map_or(Ok(()), check_email)?;
+        check_names(self.username.as_ref(), self.first_name.as_ref(), self.last_name.as_ref())
+    }
+}
+
+/// A change of an account by its user. It has no field that decides who may sign in: those are the platform's, and the
+/// database refuses to change them in a user's name. Decoding refuses any other field.
+#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
+#[diesel(table_name = users)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfilePatch {
+    /// A new address, which is not verified unless only its letter case differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// A new username, or `Some(None)` to clear it.
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
+    pub username: Option<Option<String>>,
+    /// A new given name, or `Some(None)` to clear it.
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
+    pub first_name: Option<Option<String>>,
+    /// A new family name, or `Some(None)` to clear it.
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
+    pub last_name: Option<Option<String>>,
+}
+
+impl ProfilePatch {
     pub(crate) fn validate(&self) -> Result<()> {
         self.email.as_deref().map_or(Ok(()), check_email)?;
         check_names(self.username.as_ref(), self.first_name.as_ref(), self.last_name.as_ref())

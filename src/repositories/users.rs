@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::dsl::{exists, now};
-use diesel::prelude::{ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper};
+use diesel::prelude::{
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper,
+};
 use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
 
@@ -12,7 +14,7 @@ use super::batch;
 use super::keyset::newest_first;
 use crate::connection::Session;
 use crate::error::{Error, Result};
-use crate::models::{Erasure, NewUser, User, UserFilter, UserPatch};
+use crate::models::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
 use crate::schema::users;
 use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId, text};
 
@@ -64,13 +66,21 @@ pub trait UserRepository: Send + Sync {
     /// Changes what the patch says and returns the account as it is then.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create).
+    /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create). In a user's name, `Denied` of `is_active`,
+    /// `is_verified` and `hashed_password`: see [`update_profile`](Self::update_profile).
     async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User>;
 
-    /// Stores the hash of a new password.
+    /// Changes what users may change of their own account. Another address is not verified.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create).
+    async fn update_profile(&self, id: UserId, patch: &ProfilePatch) -> Result<User>;
+
+    /// Stores the hash of a new password. A user who knows the old one changes it by
+    /// `Accounts::change_password` (feature `passwords`).
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` in a user's name.
     async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()>;
 
     /// Notes that she logged in now, by the database's clock.
@@ -79,22 +89,23 @@ pub trait UserRepository: Send + Sync {
     /// `NotFound`.
     async fn record_login(&self, id: UserId) -> Result<User>;
 
-    /// Marks the e-mail address as confirmed; again is no error.
+    /// Marks the e-mail address as confirmed. Idempotent.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Denied` in a user's name.
     async fn verify(&self, id: UserId) -> Result<User>;
 
-    /// Lets the account be used; again is no error.
+    /// Lets the account be used. Idempotent.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Denied` in a user's name.
     async fn activate(&self, id: UserId) -> Result<User>;
 
-    /// Bars the account from use, keeping its data; again is no error.
+    /// Bars the account from signing in, keeping its data. Idempotent. A session that a program has begun for the user
+    /// lives on until the program ends it: [`as_user`](crate::Database::as_user) does not ask.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Denied` in a user's name.
     async fn deactivate(&self, id: UserId) -> Result<User>;
 
     /// The settings; `None` where none were ever set.
@@ -243,6 +254,26 @@ impl UserRepository for PgUsers {
         }
         let update = diesel::update(users::table.find(id)).set(patch);
         let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
+        changed.ok_or_else(|| Error::not_found("user", id))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.update_profile", skip_all, err)]
+    async fn update_profile(&self, id: UserId, patch: &ProfilePatch) -> Result<User> {
+        patch.validate()?;
+        let row = users::table.find(id);
+        let changed = match &patch.email {
+            _ if *patch == ProfilePatch::default() => self.find(id).await?,
+            None => {
+                let update = diesel::update(row).set(patch).returning(User::as_returning());
+                self.session.fetch_optional(update).await?
+            }
+            Some(email) => {
+                let same = lower(users::email).eq(lower(email));
+                let verified = users::is_verified.eq(users::is_verified.and(same));
+                let update = diesel::update(row).set((patch, verified));
+                self.session.fetch_optional(update.returning(User::as_returning())).await?
+            }
+        };
         changed.ok_or_else(|| Error::not_found("user", id))
     }
 

@@ -1,5 +1,6 @@
 //! The roles that a database is used as.
 
+use super::rights::{Grantee, grant};
 use crate::Database;
 use crate::error::Result;
 use crate::types::text::quote_literal;
@@ -26,31 +27,6 @@ fn role(name: &str) -> String {
                 GRANT {identifier} TO CURRENT_USER;
             END IF;
         END $roles$;"
-    )
-}
-
-/// Tables that triggers and migrations write; everybody else reads them.
-const LOGS: &str = "audit_log, events, __diesel_schema_migrations";
-/// Those of which retention deletes.
-const SWEPT: &str = "audit_log, events";
-
-/// In the schema of the tables. TRUNCATE is not among the rights, because no policy binds it.
-fn rights(name: &str) -> String {
-    let (identifier, text) = (identifier(name), quote_literal(name));
-    format!(
-        "DO $rights$
-        DECLARE
-            home CONSTANT NAME := current_schema();
-        BEGIN
-            EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', home, {text});
-            EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA %I TO %I', home, {text});
-            EXECUTE format('GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA %I TO %I', home, {text});
-            EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I
-                GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I', home, {text});
-            EXECUTE format('ALTER DEFAULT PRIVILEGES IN SCHEMA %I
-                GRANT USAGE, SELECT ON SEQUENCES TO %I', home, {text});
-        END $rights$;
-        REVOKE INSERT, UPDATE, DELETE ON {LOGS} FROM {identifier};"
     )
 }
 
@@ -110,9 +86,8 @@ impl Database {
             format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})"),
             role(application),
             role(MAINTENANCE_ROLE),
-            rights(application),
-            rights(MAINTENANCE_ROLE),
-            format!("GRANT DELETE ON {SWEPT} TO {}", identifier(MAINTENANCE_ROLE)),
+            grant(application, Grantee::Application),
+            grant(MAINTENANCE_ROLE, Grantee::Maintenance),
             policies(),
         ];
         // The connection is closed behind it, so that after a failure nothing of it stays.

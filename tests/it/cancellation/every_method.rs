@@ -56,6 +56,7 @@ fn calls() -> Vec<(&'static str, Start)> {
         users.exists_email(&given.user.email);
         users.exists_username("ada");
         users.update(given.user.id, &UserPatch { first_name: Some(Some("Ada".into())), ..UserPatch::default() });
+        users.update_profile(given.user.id, &ProfilePatch { first_name: Some(Some("Ada".into())), ..ProfilePatch::default() });
         users.set_password(given.user.id, &hash());
         users.record_login(given.user.id);
         users.verify(given.user.id);

@@ -131,6 +131,8 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         users.exists_username("theirs");
         users.update(b, &patch);
         users.update(b, &UserPatch::default());
+        users.update_profile(b, &ProfilePatch { first_name: Some(None), ..ProfilePatch::default() });
+        users.update_profile(b, &ProfilePatch::default());
         users.set_password(b, &hash());
         users.record_login(b);
         users.verify(b);

@@ -1,5 +1,6 @@
 //! Functions that run with the owner's rights: nobody else gets these rights by them.
 
+use buffetbot_db::UserRepository;
 use buffetbot_db::testing::TestDatabase;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -9,7 +10,15 @@ use crate::catalog::connect;
 use crate::support::raw;
 
 /// What each role is given to call; a function that is not in this list is nobody's but its owner's.
-const CALLABLE: [(&str, [bool; 3]); 1] = [("erase_audit(uuid)", [true, true, true])];
+const CALLABLE: [(&str, [bool; 3]); 7] = [
+    ("account_salt(text)", [false, true, true]),
+    ("authenticate_account(text,text)", [false, true, true]),
+    ("change_account_password(text,text,text)", [false, true, true]),
+    ("erase_audit_entries(uuid)", [false, false, true]),
+    ("erase_own_audit_entries()", [false, true, true]),
+    ("register_account(uuid,text,text,text,text,text,text)", [false, true, true]),
+    ("sweep_cache_log()", [false, true, true]),
+];
 
 struct Definer {
     signature: String,
@@ -137,7 +146,7 @@ async fn a1_nobody_calls_attaches_or_casts_through_a_function_of_the_owner() {
     let before = traces(&admin).await;
     let nobody = login(&db, "").await;
     let definers = definers(&admin).await;
-    assert!(definers.iter().filter(|d| d.is_trigger).count() >= 8, "there are some to attack");
+    assert!(definers.iter().filter(|d| d.is_trigger).count() >= 10, "there are some to attack");
     let roles = [None, Some("buffetbot_app"), Some("buffetbot_maintenance")];
     for (position, role) in roles.into_iter().enumerate() {
         for definer in &definers {
@@ -218,7 +227,7 @@ async fn a1_each_migration_that_makes_such_a_function_closes_it() {
     let open = client
         .query(
             "SELECT p.oid::regprocedure::text FROM pg_proc p
-             WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace AND p.proname <> 'erase_audit'
+             WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace
                  AND EXISTS (SELECT FROM aclexplode(COALESCE(p.proacl, acldefault('f', p.proowner))) acl
                      WHERE acl.grantee = 0)",
             &[],
@@ -237,4 +246,50 @@ async fn a1_each_migration_that_makes_such_a_function_closes_it() {
         .await
         .expect("the catalog");
     assert!(settings.is_empty(), "{settings:?}");
+}
+
+#[tokio::test]
+async fn a2_the_values_of_the_log_are_erased_by_those_who_may_only() {
+    let db = TestDatabase::new().await.expect("a database");
+    let (gone, there) = (person(&*db, "a@example.com").await, person(&*db, "b@example.com").await);
+    assert!(db.users().delete(gone.user.id).await.expect("deleted"));
+    let admin = connect(&db).await;
+    let values = async || -> i64 {
+        let sql = "SELECT count(*) FROM audit_log WHERE before IS NOT NULL OR after IS NOT NULL";
+        admin.query_one(sql, &[]).await.expect("read").get(0)
+    };
+    let before = values().await;
+    let nobody = login(&db, "").await;
+    let (anybody, client) = (raw(&nobody.url).await, connect(&db).await);
+    let refused = async |client: &Client, named: Option<&str>, account: &str| {
+        let name = named.map(|id| format!("SET buffetbot.user_id = '{id}';")).unwrap_or_default();
+        for function in ["erase_audit", "erase_audit_entries"] {
+            let sql = format!("RESET buffetbot.user_id; {name} SELECT {function}({account})");
+            let error = client.batch_execute(&sql).await.expect_err(&sql);
+            assert_eq!(code(&error), SqlState::INSUFFICIENT_PRIVILEGE, "{sql}");
+        }
+    };
+    let (a, b) = (gone.user.id.to_string(), there.user.id.to_string());
+    for role in [None, Some("buffetbot_app")] {
+        let client = if role.is_some() { &client } else { &anybody };
+        if let Some(role) = role {
+            client
+                .batch_execute(&format!("SET SESSION AUTHORIZATION {role}"))
+                .await
+                .expect("a role");
+        }
+        refused(client, None, &format!("'{a}'")).await;
+        refused(client, None, "NULL").await;
+        refused(client, Some(&b), &format!("'{a}'")).await;
+        refused(client, Some(&b), &format!("'{b}'")).await;
+        client.batch_execute("RESET buffetbot.user_id").await.expect("reset");
+        client.batch_execute("SELECT erase_own_audit_entries()").await.expect_err("of nobody");
+    }
+    assert_eq!(values().await, before);
+    // The named user's own, once the account is gone; and by maintenance anybody's.
+    let own = format!("SET buffetbot.user_id = '{a}'; SELECT erase_audit('{a}')");
+    client.batch_execute(&own).await.expect("her own");
+    assert!(values().await < before);
+    drop((anybody, client));
+    nobody.drop().await;
 }

@@ -1,5 +1,7 @@
 //! No tenant sees another's rows: the scope, the roles, and the check of a live database.
 
+mod accounts;
+mod bookkeeping;
 mod cross;
 mod definers;
 mod doctor;
@@ -58,6 +60,11 @@ impl Login {
         let end = format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}");
         self.admin.batch_execute(&end).await.expect("gone");
     }
+}
+
+/// Makes a login that is a member of `role` alone.
+pub async fn member(db: &TestDatabase, role: &str) -> Login {
+    login(db, &format!("IN ROLE {role}")).await
 }
 
 /// Makes a login with these options.

@@ -17,15 +17,13 @@ async fn accounts_and_portfolios() {
     let (users, id) = (scope.users(), me.user.id);
     let patch = UserPatch { first_name: Some(Some("Ada".into())), ..UserPatch::default() };
     users.update(id, &patch).await.expect("changed");
-    users.set_password(id, &crate::support::hash()).await.expect("changed");
-    users.verify(id).await.expect("changed");
-    users.deactivate(id).await.expect("changed");
-    users.activate(id).await.expect("changed");
+    let profile = ProfilePatch { username: Some(Some("ada".into())), ..ProfilePatch::default() };
+    users.update_profile(id, &profile).await.expect("changed");
     let object = Document::encode(&serde_json::json!({"theme": "dark"})).expect("a document");
     users.merge_preferences(id, &object).await.expect("changed");
     let seen = users.record_login(id).await.expect("changed");
     assert_eq!(db.users().find(id).await.expect("read"), Some(seen.clone()), "committed");
-    assert_eq!((seen.first_name.as_deref(), seen.is_verified), (Some("Ada"), true));
+    assert_eq!((seen.first_name.as_deref(), seen.username.as_deref()), (Some("Ada"), Some("ada")));
     assert!(users.exists_email("A@example.com").await.expect("read"));
     let export = users.export(id).await.expect("read").expect("there");
     assert!(export.as_str().contains("AAPL"));

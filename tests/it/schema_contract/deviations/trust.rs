@@ -108,4 +108,55 @@ pub const TRUST: &[Deviation] = &[
         ],
     },
     Deviation { migration: "close_definer_functions", removes: &[], adds: &[] },
+    Deviation {
+        migration: "secure_audit_erasure",
+        removes: &["definer erase_audit(uuid)"],
+        adds: &[
+            "definer erase_audit_entries(uuid)",
+            "definer erase_own_audit_entries()",
+            "function erase_audit_entries(account uuid) RETURNS bigint",
+            "function erase_own_audit_entries() RETURNS bigint",
+        ],
+    },
+    Deviation {
+        migration: "guard_bookkeeping",
+        removes: &[
+            "policy tenant ON cache_changes FOR * TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))",
+            "policy tenant ON cache_leases FOR * TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))",
+        ],
+        adds: &[
+            "definer record_cache_move()",
+            "definer record_cache_truncate()",
+            "definer sweep_cache_log()",
+            "function sweep_cache_log() RETURNS bigint",
+            "policy owner ON event_consumers FOR * TO its owner USING true",
+            "policy tenant ON cache_changes FOR r TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))",
+            "policy tenant ON cache_leases FOR * TO PUBLIC USING ((portfolio_id IS NULL) OR (portfolio_id = ANY (ARRAY( SELECT portfolios.id\n   FROM portfolios\n  WHERE (portfolios.user_id = ( SELECT tenant_id() AS tenant_id))))))((portfolio_id IS NULL) AND (( SELECT tenant_id() AS tenant_id) IS NULL))",
+            "policy tenant ON event_consumers FOR * TO PUBLIC USING (( SELECT tenant_id() AS tenant_id) IS NULL)",
+            "row security event_consumers forced",
+        ],
+    },
+    Deviation {
+        migration: "protect_accounts",
+        removes: &[],
+        adds: &[
+            "function protect_account() RETURNS trigger",
+            "trigger users_protect_insert BEFORE INSERT ON public.users FOR EACH ROW WHEN (new.is_verified) EXECUTE FUNCTION protect_account()",
+            "trigger users_protect_update BEFORE UPDATE ON public.users FOR EACH ROW WHEN (((((((old.email)::text IS DISTINCT FROM (new.email)::text) OR (old.is_verified IS DISTINCT FROM new.is_verified)) OR (old.is_active IS DISTINCT FROM new.is_active)) OR ((old.hashed_password)::text IS DISTINCT FROM (new.hashed_password)::text)) OR (old.created_at IS DISTINCT FROM new.created_at))) EXECUTE FUNCTION protect_account()",
+        ],
+    },
+    Deviation {
+        migration: "add_account_functions",
+        removes: &[],
+        adds: &[
+            "definer account_salt(text)",
+            "definer authenticate_account(text,text)",
+            "definer change_account_password(text,text,text)",
+            "definer register_account(uuid,text,text,text,text,text,text)",
+            "function account_salt(email text) RETURNS text",
+            "function authenticate_account(email text, output text) RETURNS uuid",
+            "function change_account_password(email text, output text, hashed_password text) RETURNS uuid",
+            "function register_account(id uuid, email text, hashed_password text, username text, first_name text, last_name text, preferences text) RETURNS void",
+        ],
+    },
 ];

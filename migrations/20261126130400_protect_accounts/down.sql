@@ -1,0 +1,3 @@
+DROP TRIGGER users_protect_update ON users;
+DROP TRIGGER users_protect_insert ON users;
+DROP FUNCTION protect_account();
