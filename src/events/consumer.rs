@@ -26,7 +26,7 @@ const REGISTER: &str = "
 
 /// Of several programs that consume under one name, one has the row at a time.
 const TAKE: &str = "
-    SELECT seen::TEXT AS seen, reading::TEXT AS reading, after_transaction::TEXT AS after_transaction, after_id,
+    SELECT seen::TEXT AS seen, reading::TEXT AS reading, after_id,
         moved_at < now() - INTERVAL '10 s' AS is_due
     FROM event_consumers WHERE name = $1 FOR UPDATE SKIP LOCKED";
 
@@ -34,7 +34,7 @@ const EXISTS: &str = "SELECT EXISTS (SELECT FROM event_consumers WHERE name = $1
 
 const MOVE_ON: &str = "
     UPDATE event_consumers SET seen = $2::TEXT::PG_SNAPSHOT, reading = $3::TEXT::PG_SNAPSHOT,
-        after_transaction = $4::TEXT::XID8, after_id = $5, moved_at = now()
+        after_id = $4, moved_at = now()
     WHERE name = $1";
 
 #[derive(QueryableByName)]
@@ -43,8 +43,6 @@ struct ConsumerRow {
     seen: String,
     #[diesel(sql_type = Nullable<Text>)]
     reading: Option<String>,
-    #[diesel(sql_type = Text)]
-    after_transaction: String,
     #[diesel(sql_type = BigInt)]
     after_id: i64,
     #[diesel(sql_type = Bool)]
@@ -53,13 +51,7 @@ struct ConsumerRow {
 
 impl ConsumerRow {
     fn position(self) -> Position {
-        match self.reading {
-            None => Position::seen(self.seen),
-            reading => {
-                let after = (self.after_transaction, self.after_id);
-                Position { seen: self.seen, reading, after }
-            }
-        }
+        Position { seen: self.seen, reading: self.reading, after: self.after_id }
     }
 }
 
@@ -149,18 +141,11 @@ impl EventConsumer {
             };
         };
         let is_due = row.is_due;
-        let mut position = row.position();
-        loop {
-            let (events, behind) = log::read(&session, &position, &self.filter, self.batch).await?;
-            if !events.is_empty() {
-                let name = self.name.clone();
-                return Ok(Some(Delivery { unit, name, events, behind }));
-            }
-            let is_at_end = behind.is_at_end();
-            position = behind;
-            if is_at_end {
-                break;
-            }
+        let position = row.position();
+        let (events, position) = log::read(&session, position, &self.filter, self.batch).await?;
+        if !events.is_empty() {
+            let name = self.name.clone();
+            return Ok(Some(Delivery { unit, name, events, behind: position }));
         }
         if is_due {
             // Nothing of what is behind needs to be kept for this consumer.
@@ -182,8 +167,7 @@ async fn move_on(session: &Session, name: &str, position: &Position) -> Result<(
         .bind::<Text, _>(name)
         .bind::<Text, _>(&position.seen)
         .bind::<Nullable<Text>, _>(position.reading.as_deref())
-        .bind::<Text, _>(&position.after.0)
-        .bind::<BigInt, _>(position.after.1);
+        .bind::<BigInt, _>(position.after);
     match session.execute(statement).await? {
         0 => Err(Error::not_found("event consumer", name)),
         _ => Ok(()),

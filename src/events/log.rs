@@ -5,7 +5,7 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 
 use crate::connection::Session;
-use crate::connection::snapshot::{SNAPSHOT, Snapshot, oldest};
+use crate::connection::snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot};
 use crate::error::{Error, Result};
 use crate::models::{Event, EventData, EventFilter};
 use crate::types::{Document, Ticker, UserId};
@@ -13,24 +13,42 @@ use crate::types::{Document, Ticker, UserId};
 /// Sees nothing.
 pub(super) const BEGINNING: &str = "1:1:";
 
-/// The events that are visible to `$2` and were not to `$1`, after those of `($3, $4)`. The row comparison is what
-/// the index serves. Qualified, the order is that of the column, not of the text.
+/// A snapshot of now, and the id of the first event that is visible to it and was not to `$1`. Without OFFSET the
+/// planner may walk the index of ids from the oldest event that is kept.
+const START: &str = "
+    SELECT now.snapshot, (
+        SELECT min(unread.id) FROM (
+            SELECT id FROM events
+            WHERE transaction >= pg_snapshot_xmin($1::TEXT::PG_SNAPSHOT)
+                AND NOT pg_visible_in_snapshot(transaction, $1::TEXT::PG_SNAPSHOT)
+                AND pg_visible_in_snapshot(transaction, now.snapshot::PG_SNAPSHOT) OFFSET 0
+        ) unread
+    ) AS first FROM (";
+const START_END: &str = ") now";
+
+/// The events that are visible to `$2` and were not to `$1`, after the id `$3`. That is all that bounds them, so that
+/// the index of ids serves it.
 const EVENTS: &str = "
-    SELECT transaction::TEXT AS transaction, id, recorded_at, user_id, ticker,
-        jsonb_build_object(kind, payload) AS data
+    SELECT id, recorded_at, user_id, ticker, jsonb_build_object(kind, payload) AS data
     FROM events
-    WHERE (transaction, id) > ($3::TEXT::XID8, $4)
+    WHERE id > $3
         AND NOT pg_visible_in_snapshot(transaction, $1::TEXT::PG_SNAPSHOT)
         AND pg_visible_in_snapshot(transaction, $2::TEXT::PG_SNAPSHOT)
-        AND ($5 IS NULL OR kind = ANY ($5))
-        AND ($6 IS NULL OR ticker = ANY ($6))
-        AND ($7 IS NULL OR user_id IS NULL OR user_id = $7)
-    ORDER BY events.transaction, id LIMIT $8";
+        AND ($4 IS NULL OR kind = ANY ($4))
+        AND ($5 IS NULL OR ticker = ANY ($5))
+        AND ($6 IS NULL OR user_id IS NULL OR user_id = $6)
+    ORDER BY id LIMIT $7";
+
+#[derive(QueryableByName)]
+struct Start {
+    #[diesel(sql_type = Text)]
+    snapshot: String,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    first: Option<i64>,
+}
 
 #[derive(QueryableByName)]
 struct EventRow {
-    #[diesel(sql_type = Text)]
-    transaction: String,
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = Timestamptz)]
@@ -62,73 +80,82 @@ impl TryFrom<EventRow> for Event {
 pub(super) struct Position {
     /// Everything that this snapshot sees is taken.
     pub seen: String,
-    /// Of what this one sees beyond that, a part is taken,
+    /// What this one sees beyond that is being taken,
     pub reading: Option<String>,
-    /// up to this transaction and id.
-    pub after: (String, i64),
+    /// up to this id.
+    pub after: i64,
 }
 
 impl Position {
     pub fn seen(snapshot: String) -> Self {
-        let after = (oldest(&snapshot).to_owned(), -1);
-        Position { seen: snapshot, reading: None, after }
+        Position { seen: snapshot, reading: None, after: 0 }
     }
 
     /// What is committed from now on is to come.
     pub async fn now(session: &Session) -> Result<Self> {
-        Ok(Position::seen(snapshot(session).await?))
-    }
-
-    /// Whether nothing is known to be left.
-    pub fn is_at_end(&self) -> bool {
-        self.reading.is_none()
+        let now: Snapshot = session.fetch_one(diesel::sql_query(SNAPSHOT)).await?;
+        Ok(Position::seen(now.snapshot))
     }
 }
 
-async fn snapshot(session: &Session) -> Result<String> {
-    let now: Snapshot = session.fetch_one(diesel::sql_query(SNAPSHOT)).await?;
-    Ok(now.snapshot)
-}
-
-/// The next events, at most `limit`, and the position behind them. Those of one reading come in the order of
-/// their ids, so that changes of one row come in theirs.
+/// The next events, at most `limit`, and the position behind them; none where there is none now. They come in the
+/// order of their ids, also from one call to the next of what one snapshot sees. A transaction that changes a row again
+/// is committed after the one before it, so that changes of one row come in theirs.
 ///
 /// # Errors
 /// Those of the database; [`Error::Corrupt`].
 pub(super) async fn read(
     session: &Session,
-    position: &Position,
+    mut position: Position,
     filter: &EventFilter,
     limit: usize,
 ) -> Result<(Vec<Event>, Position)> {
-    let reading = match &position.reading {
-        Some(reading) => reading.clone(),
-        None => snapshot(session).await?,
-    };
-    if reading == position.seen {
-        return Ok((Vec::new(), position.clone()));
+    loop {
+        let reading = match position.reading.take() {
+            Some(reading) => reading,
+            None => {
+                let start = diesel::sql_query(format!("{START}{SNAPSHOT_OF_OTHERS}{START_END}"));
+                let start = start.bind::<Text, _>(&position.seen);
+                let Start { snapshot, first } = session.fetch_one(start).await?;
+                let Some(first) = first else {
+                    return Ok((Vec::new(), Position::seen(snapshot)));
+                };
+                position.after = first.saturating_sub(1);
+                snapshot
+            }
+        };
+        let rows = page(session, &position, &reading, filter, limit).await?;
+        let behind = match rows.last() {
+            Some(last) if rows.len() == limit => {
+                Position { seen: position.seen, reading: Some(reading), after: last.id }
+            }
+            _ => Position::seen(reading),
+        };
+        if !rows.is_empty() {
+            let events = rows.into_iter().map(Event::try_from).collect::<Result<Vec<_>>>()?;
+            return Ok((events, behind));
+        }
+        // The end of what that snapshot saw is not the end of the log.
+        position = behind;
     }
+}
+
+async fn page(
+    session: &Session,
+    position: &Position,
+    reading: &str,
+    filter: &EventFilter,
+    limit: usize,
+) -> Result<Vec<EventRow>> {
     let kinds = filter.kinds.as_ref();
     let kinds = kinds.map(|kinds| kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());
     let statement = diesel::sql_query(EVENTS)
         .bind::<Text, _>(&position.seen)
-        .bind::<Text, _>(&reading)
-        .bind::<Text, _>(&position.after.0)
-        .bind::<BigInt, _>(position.after.1)
+        .bind::<Text, _>(reading)
+        .bind::<BigInt, _>(position.after)
         .bind::<Nullable<Array<Text>>, _>(kinds)
         .bind::<Nullable<Array<Text>>, _>(filter.tickers.as_ref())
         .bind::<Nullable<SqlUuid>, _>(filter.user_id)
         .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows: Vec<EventRow> = session.fetch_all(statement).await?;
-    let behind = match rows.last() {
-        Some(last) if rows.len() == limit => Position {
-            seen: position.seen.clone(),
-            reading: Some(reading),
-            after: (last.transaction.clone(), last.id),
-        },
-        _ => Position::seen(reading),
-    };
-    let mut events = rows.into_iter().map(Event::try_from).collect::<Result<Vec<_>>>()?;
-    events.sort_unstable_by_key(|event| event.id);
-    Ok((events, behind))
+    session.fetch_all(statement).await
 }

@@ -68,11 +68,12 @@ impl Reader {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            match log::read(&self.session, &self.position, &self.filter, CHUNK).await {
+            let position = self.position.clone();
+            match log::read(&self.session, position, &self.filter, CHUNK).await {
                 Ok((events, position)) => {
                     self.position = position;
                     self.ready = events.into();
-                    if self.ready.is_empty() && self.position.is_at_end() {
+                    if self.ready.is_empty() {
                         wait(&mut self.news).await;
                     }
                 }

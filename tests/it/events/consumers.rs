@@ -7,7 +7,7 @@ use buffetbot_db::*;
 
 use super::bar;
 use crate::catalog::connect;
-use crate::support::GENEROUS;
+use crate::support::{GENEROUS, parsed, portfolio, user};
 
 async fn store(db: &Database, tickers: std::ops::Range<usize>) {
     for n in tickers {
@@ -50,6 +50,90 @@ async fn a_consumer_goes_on_where_it_was() {
     let everything = db.events().consumer_from_beginning("archive", EventFilter::new()).await;
     let delivery = next(&mut everything.expect("known")).await;
     assert_eq!(delivery.events().len(), 8);
+}
+
+#[tokio::test]
+async fn b3_a_full_delivery_is_not_the_end() {
+    let db = TestDatabase::new().await.expect("a database");
+    for batch in [1, 2, 10, 256] {
+        let name = format!("by {batch}");
+        let consumer = db.events().consumer(&name, EventFilter::new()).await.expect("known");
+        let mut consumer = consumer.batch(batch);
+        // Exactly full, then one more, then exactly full twice; each time there is something without a wait.
+        for count in [batch, 1, 2 * batch] {
+            let bars: Vec<_> =
+                (0..count).map(|n| bar(&format!("B{batch}C{count}N{n}"), "2024-01-02")).collect();
+            db.prices().upsert_many(&bars).await.expect("stored");
+            let mut got = 0;
+            while got < count {
+                let delivery = consumer.try_next().await.expect("read").expect("what is there");
+                got += delivery.events().len();
+                delivery.commit().await.expect("moved on");
+            }
+            assert_eq!(got, count);
+        }
+        assert!(consumer.try_next().await.expect("read").is_none());
+        // A delivery that was full and then dropped comes again.
+        db.prices().create(&bar(&format!("B{batch}"), "2024-01-02")).await.expect("stored");
+        drop(consumer.try_next().await.expect("read").expect("a delivery"));
+        let again = consumer.try_next().await.expect("read").expect("the same");
+        assert_eq!(tickers(&again), [format!("B{batch}")]);
+        again.commit().await.expect("moved on");
+    }
+}
+
+#[tokio::test]
+async fn b4_changes_of_one_row_come_in_their_order_across_deliveries() {
+    let db = TestDatabase::new().await.expect("a database");
+    let ada = user(&*db, "ada@example.com").await;
+    let core = portfolio(&*db, &ada, "Core").await;
+    for batch in [1, 2, 3, 256] {
+        let consumer = db.events().consumer(&format!("by {batch}"), EventFilter::new()).await;
+        let mut consumer = consumer.expect("known").batch(batch);
+        // The transaction with the smaller number deletes what the one with the greater has made.
+        let older = db.begin().await.expect("begun");
+        older.prices().create(&bar(&format!("B{batch}"), "2024-01-02")).await.expect("a number");
+        let new = NewPosition::new(core.id, parsed("AAPL"), parsed::<Shares>("1"));
+        let position = db.positions().create(&new).await.expect("made");
+        db.prices().create(&bar(&format!("M{batch}"), "2024-01-02")).await.expect("between");
+        older.positions().delete(core.id, position.id).await.expect("deleted");
+        older.commit().await.expect("committed");
+        let mut changes = Vec::new();
+        while changes.len() < 2 {
+            let delivery = consumer.try_next().await.expect("read").expect("a delivery");
+            for event in delivery.events() {
+                if let EventData::PositionChanged { change, .. } = event.data {
+                    changes.push(change);
+                }
+            }
+            delivery.commit().await.expect("moved on");
+        }
+        assert_eq!(changes, [Operation::Insert, Operation::Delete], "batch {batch}");
+        while let Some(rest) = consumer.try_next().await.expect("read") {
+            rest.commit().await.expect("moved on");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_in_a_delivery_is_not_taken_for_read_when_a_younger_transaction_ends_first()
+{
+    let db = TestDatabase::new().await.expect("a database");
+    let mut consumer = db.events().consumer("risk", EventFilter::new()).await.expect("known");
+    let client = connect(&db).await;
+    for round in 0..5 {
+        db.prices().create(&bar(&format!("T{round}"), "2024-01-02")).await.expect("stored");
+        let delivery = next(&mut consumer).await;
+        // Transactions that began later end while this one is open, also before it reads again.
+        client.batch_execute("SELECT pg_current_xact_id()").await.expect("a number");
+        let bar = bar(&format!("OWN{round}"), "2024-01-02");
+        delivery.unit().prices().create(&bar).await.expect("stored");
+        client.batch_execute("SELECT pg_current_xact_id()").await.expect("a number");
+        delivery.commit().await.expect("moved on");
+        let own = consumer.try_next().await.expect("read").expect("its own event");
+        assert_eq!(tickers(&own), [format!("OWN{round}")]);
+        own.commit().await.expect("moved on");
+    }
 }
 
 #[tokio::test]

@@ -159,4 +159,9 @@ pub const TRUST: &[Deviation] = &[
             "function register_account(id uuid, email text, hashed_password text, username text, first_name text, last_name text, preferences text) RETURNS void",
         ],
     },
+    Deviation {
+        migration: "order_events_by_id",
+        removes: &[],
+        adds: &["index INDEX events_id_idx ON public.events USING btree (id)"],
+    },
 ];
