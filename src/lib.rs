@@ -135,3 +135,8 @@ pub use types::*;
 #[cfg(all(doctest, feature = "embedded"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So do those of the guide.
+#[cfg(all(doctest, feature = "passwords"))]
+#[doc = include_str!("../docs/guide/tenants.md")]
+struct TenantsGuide;

@@ -20,7 +20,7 @@ use crate::repositories::{MarketCacheRepository, PgMarketCache};
 
 impl Core {
     /// See [`Cache::get_or_fetch`](super::Cache::get_or_fetch).
-    #[tracing::instrument(level = "debug", name = "cache.get_or_fetch", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "cache.get_or_fetch", skip_all)]
     pub async fn get_or<K: Kind>(
         self: &Arc<Self>,
         address: AddressRef<'_>,
@@ -97,7 +97,7 @@ impl Core {
     }
 
     /// See [`Cache::get`](super::Cache::get).
-    #[tracing::instrument(level = "debug", name = "cache.get", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "cache.get", skip_all)]
     pub async fn get<K: Kind>(
         self: &Arc<Self>,
         address: AddressRef<'_>,
@@ -124,7 +124,7 @@ impl Core {
     }
 
     /// See [`Cache::put`](super::Cache::put).
-    #[tracing::instrument(level = "debug", name = "cache.put", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "cache.put", skip_all)]
     pub async fn put<K: Kind>(
         self: &Arc<Self>,
         address: AddressRef<'_>,
@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// See [`Cache::invalidate`](super::Cache::invalidate).
-    #[tracing::instrument(level = "debug", name = "cache.invalidate", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "cache.invalidate", skip_all)]
     pub async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
         let Some(database) = &self.database else {
             if *selector == CacheSelector::default() {

@@ -87,7 +87,7 @@ impl Cache {
     ///
     /// # Errors
     /// `Invalid` of the policy; what the database refuses.
-    #[tracing::instrument(level = "debug", name = "cache.get_many_or_fetch", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "cache.get_many_or_fetch", skip_all)]
     pub async fn get_many_or_fetch<T: CacheValue>(
         &self,
         keys: &[CacheKey],

@@ -71,20 +71,20 @@ macro_rules! filtered {
 
 #[async_trait]
 impl AuditRepository for PgAudit {
-    #[tracing::instrument(level = "debug", name = "audit.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "audit.list", skip_all)]
     async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>> {
         let query = newest_first!(filtered!(filter), page, audit_log::recorded_at, audit_log::id);
         let rows = self.session.fetch_all(query.select(AuditEntry::as_select())).await?;
         Ok(Page::new(rows, page, |row: &AuditEntry| Cursor::new(row.recorded_at, row.id)))
     }
 
-    #[tracing::instrument(level = "debug", name = "audit.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "audit.count", skip_all)]
     async fn count(&self, filter: &AuditFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "audit.sweep", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "audit.sweep", skip_all)]
     async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
         let statement = diesel::sql_query(format!(
             "

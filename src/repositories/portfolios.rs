@@ -148,14 +148,14 @@ macro_rules! filtered {
 
 #[async_trait]
 impl PortfolioRepository for PgPortfolios {
-    #[tracing::instrument(level = "debug", name = "portfolios.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.create", skip_all)]
     async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio> {
         portfolio.validate()?;
         let insert = diesel::insert_into(portfolios::table).values(portfolio);
         self.session.fetch_one(insert.returning(Portfolio::as_returning())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.create_many", skip_all)]
     async fn create_many(&self, portfolios: &[NewPortfolio]) -> Result<Vec<Portfolio>> {
         for (index, portfolio) in portfolios.iter().enumerate() {
             portfolio.validate().map_err(|e| e.at(index))?;
@@ -172,12 +172,12 @@ impl PortfolioRepository for PgPortfolios {
         .await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.find", skip_all)]
     async fn find(&self, id: PortfolioId) -> Result<Option<Portfolio>> {
         self.session.fetch_optional(portfolios::table.find(id).select(Portfolio::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.find_by_name", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.find_by_name", skip_all)]
     async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>> {
         text::check("name", name, text::UNLIMITED)?;
         let query = portfolios::table
@@ -191,7 +191,7 @@ impl PortfolioRepository for PgPortfolios {
         self.session.fetch_optional(query.select(Portfolio::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.list", skip_all)]
     async fn list(&self, filter: &PortfolioFilter, page: &PageRequest) -> Result<Page<Portfolio>> {
         let query = newest_first!(filtered!(filter), page, portfolios::created_at, portfolios::id);
         let rows = self.session.fetch_all(query.select(Portfolio::as_select())).await?;
@@ -218,18 +218,18 @@ impl PortfolioRepository for PgPortfolios {
         self.list(&PortfolioFilter { risk_tolerance, ..PortfolioFilter::default() }, page).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.count", skip_all)]
     async fn count(&self, filter: &PortfolioFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.exists", skip_all)]
     async fn exists(&self, id: PortfolioId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(portfolios::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.update", skip_all)]
     async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio> {
         patch.validate()?;
         if *patch == PortfolioPatch::default() {
@@ -251,12 +251,12 @@ impl PortfolioRepository for PgPortfolios {
         self.update(id, &patch).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.delete", skip_all)]
     async fn delete(&self, id: PortfolioId) -> Result<bool> {
         Ok(self.session.execute(diesel::delete(portfolios::table.find(id))).await? > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.with_positions", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.with_positions", skip_all)]
     async fn with_positions(
         &self,
         id: PortfolioId,
@@ -292,12 +292,12 @@ impl PortfolioRepository for PgPortfolios {
         }))
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.summary", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.summary", skip_all)]
     async fn summary(&self, id: PortfolioId) -> Result<Option<PortfolioSummary>> {
         self.session.fetch_optional(diesel::sql_query(SUMMARY).bind::<SqlUuid, _>(id)).await
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.valuation", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.valuation", skip_all)]
     async fn valuation(
         &self,
         id: PortfolioId,
@@ -310,7 +310,7 @@ impl PortfolioRepository for PgPortfolios {
         Ok(Valuation::from_rows(rows))
     }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all)]
     async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio> {
         check_portfolio_name(name)?;
         let new = PortfolioId::generate();

@@ -165,14 +165,14 @@ macro_rules! insert_or_revive {
 
 #[async_trait]
 impl PositionRepository for PgPositions {
-    #[tracing::instrument(level = "debug", name = "positions.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.create", skip_all)]
     async fn create(&self, position: &NewPosition) -> Result<Position> {
         position.validate()?;
         let added = self.session.fetch_optional(insert_or_revive!(position)).await?;
         added.ok_or_else(held)
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.create_many", skip_all)]
     async fn create_many(&self, positions: &[NewPosition]) -> Result<Vec<Position>> {
         let mut keys = HashSet::with_capacity(positions.len());
         for (index, position) in positions.iter().enumerate() {
@@ -200,19 +200,19 @@ impl PositionRepository for PgPositions {
         .await
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.upsert", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.upsert", skip_all)]
     async fn upsert(&self, position: &NewPosition) -> Result<Position> {
         position.validate()?;
         let statement = insert_or_replace!(position).returning(Position::as_returning());
         self.session.fetch_one(statement).await
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.find", skip_all)]
     async fn find(&self, portfolio: PortfolioId, id: PositionId) -> Result<Option<Position>> {
         self.session.fetch_optional(one!(portfolio, id).select(Position::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.find_by_ticker", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.find_by_ticker", skip_all)]
     async fn find_by_ticker(
         &self,
         portfolio: PortfolioId,
@@ -223,7 +223,7 @@ impl PositionRepository for PgPositions {
         self.session.fetch_optional(query.select(Position::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.list", skip_all)]
     async fn list(
         &self,
         portfolio: PortfolioId,
@@ -237,7 +237,7 @@ impl PositionRepository for PgPositions {
         Ok(Page::new(rows, page, |row: &Position| Cursor::new(row.created_at, row.id)))
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.count", skip_all)]
     async fn count(&self, portfolio: PortfolioId, activity: Activity) -> Result<u64> {
         let query = positions::table.filter(positions::portfolio_id.eq(portfolio)).into_boxed();
         let query = of_activity!(query, activity, positions::is_active);
@@ -245,12 +245,12 @@ impl PositionRepository for PgPositions {
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.exists", skip_all)]
     async fn exists(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(one!(portfolio, id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.update", skip_all)]
     async fn update(
         &self,
         portfolio: PortfolioId,
@@ -273,12 +273,12 @@ impl PositionRepository for PgPositions {
         self.update(portfolio, id, &patch).await
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.delete", skip_all)]
     async fn delete(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
         Ok(self.session.execute(diesel::delete(one!(portfolio, id))).await? > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "positions.move_to", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "positions.move_to", skip_all)]
     async fn move_to(
         &self,
         portfolio: PortfolioId,

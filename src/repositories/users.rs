@@ -171,14 +171,14 @@ macro_rules! filtered {
 
 #[async_trait]
 impl UserRepository for PgUsers {
-    #[tracing::instrument(level = "debug", name = "users.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.create", skip_all)]
     async fn create(&self, user: &NewUser) -> Result<User> {
         user.validate()?;
         let insert = diesel::insert_into(users::table).values(user);
         self.session.fetch_one(insert.returning(User::as_returning())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.create_many", skip_all)]
     async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>> {
         for (index, user) in users.iter().enumerate() {
             user.validate().map_err(|e| e.at(index))?;
@@ -195,58 +195,58 @@ impl UserRepository for PgUsers {
         .await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.find", skip_all)]
     async fn find(&self, id: UserId) -> Result<Option<User>> {
         self.session.fetch_optional(users::table.find(id).select(User::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.find_by_email", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.find_by_email", skip_all)]
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
         text::check("email", email, text::UNLIMITED)?;
         let query = users::table.filter(lower(users::email).eq(lower(email)));
         self.session.fetch_optional(query.select(User::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.find_by_username", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.find_by_username", skip_all)]
     async fn find_by_username(&self, username: &str) -> Result<Option<User>> {
         text::check("username", username, text::UNLIMITED)?;
         let query = users::table.filter(users::username.eq(username));
         self.session.fetch_optional(query.select(User::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.list", skip_all)]
     async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>> {
         let query = newest_first!(filtered!(filter), page, users::created_at, users::id);
         let rows = self.session.fetch_all(query.select(User::as_select())).await?;
         Ok(Page::new(rows, page, |user: &User| Cursor::new(user.created_at, user.id)))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.count", skip_all)]
     async fn count(&self, filter: &UserFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "users.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.exists", skip_all)]
     async fn exists(&self, id: UserId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(users::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.exists_email", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.exists_email", skip_all)]
     async fn exists_email(&self, email: &str) -> Result<bool> {
         text::check("email", email, text::UNLIMITED)?;
         let query = users::table.filter(lower(users::email).eq(lower(email)));
         self.session.fetch_one(diesel::select(exists(query))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.exists_username", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.exists_username", skip_all)]
     async fn exists_username(&self, username: &str) -> Result<bool> {
         text::check("username", username, text::UNLIMITED)?;
         let query = users::table.filter(users::username.eq(username));
         self.session.fetch_one(diesel::select(exists(query))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.update", skip_all)]
     async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User> {
         patch.validate()?;
         if *patch == UserPatch::default() {
@@ -257,7 +257,7 @@ impl UserRepository for PgUsers {
         changed.ok_or_else(|| Error::not_found("user", id))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.update_profile", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.update_profile", skip_all)]
     async fn update_profile(&self, id: UserId, patch: &ProfilePatch) -> Result<User> {
         patch.validate()?;
         let row = users::table.find(id);
@@ -277,42 +277,42 @@ impl UserRepository for PgUsers {
         changed.ok_or_else(|| Error::not_found("user", id))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.set_password", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.set_password", skip_all)]
     async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()> {
         let patch = UserPatch { hashed_password: Some(hash.clone()), ..UserPatch::default() };
         self.update(id, &patch).await.map(|_| ())
     }
 
-    #[tracing::instrument(level = "debug", name = "users.record_login", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.record_login", skip_all)]
     async fn record_login(&self, id: UserId) -> Result<User> {
         let update = diesel::update(users::table.find(id)).set(users::last_login_at.eq(now));
         let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
         changed.ok_or_else(|| Error::not_found("user", id))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.verify", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.verify", skip_all)]
     async fn verify(&self, id: UserId) -> Result<User> {
         self.update(id, &UserPatch { is_verified: Some(true), ..UserPatch::default() }).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.activate", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.activate", skip_all)]
     async fn activate(&self, id: UserId) -> Result<User> {
         self.update(id, &UserPatch { is_active: Some(true), ..UserPatch::default() }).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.deactivate", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.deactivate", skip_all)]
     async fn deactivate(&self, id: UserId) -> Result<User> {
         self.update(id, &UserPatch { is_active: Some(false), ..UserPatch::default() }).await
     }
 
-    #[tracing::instrument(level = "debug", name = "users.preferences", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.preferences", skip_all)]
     async fn preferences(&self, id: UserId) -> Result<Option<Document>> {
         let query = users::table.find(id).select(users::preferences);
         let found: Option<Option<Document>> = self.session.fetch_optional(query).await?;
         found.ok_or_else(|| Error::not_found("user", id))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all)]
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()> {
         let update = diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
         match self.session.execute(update).await? {
@@ -321,7 +321,7 @@ impl UserRepository for PgUsers {
         }
     }
 
-    #[tracing::instrument(level = "debug", name = "users.merge_preferences", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.merge_preferences", skip_all)]
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document> {
         let not_an_object =
             || Error::invalid("preferences", "only an object merges into an object");
@@ -351,19 +351,19 @@ impl UserRepository for PgUsers {
         merged.ok_or_else(|| Error::not_found("user", id))?.preferences.ok_or_else(not_an_object)
     }
 
-    #[tracing::instrument(level = "debug", name = "users.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.delete", skip_all)]
     async fn delete(&self, id: UserId) -> Result<bool> {
         Ok(self.session.execute(diesel::delete(users::table.find(id))).await? > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "users.export", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.export", skip_all)]
     async fn export(&self, id: UserId) -> Result<Option<Document>> {
         let export: Option<Export> =
             self.session.fetch_optional(diesel::sql_query(EXPORT).bind::<SqlUuid, _>(id)).await?;
         Ok(export.map(|row| row.document))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.erase", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.erase", skip_all)]
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>> {
         let atomic = self.session.atomic().await?;
         let erase = diesel::sql_query(ERASE).bind::<SqlUuid, _>(id);
@@ -379,7 +379,7 @@ impl UserRepository for PgUsers {
         }))
     }
 
-    #[tracing::instrument(level = "debug", name = "users.erase_inactive", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "users.erase_inactive", skip_all)]
     async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
         let statement = diesel::sql_query(
             "WITH doomed AS MATERIALIZED (

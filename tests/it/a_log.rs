@@ -104,8 +104,13 @@ fn secrets_in(path: &Path) -> Vec<String> {
     found
 }
 
-/// Whether a record tells a secret.
+/// Whether a record tells a secret, or calls for somebody: no outcome that a test brings about is an error of the crate's.
 fn is_told(record: &str) -> bool {
+    if record.get(27..).is_some_and(|rest| rest.trim_start().starts_with("ERROR "))
+        && record.contains("buffetbot_db")
+    {
+        return true;
+    }
     // The bare driver logs the text of a batch that it is given. What this crate gives it is told, and looked at, by
     // its own event too; the others are the tests' own, which make logins and break rows with literals.
     !record.contains("executing statement batch: ")

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
-    Config, Error, Isolation, PgConnection, TransactionOptions, UserId, UserRepository, sqlstate,
+    BoxError, CacheKey, Config, DataType, Error, Isolation, NewUser, PgConnection, Policy,
+    TransactionOptions, UserId, UserPatch, UserRepository, sqlstate,
 };
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
@@ -110,6 +112,34 @@ async fn messages_that_quote_values_are_withheld() {
     // The statement's own text may be told: it holds no values.
     let e = batch(&connection, "SELEKT 1").await.unwrap_err();
     assert!(e.to_string().contains("SELEKT"), "{e}");
+}
+
+#[tokio::test]
+async fn e1_outcomes_that_a_caller_handles_are_no_errors_in_the_log() {
+    let (log, _guard) = Log::start();
+    let db = TestDatabase::new().await.expect("a database");
+    let ada = crate::support::user(&*db, "ada@example.com").await;
+    let taken = NewUser::new("ADA@example.com", crate::support::hash());
+    db.users().create(&taken).await.expect_err("taken");
+    db.users().create_many(&[taken]).await.expect_err("taken");
+    db.users().create(&NewUser::new("", crate::support::hash())).await.expect_err("invalid");
+    db.users().update(UserId::generate(), &UserPatch::default()).await.expect_err("unknown");
+    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    db.as_user(ada.id).users().update(ada.id, &patch).await.expect_err("denied");
+    let key = CacheKey::new(&crate::support::parsed("AAPL"), DataType::NEWS);
+    let policy = Policy::ttl(std::time::Duration::from_secs(60));
+    let fail = |_| async { Err::<i32, BoxError>("the provider is away".into()) };
+    for _ in 0..2 {
+        db.cache()
+            .get_or_fetch::<i32>(&key, &policy, fail)
+            .await
+            .expect_err("failed, then put off");
+    }
+    let text = log.text();
+    assert!(text.contains("users.create"), "it is the log of these calls");
+    let loud: Vec<&str> =
+        text.lines().filter(|line| line.contains(" ERROR ") || line.contains(" WARN ")).collect();
+    assert!(loud.is_empty(), "{loud:#?}");
 }
 
 #[tokio::test]

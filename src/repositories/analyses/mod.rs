@@ -161,7 +161,7 @@ macro_rules! page_of {
 
 #[async_trait]
 impl AnalysisRepository for PgAnalyses {
-    #[tracing::instrument(level = "debug", name = "analyses.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.create", skip_all)]
     async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
         analysis.validate()?;
         let result = write::create(&self.session, analysis).await?;
@@ -169,7 +169,7 @@ impl AnalysisRepository for PgAnalyses {
         Ok(result)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all)]
     async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
         for (index, analysis) in analyses.iter().enumerate() {
             analysis.validate().map_err(|e| e.at(index))?;
@@ -179,13 +179,13 @@ impl AnalysisRepository for PgAnalyses {
         Ok(results)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.find", skip_all)]
     async fn find(&self, id: AnalysisId) -> Result<Option<AnalysisResult>> {
         let query = analysis_results::table.find(id).select(AnalysisResult::as_select());
         self.session.fetch_optional(query).await
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.list", skip_all)]
     async fn list(
         &self,
         filter: &AnalysisFilter,
@@ -194,19 +194,19 @@ impl AnalysisRepository for PgAnalyses {
         page_of!(self, filtered!(analysis_results::table.into_boxed(), filter), page)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.count", skip_all)]
     async fn count(&self, filter: &AnalysisFilter) -> Result<u64> {
         let query = filtered!(analysis_results::table.into_boxed(), filter).count();
         let count: i64 = self.session.fetch_one(query).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.exists", skip_all)]
     async fn exists(&self, id: AnalysisId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(analysis_results::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.update", skip_all)]
     async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
         patch.validate()?;
         let not_found = || Error::not_found("analysis result", id);
@@ -220,7 +220,7 @@ impl AnalysisRepository for PgAnalyses {
         Ok(updated)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all)]
     async fn delete(&self, id: AnalysisId) -> Result<bool> {
         let deleted =
             self.session.execute(diesel::delete(analysis_results::table.find(id))).await?;
@@ -228,13 +228,13 @@ impl AnalysisRepository for PgAnalyses {
         Ok(deleted > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all)]
     async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>> {
         let query = of_key!(key).filter(is_fresh!()).limit(1);
         self.session.fetch_optional(query.select(AnalysisResult::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh_many", skip_all)]
     async fn latest_fresh_many(
         &self,
         tickers: &[Ticker],
@@ -244,7 +244,7 @@ impl AnalysisRepository for PgAnalyses {
         statements::latest_fresh_many(&self.session, tickers, analysis_type, parameters).await
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all)]
     async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
         let found = newest(&*self.session.connection().await?, key).await?;
         Ok(found.map(|(analysis, seen_at)| {
@@ -253,7 +253,7 @@ impl AnalysisRepository for PgAnalyses {
         }))
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.history_for_ticker", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.history_for_ticker", skip_all)]
     async fn history_for_ticker(
         &self,
         ticker: &Ticker,
@@ -270,7 +270,7 @@ impl AnalysisRepository for PgAnalyses {
         page_of!(self, query, page)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.history_for_portfolio", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.history_for_portfolio", skip_all)]
     async fn history_for_portfolio(
         &self,
         portfolio: PortfolioId,
@@ -286,7 +286,7 @@ impl AnalysisRepository for PgAnalyses {
         page_of!(self, query, page)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.summary", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.summary", skip_all)]
     async fn summary(&self, filter: &AnalysisFilter) -> Result<Vec<AnalysisSummary>> {
         let by_type = analysis_results::table
             .group_by(analysis_results::analysis_type)
@@ -306,7 +306,7 @@ impl AnalysisRepository for PgAnalyses {
         Ok(rows.into_iter().map(summed).collect())
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all)]
     async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64> {
         if *selector == AnalysisSelector::default() {
             return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
@@ -328,12 +328,12 @@ impl AnalysisRepository for PgAnalyses {
         Ok(expired)
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.lineage", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.lineage", skip_all)]
     async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>> {
         lineage::of(&self.session, id).await
     }
 
-    #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all)]
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
         expiry::sweep_expired(&self.session, limit, keep).await
     }

@@ -140,7 +140,7 @@ fn actions(rows: Vec<ActionRow>) -> Result<Vec<CorporateAction>> {
 
 #[async_trait]
 impl CorporateActionRepository for PgCorporateActions {
-    #[tracing::instrument(level = "debug", name = "corporate_actions.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.create", skip_all)]
     async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction> {
         action.validate()?;
         let insert = diesel::insert_into(corporate_actions::table).values(inserted!(action));
@@ -149,7 +149,7 @@ impl CorporateActionRepository for PgCorporateActions {
         row.try_into()
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.create_many", skip_all)]
     async fn create_many(&self, new: &[NewCorporateAction]) -> Result<Vec<CorporateAction>> {
         for (index, action) in new.iter().enumerate() {
             action.validate().map_err(|e| e.at(index))?;
@@ -168,7 +168,7 @@ impl CorporateActionRepository for PgCorporateActions {
         actions(rows)
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.upsert_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.upsert_many", skip_all)]
     async fn upsert_many(&self, new: &[NewCorporateAction]) -> Result<UpsertReport> {
         let key_order = |a: &NewCorporateAction, b: &NewCorporateAction| {
             let kind = |action: &NewCorporateAction| action.kind.action_type().as_str();
@@ -182,14 +182,14 @@ impl CorporateActionRepository for PgCorporateActions {
             .await
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.find", skip_all)]
     async fn find(&self, id: CorporateActionId) -> Result<Option<CorporateAction>> {
         let query = corporate_actions::table.find(id).select(ActionRow::as_select());
         let row: Option<ActionRow> = self.session.fetch_optional(query).await?;
         row.map(CorporateAction::try_from).transpose()
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.for_ticker", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.for_ticker", skip_all)]
     async fn for_ticker(
         &self,
         ticker: &Ticker,
@@ -205,7 +205,7 @@ impl CorporateActionRepository for PgCorporateActions {
         actions(self.session.fetch_all(query.select(ActionRow::as_select())).await?)
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.list", skip_all)]
     async fn list(
         &self,
         filter: &CorporateActionFilter,
@@ -218,18 +218,18 @@ impl CorporateActionRepository for PgCorporateActions {
         Ok(Page::new(actions(rows)?, page, key))
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.count", skip_all)]
     async fn count(&self, filter: &CorporateActionFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.exists", skip_all)]
     async fn exists(&self, id: CorporateActionId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(corporate_actions::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.update", skip_all)]
     async fn update(
         &self,
         id: CorporateActionId,
@@ -247,7 +247,7 @@ impl CorporateActionRepository for PgCorporateActions {
         changed.ok_or_else(unknown)?.try_into()
     }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "corporate_actions.delete", skip_all)]
     async fn delete(&self, id: CorporateActionId) -> Result<bool> {
         Ok(self.session.execute(diesel::delete(corporate_actions::table.find(id))).await? > 0)
     }

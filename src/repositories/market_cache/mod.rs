@@ -222,25 +222,25 @@ macro_rules! filtered {
 
 #[async_trait]
 impl MarketCacheRepository for PgMarketCache {
-    #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all)]
     async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
         entry.options.validate()?;
         write::create(&self.session, entry).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all)]
     async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>> {
         write::validate(entries)?;
         write::create_many(&self.session, entries).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.find", skip_all)]
     async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>> {
         let query = market_data_cache::table.find(id).select(CacheEntry::as_select());
         self.session.fetch_optional(query).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all)]
     async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
         let query = newest_first!(
             filtered!(filter),
@@ -252,18 +252,18 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(Page::new(rows, page, |entry: &CacheEntry| Cursor::new(entry.cached_at, entry.id)))
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all)]
     async fn count(&self, filter: &CacheFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.exists", skip_all)]
     async fn exists(&self, id: CacheEntryId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(market_data_cache::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all)]
     async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
         patch.validate()?;
         let not_found = || Error::not_found("cache entry", id);
@@ -277,7 +277,7 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(updated)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all)]
     async fn delete(&self, id: CacheEntryId) -> Result<bool> {
         let deleted =
             self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
@@ -285,7 +285,7 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(deleted > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all)]
     async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>> {
         let statement = diesel::sql_query(GET)
             .bind::<Text, _>(&key.ticker)
@@ -294,7 +294,7 @@ impl MarketCacheRepository for PgMarketCache {
         self.session.fetch_optional(statement).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all)]
     async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<CacheEntry>>> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -316,7 +316,7 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(found)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all)]
     async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>> {
         let columns = (CacheEntry::as_select(), now.into_sql::<Timestamptz>());
         let found: Option<(CacheEntry, DateTime<Utc>)> =
@@ -327,7 +327,7 @@ impl MarketCacheRepository for PgMarketCache {
         }))
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.put", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.put", skip_all)]
     async fn put(
         &self,
         key: &CacheKey,
@@ -340,7 +340,7 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(entry)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all)]
     async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
         write::validate(entries)?;
         let written = write::put_many(&self.session, entries).await?;
@@ -348,7 +348,7 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(written)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all)]
     async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
         write::validate(documents.iter().map(|document| &document.entry))?;
         let filled = write::backfill_many(&self.session, documents).await?;
@@ -356,7 +356,7 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(filled)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
         ttl::check(ttl)?;
         let statement = diesel::sql_query(REFRESH)
@@ -372,27 +372,27 @@ impl MarketCacheRepository for PgMarketCache {
         Ok(refreshed.expires_at)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all)]
     async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
         let expired = invalidate::run(&self.session, selector).await?;
         self.session.invalidated().await;
         Ok(expired)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all)]
     async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
         let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
         self.session.invalidated().await;
         Ok(deleted > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
         let statement = sweep_expired(limit).bind::<Interval, _>(ttl::interval(keep));
         Ok(Swept::new(self.session.execute(statement).await?, limit))
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
     async fn list_stale(&self, within: Duration, limit: u32) -> Result<Vec<StaleEntry>> {
         let statement = diesel::sql_query(LIST_STALE)
             .bind::<Interval, _>(ttl::interval(within))
@@ -400,12 +400,12 @@ impl MarketCacheRepository for PgMarketCache {
         self.session.fetch_all(statement).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all)]
     async fn statistics(&self, top: u32) -> Result<CacheStatistics> {
         statistics::all(&self.session, top).await
     }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.size_of_ticker", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "market_cache.size_of_ticker", skip_all)]
     async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize> {
         statistics::of_ticker(&self.session, ticker).await
     }

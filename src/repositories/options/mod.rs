@@ -181,7 +181,7 @@ macro_rules! filtered {
 
 #[async_trait]
 impl OptionRepository for PgOptions {
-    #[tracing::instrument(level = "debug", name = "options.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.create", skip_all)]
     async fn create(&self, quote: &NewOptionQuote) -> Result<OptionQuote> {
         quote.validate()?;
         let values = (options_data::id.eq(OptionQuoteId::generate()), quote);
@@ -189,7 +189,7 @@ impl OptionRepository for PgOptions {
         self.session.fetch_one(insert.returning(OptionQuote::as_returning())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.create_many", skip_all)]
     async fn create_many(&self, quotes: &[NewOptionQuote]) -> Result<Vec<OptionQuote>> {
         for (index, quote) in quotes.iter().enumerate() {
             quote.validate().map_err(|e| e.at(index))?;
@@ -218,7 +218,7 @@ impl OptionRepository for PgOptions {
         .await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.put_chain", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.put_chain", skip_all)]
     async fn put_chain(
         &self,
         ticker: &Ticker,
@@ -242,7 +242,7 @@ impl OptionRepository for PgOptions {
             .await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.upsert_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.upsert_many", skip_all)]
     async fn upsert_many(&self, quotes: &[NewOptionQuote]) -> Result<UpsertReport> {
         let key_order = |a: &NewOptionQuote, b: &NewOptionQuote| {
             let time = |quote: &NewOptionQuote| quote.fetched_at.map(stored);
@@ -253,13 +253,13 @@ impl OptionRepository for PgOptions {
             .await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.find", skip_all)]
     async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>> {
         let query = options_data::table.find(id);
         self.session.fetch_optional(query.select(OptionQuote::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.chain", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.chain", skip_all)]
     async fn chain(
         &self,
         ticker: &Ticker,
@@ -269,7 +269,7 @@ impl OptionRepository for PgOptions {
         chain::quotes(&self.session, ticker, Some(at), filter).await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.latest_chain", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.latest_chain", skip_all)]
     async fn latest_chain(
         &self,
         ticker: &Ticker,
@@ -278,13 +278,13 @@ impl OptionRepository for PgOptions {
         chain::quotes(&self.session, ticker, None, filter).await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.expirations", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.expirations", skip_all)]
     async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Vec<NaiveDate>> {
         let days = chain::expirations(&self.session, ticker, at).await?;
         Ok(days.into_iter().map(|day| day.date_naive()).collect())
     }
 
-    #[tracing::instrument(level = "debug", name = "options.contract_history", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.contract_history", skip_all)]
     async fn contract_history(
         &self,
         contract: &OptionContract,
@@ -302,7 +302,7 @@ impl OptionRepository for PgOptions {
         self.session.fetch_all(query.select(OptionQuote::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.list", skip_all)]
     async fn list(
         &self,
         filter: &OptionQuoteFilter,
@@ -314,18 +314,18 @@ impl OptionRepository for PgOptions {
         Ok(Page::new(rows, page, |quote: &OptionQuote| Cursor::new(quote.fetched_at, quote.id)))
     }
 
-    #[tracing::instrument(level = "debug", name = "options.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.count", skip_all)]
     async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "options.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.exists", skip_all)]
     async fn exists(&self, id: OptionQuoteId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(options_data::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "options.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.update", skip_all)]
     async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote> {
         patch.validate()?;
         if *patch == OptionQuotePatch::default() {
@@ -337,12 +337,12 @@ impl OptionRepository for PgOptions {
         changed.ok_or_else(|| Error::not_found("option quote", id))
     }
 
-    #[tracing::instrument(level = "debug", name = "options.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.delete", skip_all)]
     async fn delete(&self, id: OptionQuoteId) -> Result<bool> {
         Ok(self.session.execute(diesel::delete(options_data::table.find(id))).await? > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "options.sweep", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "options.sweep", skip_all)]
     async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
         retention::sweep(&self.session, limit, retention).await
     }

@@ -97,7 +97,7 @@ fn between<'a>(ticker: &'a Ticker, from: DateTime<Utc>, until: DateTime<Utc>) ->
 
 #[async_trait]
 impl PriceRepository for PgPrices {
-    #[tracing::instrument(level = "debug", name = "prices.create", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.create", skip_all)]
     async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar> {
         bar.validate()?;
         let values = (price_history::id.eq(BarId::generate()), bar);
@@ -105,7 +105,7 @@ impl PriceRepository for PgPrices {
         self.session.fetch_one(insert.returning(PriceBar::as_returning())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.create_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.create_many", skip_all)]
     async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>> {
         for (index, bar) in bars.iter().enumerate() {
             bar.validate().map_err(|e| e.at(index))?;
@@ -126,12 +126,12 @@ impl PriceRepository for PgPrices {
         .await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.upsert_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.upsert_many", skip_all)]
     async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport> {
         upsert::many(&self.session, bars, &IngestOptions::default()).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.upsert_many_with", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.upsert_many_with", skip_all)]
     async fn upsert_many_with(
         &self,
         bars: &[NewPriceBar],
@@ -140,7 +140,7 @@ impl PriceRepository for PgPrices {
         upsert::many(&self.session, bars, options).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.copy_in", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.copy_in", skip_all)]
     async fn copy_in(
         &self,
         bars: BoxStream<'_, Result<DeliveredBar>>,
@@ -149,13 +149,13 @@ impl PriceRepository for PgPrices {
         upsert::stream(&self.session, bars, options).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.find", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.find", skip_all)]
     async fn find(&self, id: BarId) -> Result<Option<PriceBar>> {
         let query = price_history::table.find(id);
         self.session.fetch_optional(query.select(PriceBar::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.find_by_day", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.find_by_day", skip_all)]
     async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>> {
         let (from, to) = TradingDay::bounds(day, day);
         let query = price_history::table
@@ -167,7 +167,7 @@ impl PriceRepository for PgPrices {
         self.session.fetch_optional(query.select(PriceBar::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.range", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.range", skip_all)]
     async fn range(
         &self,
         ticker: &Ticker,
@@ -179,7 +179,7 @@ impl PriceRepository for PgPrices {
         self.session.fetch_all(query.select(PriceBar::as_select())).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.range_many", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.range_many", skip_all)]
     async fn range_many(
         &self,
         tickers: &[Ticker],
@@ -198,7 +198,7 @@ impl PriceRepository for PgPrices {
         Ok(bars)
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.columns", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.columns", skip_all)]
     async fn columns(
         &self,
         tickers: &[Ticker],
@@ -230,12 +230,12 @@ impl PriceRepository for PgPrices {
         streamed::read(&self.session, tickers, TradingDay::bounds(from, to))
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.latest", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.latest", skip_all)]
     async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>> {
         latest::of(&self.session, tickers).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.nearest", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.nearest", skip_all)]
     async fn nearest(
         &self,
         tickers: &[Ticker],
@@ -247,12 +247,12 @@ impl PriceRepository for PgPrices {
         coverage::nearest(&self.session, tickers, days).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.coverage", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.coverage", skip_all)]
     async fn coverage(&self, tickers: &[Ticker]) -> Result<Vec<Coverage>> {
         coverage::of(&self.session, tickers).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.gaps", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.gaps", skip_all)]
     async fn gaps(
         &self,
         ticker: &Ticker,
@@ -263,7 +263,7 @@ impl PriceRepository for PgPrices {
         coverage::gaps(&self.session, ticker, from, to, calendar).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.resample", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.resample", skip_all)]
     async fn resample(
         &self,
         ticker: &Ticker,
@@ -285,12 +285,12 @@ impl PriceRepository for PgPrices {
         Ok(periods)
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.digest", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.digest", skip_all)]
     async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest> {
         digest::of(&self.session, ticker).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.adjusted", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.adjusted", skip_all)]
     async fn adjusted(
         &self,
         ticker: &Ticker,
@@ -304,7 +304,7 @@ impl PriceRepository for PgPrices {
         Ok(series::adjust(&bars, &actions, as_of, adjustment))
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.verify_adjustment", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.verify_adjustment", skip_all)]
     async fn verify_adjustment(
         &self,
         ticker: &Ticker,
@@ -316,25 +316,25 @@ impl PriceRepository for PgPrices {
         series::check(&bars, &actions, tolerance)
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.list", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.list", skip_all)]
     async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>> {
         let query = newest_first!(filtered!(filter), page, price_history::date, price_history::id);
         let rows = self.session.fetch_all(query.select(PriceBar::as_select())).await?;
         Ok(Page::new(rows, page, |bar: &PriceBar| Cursor::new(bar.date, bar.id)))
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.count", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.count", skip_all)]
     async fn count(&self, filter: &PriceBarFilter) -> Result<u64> {
         let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
         Ok(count.unsigned_abs())
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.exists", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.exists", skip_all)]
     async fn exists(&self, id: BarId) -> Result<bool> {
         self.session.fetch_one(diesel::select(exists(price_history::table.find(id)))).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.update", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.update", skip_all)]
     async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar> {
         patch.validate()?;
         if *patch == PriceBarPatch::default() {
@@ -346,12 +346,12 @@ impl PriceRepository for PgPrices {
         changed.ok_or_else(|| Error::not_found("price bar", id))
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.delete", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.delete", skip_all)]
     async fn delete(&self, id: BarId) -> Result<bool> {
         Ok(self.session.execute(diesel::delete(price_history::table.find(id))).await? > 0)
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.delete_range", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.delete_range", skip_all)]
     async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64> {
         let (from, to) = TradingDay::bounds(from, to);
         let doomed = price_history::table
@@ -361,7 +361,7 @@ impl PriceRepository for PgPrices {
         self.session.execute(diesel::delete(doomed)).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.range_as_of", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.range_as_of", skip_all)]
     async fn range_as_of(
         &self,
         tickers: &[Ticker],
@@ -372,12 +372,12 @@ impl PriceRepository for PgPrices {
         revisions::range_as_of(&self.session, tickers, TradingDay::bounds(from, to), known_at).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.revisions", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.revisions", skip_all)]
     async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Vec<PriceRevision>> {
         revisions::of_day(&self.session, ticker, TradingDay::bounds(day, day)).await
     }
 
-    #[tracing::instrument(level = "debug", name = "prices.sweep_revisions", skip_all, err)]
+    #[tracing::instrument(level = "debug", name = "prices.sweep_revisions", skip_all)]
     async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept> {
         revisions::sweep(&self.session, limit, age).await
     }

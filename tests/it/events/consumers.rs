@@ -60,9 +60,9 @@ async fn b3_a_full_delivery_is_not_the_end() {
         let consumer = db.events().consumer(&name, EventFilter::new()).await.expect("known");
         let mut consumer = consumer.batch(batch);
         // Exactly full, then one more, then exactly full twice; each time there is something without a wait.
-        for count in [batch, 1, 2 * batch] {
+        for (round, count) in [batch, 1, 2 * batch].into_iter().enumerate() {
             let bars: Vec<_> =
-                (0..count).map(|n| bar(&format!("B{batch}C{count}N{n}"), "2024-01-02")).collect();
+                (0..count).map(|n| bar(&format!("B{batch}R{round}N{n}"), "2024-01-02")).collect();
             db.prices().upsert_many(&bars).await.expect("stored");
             let mut got = 0;
             while got < count {
