@@ -24,6 +24,11 @@ use crate::repositories::{Repositories, RepositorySet};
 /// superusers and owners bypass policies, and the user's name; so it works behind a pooler. A statement that reads takes
 /// one round trip, as without; one that writes takes three. Nothing is served from the cache's memory.
 ///
+/// Of the user's own account, names, address and preferences can be changed
+/// ([`update_profile`](crate::UserRepository::update_profile)); to verify or activate it, or to set a password, is
+/// [`Denied`](crate::Error::Denied). Whether the account is active is not asked: end the sessions of a user whom you
+/// deactivate. What the policies do not cover, such as injected SQL, is in `docs/guide/tenants.md`.
+///
 /// A role that is missing, not granted to the login, or not bound by the policies is
 /// [`Error::Config`](crate::Error::Config); [`Database::create_roles`](crate::Database::create_roles) makes it.
 #[derive(Clone)]
