@@ -13,7 +13,7 @@ use super::Cache;
 use super::address::{Address, AddressRef};
 use super::cached::{Cached, Entry, Origin};
 use super::database::DatabaseLevel;
-use super::documents::span;
+use super::documents::until;
 use super::fetched::{Fetch, Fetched};
 use super::fetching::failed;
 use super::kind::{Job, Kind, Read, Settled};
@@ -24,10 +24,10 @@ use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 use crate::models::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis};
 use crate::repositories::analyses;
-use crate::types::{AnalysisType, Document, ttl};
+use crate::types::{AnalysisType, Document, span};
 
 /// How long a result without an expiry is kept in memory and Redis; then its row is read again.
-const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+const FOR_EVER: Duration = span::LONGEST;
 
 /// What a row weighs in memory beside its documents, about.
 const ROW: usize = 600;
@@ -48,15 +48,15 @@ struct Now {
 }
 
 fn entry(row: AnalysisResult, seen_at: DateTime<Utc>, loaded: Instant) -> Entry<AnalysisResult> {
-    let fresh_for = row.expires_at.map_or(FOR_EVER, |expires| span(seen_at, expires));
-    let window = row.stale_until.map_or(Duration::ZERO, |until| span(seen_at, until));
+    let fresh_for = row.expires_at.map_or(FOR_EVER, |expires| until(seen_at, expires));
+    let window = row.stale_until.map_or(Duration::ZERO, |end| until(seen_at, end));
     let documents = [&row.metadata, &row.parameters].into_iter().flatten();
     let size = ROW + documents.map(|d| d.as_str().len()).sum::<usize>();
     Entry {
         version: row.version,
         revision: 0,
         loaded,
-        age: span(row.calculated_at, seen_at),
+        age: until(row.calculated_at, seen_at),
         fresh_for,
         kept_for: fresh_for.max(window),
         source: None,
@@ -145,10 +145,10 @@ async fn store(
     let row = match outcome {
         Outcome::New(new) => scope.fetch_optional(analyses::insert(&[new.as_ref()])).await?,
         Outcome::Unchanged { previous, ttl, stale_for } => {
-            let kept = (!stale_for.is_zero()).then(|| ttl::interval(*ttl + *stale_for));
+            let kept = (!stale_for.is_zero()).then(|| span::interval_of_sum(*ttl, *stale_for));
             let statement = diesel::sql_query(EXTEND)
                 .bind::<SqlUuid, _>(previous.value.id)
-                .bind::<Interval, _>(ttl::interval(*ttl))
+                .bind::<Interval, _>(span::interval(*ttl))
                 .bind::<Nullable<Interval>, _>(kept);
             scope.fetch_optional(statement).await?
         }
@@ -173,7 +173,7 @@ impl Outcome {
         policy: &Policy,
         previous: Option<Arc<Entry<AnalysisResult>>>,
     ) -> Result<Self> {
-        let policy = computed.settle(policy);
+        let policy = computed.settle(policy)?;
         match (computed.value, previous) {
             (Some(new), _) => {
                 let new = prepared(key, new, &policy);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::packed::Packed;
 use crate::error::Result;
-use crate::types::{Document, UnitInterval};
+use crate::types::{Document, UnitInterval, span};
 
 /// Where a value came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -124,7 +124,7 @@ impl<T> Entry<T> {
     }
 
     pub fn age_at(&self, now: Instant) -> Duration {
-        self.age + now.saturating_duration_since(self.loaded)
+        self.age.saturating_add(now.saturating_duration_since(self.loaded))
     }
 
     pub fn is_fresh_at(&self, now: Instant) -> bool {
@@ -141,6 +141,6 @@ impl<T> Entry<T> {
 
     /// Whether this share of its life is over.
     pub fn is_due_at(&self, now: Instant, share: f64) -> bool {
-        self.age_at(now) >= (self.age + self.fresh_for).mul_f64(share)
+        self.age_at(now) >= span::share(span::sum(self.age, self.fresh_for), share)
     }
 }

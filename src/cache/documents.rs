@@ -25,7 +25,7 @@ use super::policy::Policy;
 use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 use crate::models::{CacheKey, PutOptions};
-use crate::types::{CacheEntryId, Document, Tag, UnitInterval, tag, ttl};
+use crate::types::{CacheEntryId, Document, Tag, UnitInterval, span, tag};
 
 /// A type that can be cached as a document: any that serde can write and read.
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -65,7 +65,7 @@ pub(super) struct Row {
 }
 
 /// The span from one time to a later one; none where it is not later.
-pub(super) fn span(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
+pub(super) fn until(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
     (to - from).to_std().unwrap_or_default()
 }
 
@@ -75,9 +75,9 @@ impl Row {
         Packed {
             version: self.version,
             revision: self.revision,
-            age: span(self.cached_at, self.seen_at),
-            fresh_for: span(self.seen_at, self.expires_at),
-            kept_for: span(self.seen_at, kept_until),
+            age: until(self.cached_at, self.seen_at),
+            fresh_for: until(self.seen_at, self.expires_at),
+            kept_for: until(self.seen_at, kept_until),
             source: self.data_source.map(Into::into),
             quality: self.data_quality_score,
             body: self.data,
@@ -156,7 +156,7 @@ impl<T: CacheValue> Draft<T> {
     /// `Invalid`: the value is no JSON, or the policy's source is too long; that nothing was there
     /// before of which the fetch could say that it is unchanged.
     fn new(mut new: Fetched<T>, policy: &Policy, previous: Option<&Entry<T>>) -> Result<Self> {
-        let policy = new.settle(policy);
+        let policy = new.settle(policy)?;
         let Some(value) = new.value else {
             let Some(previous) = previous else {
                 return Err(Error::invalid("fetched", "unchanged, but there was no value before"));
@@ -198,7 +198,8 @@ impl<T: CacheValue> Draft<T> {
         address: &Address,
         token: Option<i64>,
     ) -> Result<Option<Stamp>> {
-        let kept = (!self.stale_for.is_zero()).then(|| ttl::interval(self.ttl + self.stale_for));
+        let kept =
+            (!self.stale_for.is_zero()).then(|| span::interval_of_sum(self.ttl, self.stale_for));
         let with = |statement| -> Keyed<'_> {
             keyed(statement, address.as_ref()).bind::<Nullable<BigInt>, _>(token)
         };
@@ -212,7 +213,7 @@ impl<T: CacheValue> Draft<T> {
             None => with(EXTEND),
         };
         let statement = statement
-            .bind::<Interval, _>(ttl::interval(self.ttl))
+            .bind::<Interval, _>(span::interval(self.ttl))
             .bind::<Nullable<Interval>, _>(kept);
         let stamp = database.run(database.session.fetch_optional(statement)).await?;
         database.session.announce();
@@ -234,7 +235,7 @@ impl<T: CacheValue> Draft<T> {
             loaded: started,
             age: Duration::ZERO,
             fresh_for: self.ttl,
-            kept_for: self.ttl + self.stale_for,
+            kept_for: span::sum(self.ttl, self.stale_for),
             source: self.source.map(Into::into),
             quality: self.quality,
             size: self.size,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cached::Cached;
 use super::policy::Policy;
+use crate::error::Result;
 use crate::types::UnitInterval;
 
 /// The error of a fetch: any error, or a text.
@@ -74,7 +75,7 @@ impl<T> Fetched<T> {
         Fetched { policy: Some(policy), ..self }
     }
 
-    /// Fresh for so long, whatever the policy says.
+    /// Fresh for so long, whatever the policy says; zero counts as a microsecond.
     pub fn ttl(self, ttl: Duration) -> Self {
         Fetched { ttl: Some(ttl), ..self }
     }
@@ -90,15 +91,21 @@ impl<T> Fetched<T> {
     }
 
     /// The policy for this value: its own, else the call's.
-    pub(crate) fn settle(&mut self, call: &Policy) -> Policy {
+    ///
+    /// # Errors
+    /// `Invalid` of a field of its own policy.
+    pub(crate) fn settle(&mut self, call: &Policy) -> Result<Policy> {
         let mut policy = self.policy.take().unwrap_or_else(|| call.clone());
         if let Some(ttl) = self.ttl {
+            // The provider says that it is outdated at once: as short as can be stored.
+            let ttl = ttl.max(Duration::from_micros(1));
             policy.ttl = ttl;
             policy.negative_ttl = ttl;
         }
         policy.source = self.source.take().or(policy.source);
         policy.quality = self.quality.take().or(policy.quality);
-        policy
+        policy.validate()?;
+        Ok(policy)
     }
 }
 

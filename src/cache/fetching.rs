@@ -15,6 +15,7 @@ use super::kind::{Job, Kind, Read};
 use super::lease::Turn;
 use super::policy::Policy;
 use crate::error::{Error, Result};
+use crate::types::span;
 
 /// The entry, and whether this fetch made it or another process did.
 pub(crate) type FetchOutcome = Result<(AnyEntry, Origin)>;
@@ -93,7 +94,7 @@ pub(crate) async fn conclude<K: Kind>(
             };
             // What was invalidated meanwhile may be fetched at once.
             if is_held {
-                core.put_off(address, failures, Instant::now() + pause);
+                core.put_off(address, failures, span::after(Instant::now(), pause));
             }
             Err(error)
         }
@@ -119,7 +120,7 @@ async fn wait_for_turn<K: Kind>(
     replaces: i64,
     lease: &mut Lease<K::Value>,
 ) -> Result<Option<AnyEntry>> {
-    let deadline = Instant::now() + policy.hard_timeout;
+    let deadline = span::after(Instant::now(), policy.hard_timeout);
     let mut news = core.sync.as_ref().map(|sync| sync.news());
     let mut look = FIRST_LOOK;
     let mut has_waited = false;
@@ -150,7 +151,7 @@ async fn wait_for_turn<K: Kind>(
                 return Ok(None);
             }
             Turn::PutOff { failures, pause } => {
-                core.put_off(address, failures, Instant::now() + pause);
+                core.put_off(address, failures, span::after(Instant::now(), pause));
                 return Err(Error::PutOff { retry_in: pause });
             }
             Turn::Held { for_now } => for_now,

@@ -12,7 +12,7 @@ use diesel::sql_types::{
 use super::address::AddressRef;
 use crate::connection::PgConnection;
 use crate::error::Result;
-use crate::types::ttl;
+use crate::types::span;
 
 /// Takes the lease if nobody has it; else says until when somebody has. Neither row is there when
 /// another took it after this statement began.
@@ -93,7 +93,7 @@ pub(super) async fn take(
     address: AddressRef<'_>,
     span: Duration,
 ) -> Result<Turn> {
-    let statement = keyed(TAKE, address).bind::<Interval, _>(ttl::interval(span));
+    let statement = keyed(TAKE, address).bind::<Interval, _>(span::interval(span));
     let row: Option<Row> = connection.fetch_optional(statement).await?;
     let Some(row) = row else { return Ok(Turn::Held { for_now: Duration::ZERO }) };
     let failures = row.failures.unsigned_abs();
@@ -113,7 +113,7 @@ pub(super) async fn renew(
     span: Duration,
 ) -> Result<bool> {
     let statement = keyed(RENEW, address).bind::<BigInt, _>(token);
-    Ok(connection.run(statement.bind::<Interval, _>(ttl::interval(span))).await? > 0)
+    Ok(connection.run(statement.bind::<Interval, _>(span::interval(span))).await? > 0)
 }
 
 /// Gives the lease up after a failure: nobody may fetch during the pause. Whether it was still held.
@@ -124,7 +124,7 @@ pub(super) async fn fail(
     pause: Duration,
 ) -> Result<bool> {
     let statement = keyed(FAIL, address).bind::<BigInt, _>(token);
-    Ok(connection.run(statement.bind::<Interval, _>(ttl::interval(pause))).await? > 0)
+    Ok(connection.run(statement.bind::<Interval, _>(span::interval(pause))).await? > 0)
 }
 
 /// Gives the lease up: the next caller may fetch.

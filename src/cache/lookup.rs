@@ -17,6 +17,7 @@ use super::policy::Policy;
 use crate::error::{Error, Result};
 use crate::models::CacheSelector;
 use crate::repositories::{MarketCacheRepository, PgMarketCache};
+use crate::types::span;
 
 impl Core {
     /// See [`Cache::get_or_fetch`](super::Cache::get_or_fetch).
@@ -65,7 +66,7 @@ impl Core {
             Some(_) => policy.soft_timeout.min(policy.hard_timeout),
             None => policy.hard_timeout,
         };
-        let outcome = tokio::time::timeout_at((began + patience).into(), fetch).await;
+        let outcome = tokio::time::timeout_at(span::after(began, patience).into(), fetch).await;
         self.landed(outcome, stale)
     }
 

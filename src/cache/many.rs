@@ -25,6 +25,7 @@ use super::lease::{self, Turn};
 use super::policy::Policy;
 use crate::error::{Error, Result};
 use crate::models::CacheKey;
+use crate::types::span;
 
 /// How many fetched values are stored at a time, each on a connection of its own.
 const STORED_AT_ONCE: usize = 4;
@@ -106,7 +107,7 @@ impl Cache {
         if !wanted.is_empty() {
             tokio::spawn(run(self.core.clone(), wanted, policy.clone(), fetch));
         }
-        let deadline = |patience| tokio::time::Instant::from_std(began + patience);
+        let deadline = |patience| tokio::time::Instant::from_std(span::after(began, patience));
         let answers = answers.into_iter().map(async |answer| match answer {
             Answer::Known(known) => known,
             Answer::UnderWay { stale, flight } => {

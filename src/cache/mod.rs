@@ -88,6 +88,7 @@ pub struct Cache {
 
 impl Cache {
     pub(crate) fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
+        options.validate()?;
         Ok(Cache { core: Arc::new(Core::new(options, pool)?) })
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::policy::Policy;
 #[cfg(feature = "redis")]
 use super::redis::RedisOptions;
+use crate::error::Result;
+use crate::types::span;
 
 /// The levels of a cache and its defaults. See [`Database::with_cache`](crate::Database::with_cache).
 #[derive(Debug, Clone)]
@@ -56,16 +58,32 @@ impl CacheOptions {
         database: bool,
         /// The policy of calls that ask for [`Cache::policy`](super::Cache::policy).
         policy: Policy,
-        /// How often the log of changes is read when no notification comes (1 s).
+        /// How often the log of changes is read when no notification comes (1 s; zero is refused, less than
+        /// 5 ms counts as 5 ms).
         poll_every: Duration,
         /// The staleness bound: a value in memory is served without asking the database only while
         /// the log of changes was read this lately (3 s).
         trust_for: Duration,
-        /// How long a fetch stays reserved for a process that has died (5 s); one that lives renews.
+        /// How long a fetch stays reserved for a process that has died (5 s; zero is refused, less than
+        /// 100 ms counts as 100 ms); one that lives renews.
         lease: Duration,
-        /// How long one read or write of the database level may take (5 s) before the call goes on
+        /// How long one read or write of the database level may take (5 s; zero is refused) before the call goes on
         /// without that level.
         database_timeout: Duration,
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) of a span that cannot be zero, or of the policy.
+    pub(crate) fn validate(&self) -> Result<()> {
+        self.policy.validate()?;
+        span::check("poll_every", self.poll_every)?;
+        span::check("lease", self.lease)?;
+        span::check("database_timeout", self.database_timeout)?;
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            redis.validate()?;
+        }
+        Ok(())
     }
 
     /// With a level in Redis, between memory and PostgreSQL.

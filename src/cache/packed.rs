@@ -29,7 +29,7 @@ impl Packed {
     #[cfg(feature = "redis")]
     pub fn aged(self, passed: Duration) -> Self {
         Packed {
-            age: self.age + passed,
+            age: self.age.saturating_add(passed),
             fresh_for: self.fresh_for.saturating_sub(passed),
             kept_for: self.kept_for.saturating_sub(passed),
             ..self

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::types::{Tag, UnitInterval, ttl};
+use crate::types::{Tag, UnitInterval, span};
 
 /// How a value is cached and fetched. Every span is counted by the database's clock or by a monotonic
-/// one, never by the process's wall clock.
+/// one, never by the process's wall clock. More than 100 years count as 100 years; what zero is refused for says so.
 ///
 /// ```
 /// use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::types::{Tag, UnitInterval, ttl};
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// How long a value is fresh (1 h).
+    /// How long a value is fresh (1 h); zero is refused.
     pub ttl: Duration,
     /// The largest share of a TTL that is left out at random, 0 to 1 (0.05): values stored together
     /// do not expire together.
@@ -26,7 +26,8 @@ pub struct Policy {
     /// How long after its expiry a value may be served, while it is fetched again or cannot be (0:
     /// not at all).
     pub stale_for: Duration,
-    /// How long a negative result is fresh: a value that serializes to `null`, such as `None` (1 min).
+    /// How long a negative result is fresh: a value that serializes to `null`, such as `None` (1 min);
+    /// zero is refused.
     pub negative_ttl: Duration,
     /// The share of its TTL after which a value that is asked for is fetched again in the background,
     /// before it expires, 0 to 1 (none).
@@ -34,7 +35,7 @@ pub struct Policy {
     /// How long a call that has a stale value waits for the fetch before it returns the stale one
     /// (0: not at all). The fetch goes on.
     pub soft_timeout: Duration,
-    /// How long a fetch may take, and a call may wait for one (30 s).
+    /// How long a fetch may take, and a call may wait for one (30 s); zero is refused.
     pub hard_timeout: Duration,
     /// How long nobody fetches after a failure (1 s); it doubles with each failure in a row, up to
     /// `retry_at_most`.
@@ -123,13 +124,9 @@ impl Policy {
     /// # Errors
     /// [`Error::Invalid`] of the field that cannot be meant.
     pub(crate) fn validate(&self) -> Result<()> {
-        ttl::check(self.ttl)?;
-        if self.negative_ttl.is_zero() {
-            return Err(Error::invalid("negative_ttl", "must be longer than zero"));
-        }
-        if self.hard_timeout.is_zero() {
-            return Err(Error::invalid("hard_timeout", "must be longer than zero"));
-        }
+        span::check("ttl", self.ttl)?;
+        span::check("negative_ttl", self.negative_ttl)?;
+        span::check("hard_timeout", self.hard_timeout)?;
         let share = |field, value: f64| match (0.0..=1.0).contains(&value) {
             true => Ok(()),
             false => Err(Error::invalid(field, "must be a share between 0 and 1")),
@@ -142,7 +139,7 @@ impl Policy {
     pub(crate) fn jittered(&self, ttl: Duration) -> Duration {
         let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
         // Never none: a TTL of zero is refused.
-        ttl.mul_f64(1.0 - self.jitter * random).max(Duration::from_micros(1))
+        span::share(ttl, 1.0 - self.jitter * random).max(Duration::from_micros(1))
     }
 
     /// The pause after the `failures`th failure in a row.

@@ -152,7 +152,7 @@ async fn run(core: Weak<Core>) {
     loop {
         let Some(strong) = core.upgrade() else { return };
         let (Some(sync), Some(database)) = (&strong.sync, &strong.database) else { return };
-        let (wake, every) = (sync.wake.clone(), strong.options.poll_every);
+        let (wake, every) = (sync.wake.clone(), strong.options.poll_every.max(GATHER));
         let pool = database.pool().clone();
         drop(strong);
         // A connection of its own: the pool may be exhausted.

@@ -1,5 +1,6 @@
 //! How to reach the database and how to behave towards it.
 
+mod startup;
 mod url;
 mod variables;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::connection::tls::Tls;
 use crate::connection::{Certificates, Options, QueryObserver, SslMode, StatementMode};
 use crate::error::{Error, Result};
+use crate::types::span;
 use url::parse_url;
 
 /// The variable that names the [`Environment`].
@@ -102,34 +104,30 @@ mod default {
     pub const ANSWER_AFTER: Duration = Duration::from_secs(30);
     pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
     pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
-    /// A peer that vanished is noticed after about 30 s of idling...
-    pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-    pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-    pub const KEEPALIVE_RETRIES: u32 = 3;
-    /// ... or of not acknowledging what was sent.
-    pub const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
     pub const STATEMENT_CACHE: usize = 256;
     pub const SLOW_QUERY: Duration = Duration::from_millis(500);
 }
 
 impl Config {
     /// Configuration for the server of a `postgres://user:password@host:port/name` URL; a unix
-    /// socket's directory goes into the host, percent-encoded. libpq's `sslmode`, `sslrootcert`,
-    /// `sslcert` and `sslkey` are understood.
+    /// socket's directory goes into the host, percent-encoded. It is read as libpq reads it, with the
+    /// parameters that the driver has, and `sslmode`, `sslrootcert`, `sslcert` and `sslkey`. What
+    /// `options` says of a limit stands.
     ///
     /// # Errors
-    /// [`Error::Config`] of `DATABASE_URL`; the URL is not shown, it may hold a password.
+    /// [`Error::Config`] of `DATABASE_URL`, which names a parameter that is not known. An unescaped `@`, `/`
+    /// or `?` in a password is refused. The URL is not shown, it may hold a password.
     pub fn new(url: &str) -> Result<Self> {
         Self::from_url(url, "DATABASE_URL")
     }
 
     fn from_url(url: &str, variable: &'static str) -> Result<Self> {
-        let (driver, tls) = parse_url(url, variable)?;
+        let parsed = parse_url(url, variable)?;
         Ok(Config {
-            driver,
+            driver: parsed.driver,
             replicas: Vec::new(),
-            ssl_mode: tls.mode.unwrap_or_default(),
-            certificates: tls.certificates,
+            ssl_mode: parsed.ssl_mode.unwrap_or_default(),
+            certificates: parsed.certificates,
             environment: Environment::default(),
             application_role: default::APPLICATION_ROLE.into(),
             pool_size: default::POOL_SIZE,
@@ -137,7 +135,7 @@ impl Config {
             pool_timeout: default::POOL_TIMEOUT,
             pool_recycle: Some(default::POOL_RECYCLE),
             ping_after: default::PING_AFTER,
-            connect_timeout: default::CONNECT_TIMEOUT,
+            connect_timeout: parsed.connect_timeout.unwrap_or(default::CONNECT_TIMEOUT),
             statement_timeout: Some(default::STATEMENT_TIMEOUT),
             answer_timeout: None,
             lock_timeout: Some(default::LOCK_TIMEOUT),
@@ -170,12 +168,13 @@ impl Config {
         Config { pool_max_overflow: n, ..self }
     }
 
-    /// Longest wait for a pooled connection (30 s).
+    /// Longest wait for a pooled connection (30 s). Connecting is refused where it is zero.
     pub fn pool_timeout(self, limit: Duration) -> Self {
         Config { pool_timeout: limit, ..self }
     }
 
-    /// Age at which a connection is replaced, give or take a tenth (1 h); `None`: never.
+    /// Age at which a connection is replaced, give or take a tenth (1 h); `None`: never; less than 100 ms counts
+    /// as 100 ms.
     pub fn pool_recycle(self, age: Option<Duration>) -> Self {
         Config { pool_recycle: age, ..self }
     }
@@ -185,12 +184,14 @@ impl Config {
         Config { ping_after: idle, ..self }
     }
 
-    /// Longest time for making one connection, name look-up, TLS and login included (10 s).
+    /// Longest time for making one connection, name look-up, TLS and login included (10 s). Connecting is
+    /// refused where it is zero.
     pub fn connect_timeout(self, limit: Duration) -> Self {
         Config { connect_timeout: limit, ..self }
     }
 
-    /// The server's `statement_timeout` (60 s); zero: none.
+    /// The server's `statement_timeout` (60 s); zero: none. As its other limits it is rounded up to whole
+    /// milliseconds, and more than 24.8 days, the server's longest, count as that.
     pub fn statement_timeout(self, limit: Duration) -> Self {
         Config { statement_timeout: Some(limit), ..self }
     }
@@ -281,8 +282,26 @@ impl Config {
 
     fn answer_limit(&self) -> Option<Duration> {
         let set = self.statement_timeout.filter(|_| self.statement_mode == StatementMode::Prepared);
-        let usual = || set.filter(|t| !t.is_zero()).map(|t| t + default::ANSWER_AFTER);
+        let options = self.driver.get_options().unwrap_or_default();
+        let set = startup::statement_timeout(options).unwrap_or(set);
+        let usual = || {
+            let limit = set.filter(|limit| !limit.is_zero());
+            limit.map(|limit| span::sum(limit, default::ANSWER_AFTER))
+        };
         self.answer_timeout.or_else(usual).filter(|limit| !limit.is_zero())
+    }
+
+    /// # Errors
+    /// [`Error::Config`] of a limit within which nothing can be done.
+    pub(crate) fn check_spans(&self) -> Result<()> {
+        for (name, limit) in
+            [("DB_POOL_TIMEOUT", self.pool_timeout), ("connect_timeout", self.connect_timeout)]
+        {
+            if limit.is_zero() {
+                return Err(invalid(name, "must be longer than zero"));
+            }
+        }
+        Ok(())
     }
 
     /// The driver's configuration, with everything that is set at connect.
@@ -297,12 +316,32 @@ impl Config {
                 SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
                 _ => tokio_postgres::config::SslMode::Require,
             })
-            .connect_timeout(self.connect_timeout)
-            .keepalives(true)
-            .keepalives_idle(default::KEEPALIVE_IDLE)
-            .keepalives_interval(default::KEEPALIVE_INTERVAL)
-            .keepalives_retries(default::KEEPALIVE_RETRIES)
-            .tcp_user_timeout(default::TCP_USER_TIMEOUT);
+            .connect_timeout(self.connect_timeout);
+        if driver.get_application_name().is_none() {
+            driver.application_name("buffetbot-db");
+        }
+        if self.statement_mode == StatementMode::Prepared {
+            let mut options = String::new();
+            for (name, limit) in [
+                ("statement_timeout", self.statement_timeout),
+                ("lock_timeout", self.lock_timeout),
+                ("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
+            ] {
+                if let Some(limit) = limit {
+                    options.push_str(&format!("-c {name}={} ", span::server_limit(limit)));
+                }
+            }
+            // Behind ours, because of several settings of one name the server takes the last.
+            options.push_str(driver.get_options().unwrap_or_default());
+            driver.options(options);
+        }
+        driver
+            .ssl_mode(match self.ssl_mode {
+                SslMode::Disable => tokio_postgres::config::SslMode::Disable,
+                SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
+                _ => tokio_postgres::config::SslMode::Require,
+            })
+            .connect_timeout(self.connect_timeout);
         if driver.get_application_name().is_none() {
             driver.application_name("buffetbot-db");
         }
@@ -339,6 +378,7 @@ impl fmt::Debug for Config {
             .field("pool_max_overflow", &self.pool_max_overflow)
             .field("pool_timeout", &self.pool_timeout)
             .field("pool_recycle", &self.pool_recycle)
+            .field("connect_timeout", &self.connect_timeout)
             .field("statement_mode", &self.statement_mode)
             .finish_non_exhaustive()
     }

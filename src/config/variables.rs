@@ -87,7 +87,7 @@ impl Config {
             key: given.key.or(from_url.key),
         };
         for url in var("DB_REPLICA_URLS").iter().flat_map(|urls| urls.split(',')) {
-            config.replicas.push(parse_url(url.trim(), "DB_REPLICA_URLS")?.0);
+            config.replicas.push(parse_url(url.trim(), "DB_REPLICA_URLS")?.driver);
         }
         if let Some(role) = var(APPLICATION_ROLE) {
             config.application_role = role;
@@ -120,9 +120,7 @@ impl Config {
         if self.pool_size == 0 {
             return Err(invalid("DB_POOL_SIZE", "must be at least 1"));
         }
-        if self.pool_timeout.is_zero() {
-            return Err(invalid("DB_POOL_TIMEOUT", "must be at least 1 s"));
-        }
+        self.check_spans()?;
         Ok(self)
     }
 }

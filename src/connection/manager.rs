@@ -9,6 +9,10 @@ use super::pg_connection::{Options, PgConnection};
 use super::sqlstate;
 use super::tls::Tls;
 use crate::error::{Error, Result};
+use crate::types::span;
+
+/// A connection that retired sooner would be too old before it is handed out.
+const SHORTEST_LIFE: Duration = Duration::from_millis(100);
 
 /// Why the last attempt to connect failed.
 #[derive(Debug, Clone)]
@@ -35,6 +39,7 @@ pub(super) struct Manager {
 
 impl Manager {
     pub fn new(config: &crate::Config) -> Result<Self> {
+        config.check_spans()?;
         Ok(Manager {
             config: config.driver(),
             tls: config.tls()?,
@@ -101,9 +106,9 @@ impl Manager {
     /// The age at which a connection retires: within a tenth of the configured one, so that
     /// connections made together (at start, after a failover) are not all replaced together.
     fn retire_at(&self) -> Option<Instant> {
-        let recycle = self.recycle?;
+        let recycle = self.recycle?.max(SHORTEST_LIFE);
         let share = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
-        Some(Instant::now() + recycle.mul_f64(0.9 + 0.2 * share))
+        Some(span::after(Instant::now(), span::share(recycle, 0.9 + 0.2 * share)))
     }
 }
 

@@ -14,6 +14,7 @@ use super::manager::{ConnectFailure, Manager};
 use super::pg_connection::PgConnection;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::types::span;
 
 /// Between attempts of one waiter to have a connection made, while connecting fails.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
@@ -142,7 +143,7 @@ impl Pool {
                 get.set(self.inner.bb8.get_owned());
             }
         };
-        let deadline = tokio::time::Instant::from_std(started + self.inner.timeout);
+        let deadline = tokio::time::Instant::from_std(span::after(started, self.inner.timeout));
         match tokio::time::timeout_at(deadline, connected).await {
             Ok(Ok(got)) => self.lent(got, permit, started),
             Ok(Err(e)) => Err(e),

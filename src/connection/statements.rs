@@ -14,7 +14,10 @@ pub(super) struct Statements {
 
 impl Statements {
     pub fn new(capacity: NonZeroUsize) -> Self {
-        Statements { by_text: LruCache::new(capacity) }
+        // One made with its capacity takes the room for all of it at once.
+        let mut by_text = LruCache::unbounded();
+        by_text.resize(capacity);
+        Statements { by_text }
     }
 
     /// The statement for this text and these bind types. One text can come with other types (a

@@ -11,7 +11,7 @@ use super::log::BEGINNING;
 use crate::Database;
 use crate::error::Result;
 use crate::models::{ConsumerState, EventFilter, Swept};
-use crate::types::ttl;
+use crate::types::span;
 
 /// What a consumer has in part is counted in full.
 const CONSUMERS: &str = "
@@ -102,7 +102,7 @@ impl EventLog<'_> {
     DELETE FROM events AS event USING doomed
     WHERE event.transaction = doomed.transaction AND event.id = doomed.id"
         ));
-        let statement = statement.bind::<Interval, _>(ttl::interval(age));
+        let statement = statement.bind::<Interval, _>(span::age(age));
         Ok(Swept::new(self.database.session("events").execute(statement).await?, limit))
     }
 

@@ -12,7 +12,7 @@ use super::{AnalysisKey, Inputs, patch};
 use crate::error::Result;
 use crate::schema::analysis_results;
 use crate::types::{
-    AnalysisId, AnalysisType, Document, PortfolioId, Score, Ticker, UnitInterval, text, ttl,
+    AnalysisId, AnalysisType, Document, PortfolioId, Score, Ticker, UnitInterval, span, text,
 };
 
 /// The result of an analysis, as stored.
@@ -251,7 +251,7 @@ impl NewAnalysis {
             self.summary.as_deref(),
         )?;
         match self.expiry {
-            Expiry::After(ttl) => ttl::check(ttl),
+            Expiry::After(ttl) => span::check("ttl", ttl),
             Expiry::Never | Expiry::At(_) => Ok(()),
         }
     }
@@ -326,7 +326,7 @@ fn check_texts(
     recommendation: Option<&str>,
     summary: Option<&str>,
 ) -> Result<()> {
-    text::check_optional("strategy", strategy, STRATEGY_LENGTH)?;
-    text::check_optional("recommendation", recommendation, RECOMMENDATION_LENGTH)?;
+    text::check_optional_line("strategy", strategy, STRATEGY_LENGTH)?;
+    text::check_optional_line("recommendation", recommendation, RECOMMENDATION_LENGTH)?;
     text::check_optional("summary", summary, text::UNLIMITED)
 }

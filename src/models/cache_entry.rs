@@ -12,7 +12,7 @@ use super::{CacheKey, patch};
 use crate::error::Result;
 use crate::schema::market_data_cache;
 use crate::types::tag::Tags;
-use crate::types::{CacheEntryId, DataType, Document, Tag, Ticker, UnitInterval, text, ttl};
+use crate::types::{CacheEntryId, DataType, Document, Tag, Ticker, UnitInterval, span, text};
 
 /// A cached document, as stored.
 #[derive(
@@ -124,7 +124,7 @@ impl PutOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
-        ttl::check(self.ttl)?;
+        span::check("ttl", self.ttl)?;
         check_source(self.source.as_deref())
     }
 }
@@ -212,5 +212,5 @@ impl CacheEntryPatch {
 const SOURCE_LENGTH: usize = 50;
 
 fn check_source(source: Option<&str>) -> Result<()> {
-    text::check_optional("data_source", source, SOURCE_LENGTH)
+    text::check_optional_line("data_source", source, SOURCE_LENGTH)
 }

@@ -207,10 +207,10 @@ const NAME_LENGTH: usize = 100;
 
 /// Something, `@`, something, and no white space: more than that only a message to it can tell.
 fn check_email(email: &str) -> Result<()> {
-    text::check("email", email, EMAIL_LENGTH)?;
+    text::check_line("email", email, EMAIL_LENGTH)?;
     let parts = email.rsplit_once('@');
     let has_both = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    if !has_both || email.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if !has_both || email.chars().any(char::is_whitespace) {
         return Err(Error::invalid("email", "is no e-mail address"));
     }
     Ok(())

@@ -11,7 +11,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{AuditEntry, AuditFilter, Swept};
 use crate::schema::audit_log;
-use crate::types::{Cursor, Page, PageRequest, ttl};
+use crate::types::{Cursor, Page, PageRequest, bound, span};
 
 /// Changes of accounts, portfolios and positions: who, when, and what changed. Triggers of the tables write
 /// them, whoever changes a row, and nothing but retention and the erasure of an account takes anything
@@ -60,10 +60,10 @@ macro_rules! filtered {
             query = query.filter(audit_log::actor_id.eq(actor_id));
         }
         if let Some(from) = $filter.from {
-            query = query.filter(audit_log::recorded_at.ge(from));
+            query = query.filter(audit_log::recorded_at.ge(bound::ceil(from)));
         }
         if let Some(before) = $filter.before {
-            query = query.filter(audit_log::recorded_at.lt(before));
+            query = query.filter(audit_log::recorded_at.lt(bound::ceil(before)));
         }
         query
     }};
@@ -99,7 +99,7 @@ impl AuditRepository for PgAudit {
         let atomic = self.session.atomic().await?;
         // The log protects itself against everything else.
         atomic.batch("SET LOCAL buffetbot.audit_log = 'may shrink'").await?;
-        let deleted = atomic.run(statement.bind::<Interval, _>(ttl::interval(age))).await?;
+        let deleted = atomic.run(statement.bind::<Interval, _>(span::age(age))).await?;
         atomic.batch("SET LOCAL buffetbot.audit_log = ''").await?;
         atomic.commit().await?;
         Ok(Swept::new(deleted, limit))

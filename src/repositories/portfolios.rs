@@ -20,7 +20,9 @@ use crate::models::{
 };
 use crate::schema::{portfolios, positions};
 use crate::types::activity::of_activity;
-use crate::types::{Activity, Cursor, Page, PageRequest, PortfolioId, RiskTolerance, UserId, text};
+use crate::types::{
+    Activity, Cursor, Page, PageRequest, PortfolioId, RiskTolerance, UserId, bound, text,
+};
 
 /// Portfolios of users. Deactivated ones are kept, and left out of lists by default.
 #[async_trait]
@@ -305,7 +307,7 @@ impl PortfolioRepository for PgPortfolios {
     ) -> Result<Option<Valuation>> {
         let statement = diesel::sql_query(VALUATION)
             .bind::<SqlUuid, _>(id)
-            .bind::<Nullable<Timestamptz>, _>(as_of);
+            .bind::<Nullable<Timestamptz>, _>(as_of.map(bound::floor));
         let rows: Vec<ValuationRow> = self.session.fetch_all(statement).await?;
         Ok(Valuation::from_rows(rows))
     }

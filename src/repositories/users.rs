@@ -7,7 +7,7 @@ use diesel::dsl::{exists, now};
 use diesel::prelude::{
     BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper,
 };
-use diesel::sql_types::{Array, BigInt, Double, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Interval, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
 
 use super::batch;
@@ -16,7 +16,7 @@ use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
 use crate::schema::users;
-use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId, text};
+use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId, span, text};
 
 diesel::define_sql_function! {
     /// PostgreSQL's `lower`.
@@ -384,13 +384,13 @@ impl UserRepository for PgUsers {
         let statement = diesel::sql_query(
             "WITH doomed AS MATERIALIZED (
                  SELECT id FROM users
-                 WHERE NOT is_active AND updated_at <= now() - make_interval(secs => $1)
+                 WHERE NOT is_active AND updated_at <= now() - $1::INTERVAL
                  ORDER BY updated_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
              )
              DELETE FROM users USING doomed WHERE users.id = doomed.id RETURNING users.id",
         );
         let statement =
-            statement.bind::<Double, _>(age.as_secs_f64()).bind::<BigInt, _>(i64::from(limit));
+            statement.bind::<Interval, _>(span::age(age)).bind::<BigInt, _>(i64::from(limit));
         let atomic = self.session.atomic().await?;
         let erased: Vec<Erased> = atomic.fetch_all(statement).await?;
         let ids: Vec<UserId> = erased.into_iter().map(|row| row.id).collect();

@@ -197,12 +197,12 @@ pub(crate) fn statement_of_spans<'a>(
     spans: impl Iterator<Item = (&'a Ticker, TradingDay, TradingDay)> + Clone,
     columns: &str,
 ) -> String {
-    let until = |day: TradingDay| day.midnight_utc() + TimeDelta::days(1);
+    let times = spans.clone().map(|(_, first, last)| TradingDay::bounds(first.date(), last.date()));
     let wanted = format!(
         "unnest({}::text[], {}::timestamptz[], {}::timestamptz[]) AS wanted (ticker, start, until)",
-        array(spans.clone().map(|(ticker, ..)| ticker.as_str())),
-        array(spans.clone().map(|(_, first, _)| time(first.midnight_utc()))),
-        array(spans.map(|(.., last)| time(until(last)))),
+        array(spans.map(|(ticker, ..)| ticker.as_str())),
+        array(times.clone().map(|(start, _)| time(start))),
+        array(times.map(|(_, until)| time(until))),
     );
     copy_of(&wanted, "wanted.start", "wanted.until", columns)
 }

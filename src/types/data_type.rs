@@ -66,13 +66,10 @@ impl DataType {
     ///
     /// # Errors
     /// [`Error::Invalid`] of field `data_type`: empty, longer than 50 characters, or with control
-    /// characters.
+    /// or invisible characters.
     pub fn new(name: &str) -> Result<Self> {
         let name = name.trim();
         text::check_required("data_type", name, Self::MAX_LENGTH)?;
-        if name.chars().any(char::is_control) {
-            return Err(Error::invalid("data_type", "must not contain control characters"));
-        }
         let known = Self::KNOWN.iter().find(|known| known.as_str() == name);
         Ok(known.cloned().unwrap_or_else(|| DataType(Cow::Owned(name.to_owned()))))
     }

@@ -107,8 +107,24 @@ impl Kind {
 }
 
 fn parse(field: &'static str, text: &str) -> Result<BigDecimal> {
-    BigDecimal::from_str(text.trim())
-        .map_err(|_| Error::invalid(field, format!("{}: not a decimal number", shown(text))))
+    let trimmed = text.trim();
+    let number = is_number(trimmed).then(|| BigDecimal::from_str(trimmed).ok()).flatten();
+    number.ok_or_else(|| Error::invalid(field, format!("{}: not a decimal number", shown(text))))
+}
+
+/// Whether the text is a decimal number as PostgreSQL reads one: a sign, digits with a point among or beside them, an
+/// exponent. The parser of `BigDecimal` takes more, such as underscores.
+fn is_number(text: &str) -> bool {
+    let unsigned = |text: &str| text.strip_prefix(['+', '-']).unwrap_or(text).to_owned();
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let (number, exponent) = match text.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, unsigned(exponent)),
+        None => (text, "0".into()),
+    };
+    let number = unsigned(number);
+    let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
+    let has_digits = !(whole.is_empty() && fraction.is_empty()) && !exponent.is_empty();
+    has_digits && digits(whole) && digits(fraction) && digits(&exponent)
 }
 
 macro_rules! decimal {

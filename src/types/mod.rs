@@ -4,6 +4,7 @@
 //! its column holds exactly.
 
 pub(crate) mod activity;
+pub(crate) mod bound;
 pub(crate) mod canonical;
 mod count;
 mod data_type;
@@ -17,11 +18,11 @@ pub(crate) mod numeric;
 mod occ;
 mod page;
 mod password_hash;
+pub(crate) mod span;
 pub(crate) mod tag;
 pub(crate) mod text;
 mod ticker;
 mod trading_day;
-pub(crate) mod ttl;
 
 pub use activity::Activity;
 pub(crate) use count::Count;
@@ -46,4 +47,4 @@ pub use password_hash::PasswordHash;
 pub use tag::Tag;
 pub use ticker::Ticker;
 pub use trading_day::TradingDay;
-pub(crate) use trading_day::{comparable, parse_time};
+pub(crate) use trading_day::parse_time;

@@ -46,13 +46,10 @@ impl Tag {
     ///
     /// # Errors
     /// [`Error::Invalid`] of field `tag`: empty, longer than 100 characters, or with control
-    /// characters.
+    /// or invisible characters.
     pub fn new(name: &str) -> Result<Self> {
         let name = name.trim();
         text::check_required("tag", name, Self::MAX_LENGTH)?;
-        if name.chars().any(char::is_control) {
-            return Err(Error::invalid("tag", "must not contain control characters"));
-        }
         Ok(Tag(name.into()))
     }
 

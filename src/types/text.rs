@@ -34,12 +34,49 @@ pub(crate) fn check_optional(field: &'static str, value: Option<&str>, max: usiz
     value.map_or(Ok(()), |value| check(field, value, max))
 }
 
-/// As [`check`], and there must be something besides white space.
+/// As [`check`], of a name or another text of one line: nothing in it may be unseen, so that two that look alike
+/// are alike.
+///
+/// # Errors
+/// As [`check`]; white space at an end, control characters, characters of no width or that change the
+/// direction of writing.
+pub(crate) fn check_line(field: &'static str, value: &str, max: usize) -> Result<()> {
+    check(field, value, max)?;
+    if value.trim() != value {
+        return Err(Error::invalid(field, "must not begin or end with white space"));
+    }
+    if value.chars().any(is_unseen) {
+        return Err(Error::invalid(field, "must not contain control or invisible characters"));
+    }
+    Ok(())
+}
+
+/// As [`check_line`], of a text that may be absent.
+pub(crate) fn check_optional_line(
+    field: &'static str,
+    value: Option<&str>,
+    max: usize,
+) -> Result<()> {
+    value.map_or(Ok(()), |value| check_line(field, value, max))
+}
+
+/// As [`check_line`], and there must be something besides white space.
 pub(crate) fn check_required(field: &'static str, value: &str, max: usize) -> Result<()> {
     if value.trim().is_empty() {
         return Err(Error::invalid(field, "must not be empty"));
     }
-    check(field, value, max)
+    check_line(field, value, max)
+}
+
+/// Characters without an image of their own: controls, line and paragraph separators, marks of direction, joiners and
+/// other characters of no width, fillers, tags. Variation selectors are not among them: emoji have them.
+pub(crate) fn is_unseen(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// `value` as a literal of SQL, where a statement takes no binds; the same in either setting of
@@ -116,7 +153,30 @@ pub(crate) use text_type;
 
 #[cfg(test)]
 mod tests {
-    use super::quote_literal;
+    use super::{check_line, check_required, quote_literal};
+
+    #[test]
+    fn a_line_shows_all_that_is_in_it() {
+        for fine in
+            ["ada", "Zoë O’Hara", "李小龍", "a b", "🚀 core", "❤\u{fe0f}", "نوش آذر", "x\u{301}"]
+        {
+            assert!(check_line("name", fine, 50).is_ok(), "{fine}");
+        }
+        for wrong in [
+            " a",
+            "a ",
+            "a\u{2003}",
+            "a\nb",
+            "a\u{1b}[31m",
+            "a\u{200d}b",
+            "a\u{2028}b",
+            "\u{e0041}a",
+            "a\0",
+        ] {
+            assert!(check_line("name", wrong, 50).is_err(), "{wrong:?}");
+        }
+        assert!(check_line("name", "", 50).is_ok() && check_required("name", "", 50).is_err());
+    }
 
     #[test]
     fn no_literal_ends_early() {

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{
+    DateTime, Datelike, Days, FixedOffset, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc,
+};
 use diesel::deserialize::{self, FromSql};
 use diesel::pg::{Pg, PgValue};
 use diesel::serialize::{self, Output, ToSql};
@@ -60,33 +62,22 @@ impl TradingDay {
 
     /// Refuses what is no day of the common era, such as the ends of chrono's range.
     pub(crate) fn check(self, field: &'static str) -> Result<()> {
-        if self == self.clamped() {
+        if (1..=LAST_YEAR).contains(&self.0.year()) {
             return Ok(());
         }
         Err(Error::invalid(field, format!("{}: expected a year from 1 to {LAST_YEAR}", self.0)))
     }
 
-    /// The nearest day that can be stored.
-    fn clamped(self) -> Self {
-        let first = NaiveDate::from_ymd_opt(1, 1, 1).unwrap_or(NaiveDate::MIN);
-        let last = NaiveDate::from_ymd_opt(LAST_YEAR, 12, 31).unwrap_or(NaiveDate::MAX);
-        TradingDay(self.0.clamp(first, last))
-    }
-
     /// The stored times of the days `from` to `to`, both included: at or after the first, before
-    /// the second. Open ends may be given as the ends of chrono's range.
+    /// the second. Open ends may be given as the ends of chrono's range. Of days that cannot be stored
+    /// there are no times: the bounds of days outside are equal.
     pub(crate) fn bounds(from: NaiveDate, to: NaiveDate) -> (DateTime<Utc>, DateTime<Utc>) {
-        let from = TradingDay(from).clamped().midnight_utc();
-        (from, TradingDay(to).clamped().midnight_utc() + Days::new(1))
+        let first = NaiveDate::from_ymd_opt(1, 1, 1).unwrap_or(NaiveDate::MIN);
+        let end = NaiveDate::from_ymd_opt(LAST_YEAR + 1, 1, 1).unwrap_or(NaiveDate::MAX);
+        let day_after_to = to.checked_add_days(Days::new(1)).unwrap_or(NaiveDate::MAX);
+        let start_of = |day: NaiveDate| TradingDay(day.clamp(first, end)).midnight_utc();
+        (start_of(from), start_of(day_after_to))
     }
-}
-
-/// A time as near to `at` as PostgreSQL can compare with: chrono's range is wider.
-pub(crate) fn comparable(at: DateTime<Utc>) -> DateTime<Utc> {
-    at.clamp(
-        TradingDay::bounds(NaiveDate::MIN, NaiveDate::MIN).0,
-        TradingDay::bounds(NaiveDate::MAX, NaiveDate::MAX).1,
-    )
 }
 
 impl From<NaiveDate> for TradingDay {
@@ -247,7 +238,35 @@ mod tests {
         ] {
             assert!(text.parse::<TradingDay>().is_err(), "{text}");
         }
+        let ymd = |y, m, d| NaiveDate::from_ymd_opt(y, m, d).expect("a date");
+        let ends = [ymd(1, 1, 1), ymd(9999, 12, 31)];
+        assert!(ends.iter().all(|day| TradingDay(*day).check("date").is_ok()));
+        assert!(
+            [ymd(0, 12, 31), ymd(10_000, 1, 1)]
+                .iter()
+                .all(|day| TradingDay(*day).check("date").is_err())
+        );
         assert!(TradingDay(NaiveDate::MAX).check("date").is_err());
         assert!(TradingDay(NaiveDate::MIN).check("date").is_err());
+    }
+
+    #[test]
+    fn days_outside_of_the_calendar_have_no_times() {
+        let ymd = |y, m, d| NaiveDate::from_ymd_opt(y, m, d).expect("a date");
+        for (from, to) in [
+            (ymd(10_000, 1, 1), ymd(10_000, 1, 1)),
+            (ymd(10_000, 1, 1), NaiveDate::MAX),
+            (NaiveDate::MAX, NaiveDate::MAX),
+            (ymd(0, 12, 31), ymd(0, 12, 31)),
+            (NaiveDate::MIN, ymd(0, 12, 31)),
+            (NaiveDate::MIN, NaiveDate::MIN),
+        ] {
+            let (start, end) = TradingDay::bounds(from, to);
+            assert_eq!(start, end, "{from} to {to}");
+        }
+        let (start, end) = TradingDay::bounds(NaiveDate::MIN, NaiveDate::MAX);
+        assert_eq!((start.date_naive(), end.date_naive()), (ymd(1, 1, 1), ymd(10_000, 1, 1)));
+        let (start, end) = TradingDay::bounds(ymd(2024, 1, 2), ymd(2024, 1, 2));
+        assert_eq!((start.date_naive(), end.date_naive()), (ymd(2024, 1, 2), ymd(2024, 1, 3)));
     }
 }

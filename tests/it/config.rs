@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{Certificates, Config, Database, Environment, Error, Result, SslMode};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -278,4 +279,121 @@ async fn a_password_of_any_characters_logs_in() {
     }
     let wrong = server.url_of("ada", PASSWORD, "postgres");
     assert!(Database::connect(Config::new(&wrong).unwrap()).await.is_err());
+}
+
+const OURS: [&str; 3] = ["60000", "10000", "60000"];
+
+/// The server's limits in milliseconds, as it has them for a connection with these options in its URL.
+async fn limits_with(db: &TestDatabase, options: &str) -> Vec<String> {
+    let url = format!("{}&options={}", db.url(), percent_encoded(options));
+    let other = Database::connect(Config::new(&url).expect(options)).await.expect(options);
+    let connection = other.connection().await.expect(options);
+    let mut limits = Vec::new();
+    for name in ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"] {
+        let sql = format!("SELECT setting::bigint AS n FROM pg_settings WHERE name = '{name}'");
+        limits.push(number(&connection, &sql).await.expect(options).to_string());
+    }
+    limits
+}
+
+#[tokio::test]
+async fn c2_options_of_the_url_change_what_they_name_and_nothing_else() {
+    let db = database(1).await;
+    for (options, place, value) in [
+        ("-c deadlock_timeout=2s", None, ""),
+        ("-c application_name=lock_timeout", None, ""),
+        (r"-c application_name=a\ -c\ lock_timeout=1", None, ""),
+        ("--statement-timeout=5s", Some(0), "5000"),
+        ("--statement_timeout=5s", Some(0), "5000"),
+        ("-cstatement_timeout=5s", Some(0), "5000"),
+        ("-c statement-timeout=5s", Some(0), "5000"),
+        ("-c STATEMENT_TIMEOUT=5s", Some(0), "5000"),
+        ("  -c  statement_timeout=5s  ", Some(0), "5000"),
+        ("-c statement_timeout=7s --statement-timeout=5s", Some(0), "5000"),
+        (r"-c lock_timeout=7\ s", Some(1), "7000"),
+        (r"-c lock_timeout=7s\", Some(1), "7000"),
+        ("--idle-in-transaction-session-timeout=0", Some(2), "0"),
+    ] {
+        let mut expected = OURS.map(str::to_owned);
+        if let Some(place) = place {
+            expected[place] = value.to_owned();
+        }
+        assert_eq!(limits_with(&db, options).await, expected, "{options}");
+    }
+}
+
+#[test]
+fn c2_a_parameter_that_is_not_known_is_named() {
+    for (query, named) in [
+        ("schema=public", "schema"),
+        ("pgbouncer=true", "pgbouncer"),
+        ("sslmode=disable&connection_limit=5", "connection_limit"),
+        ("application_name=a&%73chema=public", "schema"),
+        ("connect_timeout=soon", "connect_timeout"),
+        ("target_session_attrs=standby", "target_session_attrs"),
+        ("keepalives_retries=-1", "keepalives_retries"),
+        ("port=none", "port"),
+    ] {
+        let url = format!("postgres://ada:sesame@localhost/db?{query}");
+        let error = Config::new(&url).unwrap_err();
+        let Error::Config { variable, reason } = &error else { panic!("{error:?}") };
+        assert_eq!(variable, "DATABASE_URL");
+        assert!(reason.contains(&format!("`{named}`")), "{query}: {reason}");
+        assert!(!reason.contains("sesame"), "{reason}");
+    }
+}
+
+#[test]
+fn c2_no_part_of_a_password_becomes_anything_else() {
+    for url in [
+        "postgres://ada:hunter2@secret@host/db",
+        "postgres://ada:hunter2@secret/db@host/db",
+        "postgres://ada:12/secret@host/db",
+        "postgres://ada:/secret@host/db",
+        "postgres://ada:12?secret@host/db",
+        "postgres://ada:12?secret=1@host/db",
+        "postgres://ada:hunter2@x/y?secret=1@host/db",
+        "postgres://ada:hunter2@x?secret@host/db",
+        "postgres://ada:hunter2?password=x&secret@host",
+        "postgres://host:5432?password=hunt@secret",
+        "postgres://host?password=hunt@secret",
+        "postgres://host/db?password=hunt&secret",
+        "postgres://host/db?password=hunt&secret=2",
+        "postgres://ada@host:secret/db",
+        "postgres://ada:%zzsecret@host/db",
+        "postgres://ada:%00secret@host/db",
+        "postgres://ada:%ffsecret@host/db",
+    ] {
+        match Config::new(url) {
+            Ok(config) => panic!("{url}: {config:?}"),
+            Err(error) => assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}"),
+        }
+    }
+    // What is not ambiguous is taken as PostgreSQL takes it.
+    for (url, parts) in [
+        ("postgres://ada:a:b#c@host:99/db", ["\"host\"", "[99]", "Some(\"ada\")", "Some(\"db\")"]),
+        ("postgres://ada:x@host/db?application_name=me@home", ["\"host\"", "[5432]", "ada", "db"]),
+        ("postgresql:///db?user=ada@home&host=a", ["Tcp(\"a\")", "[", "ada@home", "db"]),
+        ("postgres://ada@a:1,b:2/db", ["\"a\"", "[1, 2]", "\"b\"", "db"]),
+        ("postgres://[::1]:6543/db?user=ada", ["\"::1\"", "[6543]", "ada", "db"]),
+        ("postgres://%2Frun%2Fpg/db?user=ada", ["/run/pg", "[5432]", "ada", "db"]),
+        ("postgres://a/x?dbname=db&user=ada&host=b&port=7", ["Tcp(\"b\")", "[7]", "ada", "db"]),
+        ("postgres://ada@%65x/d%62", ["\"ex\"", "[5432]", "ada", "\"db\""]),
+    ] {
+        let config = shown(&Config::new(url).expect(url));
+        for part in parts {
+            assert!(config.contains(part), "{url}: {part} in {config}");
+        }
+    }
+    let config = shown(&Config::new("postgres://a/x?host=b").unwrap());
+    assert!(!config.contains("\"a\""), "{config}");
+}
+
+#[test]
+fn c2_what_the_url_says_of_the_connection_is_heard() {
+    let config = Config::new("postgres://ada@host/db?connect_timeout=3&ssl=true").unwrap();
+    assert!(shown(&config).contains("connect_timeout: 3s"), "{config:?}");
+    assert!(shown(&config).contains("ssl_mode: Require"), "{config:?}");
+    let config = config.connect_timeout(Duration::from_secs(4));
+    assert!(shown(&config).contains("connect_timeout: 4s"), "{config:?}");
 }

@@ -174,3 +174,114 @@ fn documents_are_given_back_equal() {
     });
     assert!(accepted.get() > 50, "{} documents were accepted", accepted.get());
 }
+
+/// What a decimal parser may take for a number and PostgreSQL, or a reader, does not.
+const NO_NUMBERS: [&str; 16] = [
+    "1_000", "1__0", "_1", "1_", "1._5", "1.5_", "1e_2", "1e1_0", "1.2.3", "1.+5", "+-1", "1e",
+    ".", "e5", "١٢", "1 0",
+];
+
+#[test]
+fn c11_a_number_is_digits_a_point_and_an_exponent() {
+    macro_rules! refused {
+        ($($ty:ident)*) => {$(
+            for text in NO_NUMBERS {
+                assert!(judged::<$ty>(text).is_none(), "{} {text}", stringify!($ty));
+                let json = serde_json::json!(text);
+                assert!(serde_json::from_value::<$ty>(json).is_err(), "{} {text}", stringify!($ty));
+            }
+            for text in ["1", "+1", "1.0", "1.", "01", " 1 ", "10e-1", "1E0", "0.1e+1"] {
+                assert!(judged::<$ty>(text).is_some(), "{} {text}", stringify!($ty));
+            }
+        )*};
+    }
+    refused! {
+        Price AdjustedPrice Premium SplitShares DividendAmount Cost Shares Percentage UnitInterval Score Delta Greek
+        ImpliedVolatility
+    }
+    assert_eq!(judged::<Price>(".5"), judged::<Price>("0.5"));
+    for text in ["AAPL240621C+0190000", "AAPL240621C0019_000", "AAPL+40621C00190000"] {
+        assert!(text.parse::<OccSymbol>().is_err(), "{text}");
+    }
+}
+
+/// Texts that look like others, or break a line.
+const NO_NAMES: [&str; 14] = [
+    " ada",
+    "ada ",
+    "\u{a0}ada",
+    "ada\u{3000}",
+    "a\nb",
+    "a\tb",
+    "a\rb",
+    "a\u{7f}b",
+    "a\u{85}b",
+    "a\u{200b}b",
+    "a\u{202e}b",
+    "\u{feff}ada",
+    "a\u{2066}b",
+    "a\u{ad}b",
+];
+
+#[tokio::test]
+async fn c11_names_hold_nothing_that_is_not_seen() {
+    let db = TestDatabase::new().await.expect("a database");
+    let blamed = |error: Error| match error {
+        Error::Invalid { field, .. } => field.to_string(),
+        Error::Item { source, .. } => match *source {
+            Error::Invalid { field, .. } => field.to_string(),
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    };
+    let ada = db.users().create(&NewUser::new("ada@example.com", crate::support::hash())).await;
+    let ada = ada.expect("created");
+    let user = || NewUser::new("grace@example.com", crate::support::hash());
+    let portfolio = |name: &str| NewPortfolio::new(ada.id, name, RiskTolerance::Moderate);
+    let key = || CacheKey::new(&"AAPL".parse::<Ticker>().expect("a ticker"), DataType::NEWS);
+    let analysis = || NewAnalysis::new("AAPL".parse().expect("a ticker"), AnalysisType::Value);
+    let hour = std::time::Duration::from_secs(3_600);
+    for text in NO_NAMES {
+        let email = format!("{text}@example.com");
+        let refused = db.users().create(&NewUser::new(email, crate::support::hash())).await;
+        assert_eq!(blamed(refused.expect_err(text)), "email", "{text:?}");
+        let refused = db.users().create(&user().username(text)).await;
+        assert_eq!(blamed(refused.expect_err(text)), "username", "{text:?}");
+        let refused = db.users().create(&user().name(text, "Hopper")).await;
+        assert_eq!(blamed(refused.expect_err(text)), "first_name", "{text:?}");
+        let patch = UserPatch { last_name: Some(Some(text.into())), ..UserPatch::default() };
+        let refused = db.users().update(ada.id, &patch).await;
+        assert_eq!(blamed(refused.expect_err(text)), "last_name", "{text:?}");
+        let refused = db.portfolios().create(&portfolio(text)).await;
+        assert_eq!(blamed(refused.expect_err(text)), "name", "{text:?}");
+        let refused = db.analyses().save(&analysis().strategy(text)).await;
+        assert_eq!(blamed(refused.expect_err(text)), "strategy", "{text:?}");
+        let refused = db.analyses().save(&analysis().recommendation(text)).await;
+        assert_eq!(blamed(refused.expect_err(text)), "recommendation", "{text:?}");
+        let options = PutOptions::ttl(hour).source(text);
+        let refused =
+            db.market_cache().put(&key(), &Document::encode(&1).expect("1"), &options).await;
+        assert_eq!(blamed(refused.expect_err(text)), "data_source", "{text:?}");
+        let refused = db.cache().put(&key(), 1_u32, &Policy::ttl(hour).source(text)).await;
+        assert_eq!(blamed(refused.expect_err(text)), "data_source", "{text:?}");
+        let bar = NewPriceBar::new(
+            "AAPL".parse().expect("a ticker"),
+            "2024-01-02".parse::<TradingDay>().expect("a day"),
+            "1".parse().expect("a price"),
+        );
+        let refused = db.prices().create(&bar.data_source(text.to_owned())).await;
+        assert_eq!(blamed(refused.expect_err(text)), "data_source", "{text:?}");
+        let refused = db.events().consumer(text, EventFilter::default()).await;
+        assert_eq!(blamed(refused.map(drop).expect_err(text)), "name", "{text:?}");
+        // Trimmed, or refused: never with what is not seen.
+        for kept in [Tag::new(text).map(String::from), DataType::new(text).map(String::from)] {
+            assert!(kept.is_err() || kept.is_ok_and(|kept| kept == "ada"), "{text:?}");
+        }
+    }
+    // Names of people and texts of several lines stay what they are.
+    let name = user().username("zoë.o’hara").name("Ḥannāh 李小龍", "d'Arc-Müller Jr.");
+    db.users().create(&name).await.expect("created");
+    let text = analysis().strategy("Deep value 🚀").summary("One.\n\tTwo, \u{200f}שתיים.\r\n");
+    let saved = db.analyses().save(&text).await.expect("saved");
+    assert_eq!(saved.summary, text.summary);
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 use redis::{ConnectionInfo, ErrorKind, IntoConnectionInfo};
 
 use crate::error::{Error, Result};
+use crate::types::span;
 
 /// A Redis server as a level of the cache, between memory and PostgreSQL. It is never needed: while it
 /// is down, or slow, the cache works without it.
@@ -36,9 +37,13 @@ impl RedisOptions {
         Self { prefix: prefix.into(), ..self }
     }
 
-    /// How long an operation, with the connecting that it may need, takes at most: 250 ms unless set.
+    /// How long an operation, with the connecting that it may need, takes at most: 250 ms unless set; zero is refused.
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: limit, ..self }
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        span::check("timeout", self.timeout)
     }
 }
 

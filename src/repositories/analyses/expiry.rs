@@ -8,7 +8,7 @@ use diesel::sql_types::{Interval, Nullable, Text, Uuid as SqlUuid};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{AnalysisSelector, Swept};
-use crate::types::ttl;
+use crate::types::span;
 
 /// Whoever computes under such a lease read its inputs before the invalidation: without the lease
 /// the result is not stored. Locked in the order of the key, so that two invalidations wait for each
@@ -46,7 +46,7 @@ pub(super) async fn invalidate(session: &Session, selector: &AnalysisSelector) -
         .bind::<Nullable<Text>, _>(ticker.as_ref())
         .bind::<Nullable<Text>, _>(*analysis_type)
         .bind::<Nullable<SqlUuid>, _>(*portfolio)
-        .bind::<Nullable<Interval>, _>(older_than.map(ttl::interval));
+        .bind::<Nullable<Interval>, _>(older_than.map(span::age));
     if ticker.is_none() && analysis_type.is_none() && portfolio.is_none() {
         // What is being computed is not old.
         return session.execute(results).await;
@@ -79,6 +79,6 @@ fn sweep(limit: u32) -> SqlQuery {
 }
 
 pub(super) async fn sweep_expired(session: &Session, limit: u32, keep: Duration) -> Result<Swept> {
-    let statement = sweep(limit).bind::<Interval, _>(ttl::interval(keep));
+    let statement = sweep(limit).bind::<Interval, _>(span::age(keep));
     Ok(Swept::new(session.execute(statement).await?, limit))
 }

@@ -31,7 +31,7 @@ use crate::models::{
 };
 use crate::schema::analysis_results;
 use crate::types::{
-    AnalysisId, AnalysisType, Cursor, Document, Page, PageRequest, PortfolioId, Ticker,
+    AnalysisId, AnalysisType, Cursor, Document, Page, PageRequest, PortfolioId, Ticker, bound,
 };
 
 /// [`AnalysisRepository`] on PostgreSQL.
@@ -103,10 +103,10 @@ macro_rules! filtered {
             query = query.filter(analysis_results::recommendation.eq(recommendation));
         }
         if let Some(from) = $filter.calculated_from {
-            query = query.filter(analysis_results::calculated_at.ge(from));
+            query = query.filter(analysis_results::calculated_at.ge(bound::ceil(from)));
         }
         if let Some(before) = $filter.calculated_before {
-            query = query.filter(analysis_results::calculated_at.lt(before));
+            query = query.filter(analysis_results::calculated_at.lt(bound::ceil(before)));
         }
         if let Some(part) = &$filter.metadata_contains {
             query = query.filter(analysis_results::metadata.contains(part));

@@ -11,7 +11,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{AnalysisResult, Expiry, NewAnalysis};
 use crate::repositories::batch;
-use crate::types::ttl;
+use crate::types::span;
 
 /// The rows come as arrays, one per column, so that one text serves any number of them. Without an
 /// expiry or a span after it, the end of the stale window is NULL.
@@ -77,13 +77,13 @@ pub(crate) fn insert(
             Expiry::Never | Expiry::After(_) => None,
         }))
         .bind::<Array<Nullable<Interval>>, _>(column!(|a| match a.expiry {
-            Expiry::After(span) => Some(ttl::interval(span)),
+            Expiry::After(span) => Some(span::interval(span)),
             Expiry::Never | Expiry::At(_) => None,
         }))
         .bind::<Array<Nullable<Jsonb>>, _>(column!(|a| a.parameters.as_ref()))
         .bind::<Array<Nullable<Numeric>>, _>(column!(|a| a.data_quality_score.as_ref()))
         .bind::<Array<Nullable<Jsonb>>, _>(column!(|a| a.inputs.as_ref()))
         .bind::<Array<Nullable<Interval>>, _>(column!(|a| {
-            (!a.stale_for.is_zero()).then(|| ttl::interval(a.stale_for))
+            (!a.stale_for.is_zero()).then(|| span::interval(a.stale_for))
         }))
 }

@@ -26,7 +26,7 @@ use crate::models::{
     CacheSize, CacheStatistics, NewCacheEntry, PutOptions, StaleEntry, Swept,
 };
 use crate::schema::market_data_cache;
-use crate::types::{CacheEntryId, Cursor, Document, Page, PageRequest, Ticker, ttl};
+use crate::types::{CacheEntryId, Cursor, Document, Page, PageRequest, Ticker, span};
 
 diesel::define_sql_function! {
     /// The key of request parameters, as the column `parameters_key` holds it.
@@ -358,12 +358,12 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
-        ttl::check(ttl)?;
+        span::check("ttl", ttl)?;
         let statement = diesel::sql_query(REFRESH)
             .bind::<Text, _>(&key.ticker)
             .bind::<Text, _>(&key.data_type)
             .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
-            .bind::<Interval, _>(ttl::interval(ttl));
+            .bind::<Interval, _>(span::interval(ttl));
         let refreshed: Option<Refreshed> = self.session.fetch_optional(statement).await?;
         let refreshed = refreshed.ok_or_else(|| {
             Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
@@ -388,14 +388,14 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
     async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
-        let statement = sweep_expired(limit).bind::<Interval, _>(ttl::interval(keep));
+        let statement = sweep_expired(limit).bind::<Interval, _>(span::age(keep));
         Ok(Swept::new(self.session.execute(statement).await?, limit))
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
     async fn list_stale(&self, within: Duration, limit: u32) -> Result<Vec<StaleEntry>> {
         let statement = diesel::sql_query(LIST_STALE)
-            .bind::<Interval, _>(ttl::interval(within))
+            .bind::<Interval, _>(span::interval(within))
             .bind::<BigInt, _>(i64::from(limit));
         self.session.fetch_all(statement).await
     }

@@ -14,7 +14,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{Backfill, Backfilled, CacheEntry, CacheKey, NewCacheEntry, PutOptions};
 use crate::repositories::batch;
-use crate::types::{CacheEntryId, Count, Document, Tag, tag, ttl};
+use crate::types::{CacheEntryId, Count, Document, Tag, span, tag};
 
 /// An INSERT from one row of values or from arrays, and what follows it. `now()` stands in the source
 /// only: on a conflict both times come from `excluded`.
@@ -182,7 +182,7 @@ async fn write_one(
         .bind::<Jsonb, _>(data)
         .bind::<Nullable<Text>, _>(options.source.as_deref())
         .bind::<Nullable<Numeric>, _>(options.quality.as_ref())
-        .bind::<Interval, _>(ttl::interval(options.ttl))
+        .bind::<Interval, _>(span::interval(options.ttl))
         .bind::<Nullable<Interval>, _>(stale(options))
         .bind::<Array<Text>, Vec<Tag>>(tag::sorted(&options.tags));
     let stamp: Stamp = session.fetch_one(statement).await?;
@@ -306,12 +306,12 @@ fn arrays<'a>(statement: &str, entries: &[&'a NewCacheEntry]) -> Statement<'a> {
         .bind::<Array<Jsonb>, _>(column!(|e| &e.data))
         .bind::<Array<Nullable<Text>>, _>(column!(|e| e.options.source.as_deref()))
         .bind::<Array<Nullable<Numeric>>, _>(column!(|e| e.options.quality.as_ref()))
-        .bind::<Array<Interval>, _>(column!(|e| -> PgInterval { ttl::interval(e.options.ttl) }))
+        .bind::<Array<Interval>, _>(column!(|e| -> PgInterval { span::interval(e.options.ttl) }))
         .bind::<Array<Nullable<Interval>>, _>(column!(|e| stale(&e.options)))
         .bind::<Array<Text>, _>(column!(|e| tag::array_text(&e.options.tags)))
 }
 
 /// The length of the stale window; none of no length.
 fn stale(options: &PutOptions) -> Option<PgInterval> {
-    (!options.stale_for.is_zero()).then(|| ttl::interval(options.stale_for))
+    (!options.stale_for.is_zero()).then(|| span::interval(options.stale_for))
 }

@@ -7,7 +7,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{ChainFilter, OptionQuote};
 use crate::schema::options_data;
-use crate::types::{Ticker, TradingDay, comparable};
+use crate::types::{Ticker, TradingDay, bound};
 
 // The table once more, to look up the snapshot's time in.
 diesel::alias!(const SNAPSHOT: Alias<Snapshot> = options_data as snapshot);
@@ -22,7 +22,7 @@ macro_rules! latest_time {
             .select(time)
             .into_boxed();
         if let Some(at) = $at {
-            snapshots = snapshots.filter(time.le(comparable(at)));
+            snapshots = snapshots.filter(time.le(bound::floor(at)));
         }
         if let Some(day) = $expiration {
             let (from, to) = TradingDay::bounds(day, day);

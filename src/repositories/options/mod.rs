@@ -23,7 +23,7 @@ use crate::models::{
 };
 use crate::schema::options_data;
 use crate::types::{
-    Cursor, OptionContract, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, comparable,
+    Cursor, OptionContract, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound,
 };
 
 /// Option quotes: snapshots of chains. A snapshot is what is stored of one underlying with one time.
@@ -170,10 +170,10 @@ macro_rules! filtered {
             query = query.filter(options_data::expiration_date.lt(to));
         }
         if let Some(from) = $filter.from {
-            query = query.filter(options_data::fetch_timestamp.ge(comparable(from)));
+            query = query.filter(options_data::fetch_timestamp.ge(bound::ceil(from)));
         }
         if let Some(to) = $filter.to {
-            query = query.filter(options_data::fetch_timestamp.le(comparable(to)));
+            query = query.filter(options_data::fetch_timestamp.le(bound::floor(to)));
         }
         query
     }};
@@ -296,8 +296,8 @@ impl OptionRepository for PgOptions {
             .filter(options_data::option_type.eq(contract.option_type))
             .filter(options_data::strike_price.eq(&contract.strike))
             .filter(options_data::expiration_date.eq(contract.expiration))
-            .filter(options_data::fetch_timestamp.ge(comparable(from)))
-            .filter(options_data::fetch_timestamp.le(comparable(to)))
+            .filter(options_data::fetch_timestamp.ge(bound::ceil(from)))
+            .filter(options_data::fetch_timestamp.le(bound::floor(to)))
             .order(options_data::fetch_timestamp);
         self.session.fetch_all(query.select(OptionQuote::as_select())).await
     }

@@ -1,20 +1,16 @@
 //! Which snapshots go.
 
-use std::time::Duration;
-
-use diesel::sql_types::Double;
+use diesel::sql_types::Interval;
 
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{Retention, Swept};
-
-/// A thousand years: what is longer ago than PostgreSQL's calendar begins cannot be computed.
-const LONGEST_AGE: Duration = Duration::from_secs(1_000 * 366 * 24 * 60 * 60);
+use crate::types::span;
 
 pub(super) async fn sweep(session: &Session, limit: u32, retention: &Retention) -> Result<Swept> {
     let doomed = if retention.keep_last_of_day { REPLACED } else { OLD };
-    let age = retention.older_than.min(LONGEST_AGE).as_secs_f64();
-    let statement = diesel::sql_query(statement(doomed, limit)).bind::<Double, _>(age);
+    let statement = diesel::sql_query(statement(doomed, limit))
+        .bind::<Interval, _>(span::age(retention.older_than));
     Ok(Swept::new(session.execute(statement).await?, limit))
 }
 
@@ -34,7 +30,7 @@ fn statement(doomed: &str, limit: u32) -> String {
 /// Quotes of snapshots that are old.
 const OLD: &str = "doomed AS MATERIALIZED (
         SELECT quote.ticker, quote.id FROM options_data AS quote
-        WHERE quote.fetch_timestamp < now() - make_interval(secs => $1)
+        WHERE quote.fetch_timestamp < now() - $1::INTERVAL
         ORDER BY quote.fetch_timestamp LIMIT {limit} FOR UPDATE SKIP LOCKED";
 
 /// Quotes of old snapshots after which there is one of the same day. The walk goes from snapshot to snapshot
@@ -45,12 +41,12 @@ const REPLACED: &str = "RECURSIVE walk (ticker, at, replaced_at) AS (
         UNION ALL
         SELECT next.ticker, next.at, CASE WHEN next.ticker = walk.ticker
                 AND (next.at AT TIME ZONE 'UTC')::date = (walk.at AT TIME ZONE 'UTC')::date
-                AND walk.at < now() - make_interval(secs => $1)
+                AND walk.at < now() - $1::INTERVAL
             THEN walk.at END
         FROM walk CROSS JOIN LATERAL (
             SELECT ticker, fetch_timestamp AS at FROM options_data
             WHERE (ticker, fetch_timestamp) > (walk.ticker, CASE
-                WHEN walk.at < now() - make_interval(secs => $1) THEN walk.at ELSE 'infinity' END)
+                WHEN walk.at < now() - $1::INTERVAL THEN walk.at ELSE 'infinity' END)
             ORDER BY ticker, fetch_timestamp LIMIT 1
         ) AS next
     ),

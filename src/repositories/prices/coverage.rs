@@ -65,6 +65,7 @@ pub(super) async fn gaps(
     calendar: &dyn TradingCalendar,
 ) -> Result<Gaps> {
     let (start, end) = TradingDay::bounds(from, to);
+    let (start_day, end_day) = (start.date_naive(), end.date_naive().pred_opt().unwrap_or(to));
     let query = between(ticker, start, end).select(price_history::date);
     let days: Vec<NaiveDate> = session
         .stream::<_, DateTime<Utc>, _>(query)
@@ -74,10 +75,16 @@ pub(super) async fn gaps(
     // Where the caller names no end, the bars do.
     let (Some(first), Some(last)) = (days.first(), days.last()) else {
         let is_open = from == NaiveDate::MIN || to == NaiveDate::MAX;
-        return Ok(if is_open { Gaps::default() } else { compare(&days, from, to, calendar) });
+        // On a day that cannot be stored no bar is missing.
+        let is_empty = is_open || start >= end;
+        return Ok(if is_empty {
+            Gaps::default()
+        } else {
+            compare(&days, start_day, end_day, calendar)
+        });
     };
-    let from = if from == NaiveDate::MIN { *first } else { from };
-    let to = if to == NaiveDate::MAX { *last } else { to };
+    let from = if from == NaiveDate::MIN { *first } else { start_day };
+    let to = if to == NaiveDate::MAX { *last } else { end_day };
     Ok(compare(&days, from, to, calendar))
 }
 

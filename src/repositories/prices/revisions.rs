@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, Interval, Text, Timestamptz};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{PriceBar, PriceRevision, Swept};
-use crate::types::{Ticker, comparable, ttl};
+use crate::types::{Ticker, bound, span};
 
 /// The columns of a bar, as both tables have them.
 macro_rules! bar_columns {
@@ -47,7 +47,7 @@ pub(super) async fn range_as_of(
         .bind::<Array<Text>, _>(tickers)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to)
-        .bind::<Timestamptz, _>(comparable(known_at));
+        .bind::<Timestamptz, _>(bound::floor(known_at));
     let mut bars: Vec<PriceBar> = session.fetch_all(statement).await?;
     // Sorted here, so that the order of the tickers is not left to the server's collation.
     bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
@@ -92,6 +92,6 @@ pub(super) async fn sweep(session: &Session, limit: u32, age: Duration) -> Resul
     WHERE revision.ticker = doomed.ticker AND revision.date = doomed.date
         AND revision.replaced_at = doomed.replaced_at"
     ));
-    let statement = statement.bind::<Interval, _>(ttl::interval(age));
+    let statement = statement.bind::<Interval, _>(span::age(age));
     Ok(Swept::new(session.execute(statement).await?, limit))
 }

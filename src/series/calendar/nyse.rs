@@ -165,7 +165,10 @@ fn is_thanksgiving(day: NaiveDate) -> bool {
 }
 
 fn is_good_friday(day: NaiveDate) -> bool {
-    day.weekday() == Weekday::Fri && easter(day.year()) == Some(day + Days::new(2))
+    day.weekday() == Weekday::Fri
+        && day
+            .checked_add_days(Days::new(2))
+            .is_some_and(|sunday| easter(day.year()) == Some(sunday))
 }
 
 /// Easter Sunday of the Gregorian calendar, by the "anonymous" algorithm (Nature, 20 April 1876, p. 487; J.

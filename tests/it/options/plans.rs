@@ -63,14 +63,14 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     assert_eq!(options.sweep(10, &retention).await.expect("swept").deleted, 10);
     let sql = recorder.only();
     let index = "idx_options_fetch_timestamp";
-    assert_index(&db, &sql, &["3600"], table, index).await;
-    assert_index(&db, &sql, &["3600"], table, "options_data_pkey").await;
+    assert_index(&db, &sql, &["'1 hour'"], table, index).await;
+    assert_index(&db, &sql, &["'1 hour'"], table, "options_data_pkey").await;
 
     // Nothing goes, and of 600 snapshots as many index entries are read.
     recorder.take();
     let retention = retention.keep_last_of_day();
     assert_eq!(options.sweep(10, &retention).await.expect("swept").deleted, 0);
     let sql = recorder.only();
-    assert_index(&db, &sql, &["3600"], table, snapshots).await;
-    assert_not_read_whole(&db, &sql, &["3600"], table).await;
+    assert_index(&db, &sql, &["'1 hour'"], table, snapshots).await;
+    assert_not_read_whole(&db, &sql, &["'1 hour'"], table).await;
 }
