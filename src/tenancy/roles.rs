@@ -34,6 +34,10 @@ const LOGS: &str = "audit_log, events, __diesel_schema_migrations";
 /// Those of which retention deletes.
 const SWEPT: &str = "audit_log, events";
 
+/// Functions of this crate with the owner's rights that the application role calls itself, as `regprocedure` prints
+/// them. PUBLIC may execute none of them.
+pub(super) const GRANTED_FUNCTIONS: [&str; 1] = ["erase_audit(uuid)"];
+
 /// In the schema of the tables. TRUNCATE is not among the rights, because no policy binds it.
 fn rights(name: &str) -> String {
     let (identifier, text) = (identifier(name), quote_literal(name));
@@ -82,7 +86,7 @@ fn policies() -> String {
     )
 }
 
-fn identifier(name: &str) -> String {
+pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
