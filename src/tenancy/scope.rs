@@ -25,7 +25,9 @@ use crate::repositories::{Repositories, RepositorySet};
 /// one round trip, as without; one that writes takes three. Nothing is served from the cache's memory.
 ///
 /// A role that is missing, not granted to the login, or not bound by the policies is
-/// [`Error::Config`](crate::Error::Config); [`Database::create_roles`](crate::Database::create_roles) makes it.
+/// [`Error::Config`](crate::Error::Config), before the first statement; [`Database::create_roles`](crate::Database::create_roles)
+/// makes it. It is bound where every policy that applies to it asks who the user is, and where it sees no row in the name
+/// of a user who does not exist; a handle looks once.
 #[derive(Clone)]
 pub struct TenantScope {
     pool: Pool,

@@ -1,5 +1,6 @@
 //! No tenant sees another's rows: the scope, the roles, and the check of a live database.
 
+mod bound;
 mod cross;
 mod doctor;
 mod own;
