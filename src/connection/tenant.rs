@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use diesel::QueryableByName;
-use diesel::sql_types::{Bool, Text};
+use diesel::sql_types::{Array, Bool, Text};
 use futures_util::future::BoxFuture;
 use tokio::join;
 use tokio::sync::OnceCell;
@@ -14,7 +14,9 @@ use super::pool::{Pool, Pooled};
 use super::statement::Built;
 use crate::config;
 use crate::error::{Error, Result};
+use crate::tenancy::owned::{ASKS, OWNED};
 use crate::types::UserId;
+use crate::types::text::quote_literal;
 
 /// The role that tenants' statements run as, and whether it was found fit for that.
 #[derive(Clone)]
@@ -31,15 +33,61 @@ struct Fitness {
     owns: bool,
     #[diesel(sql_type = Bool)]
     granted: bool,
+    /// Tables that users own rows in, and that show the role rows without asking who the user is.
+    #[diesel(sql_type = Array<Text>)]
+    unbound: Vec<String>,
+    /// All such tables, and those that the role may read and that hold nobody else's rows.
+    #[diesel(sql_type = Array<Text>)]
+    owned: Vec<String>,
+    #[diesel(sql_type = Array<Text>)]
+    readable: Vec<String>,
 }
 
-/// Of the role and of who asks. An owner's policy lets all its members see every row.
+/// Of the role and of who asks. An owner's policy lets all its members see every row, as any policy that does not ask for
+/// the user does, unless a restrictive one asks.
 const FITNESS: &str = "
+    WITH policies AS (
+        SELECT p.polrelid, p.polpermissive, p.polcmd, {asks} AS asks
+        FROM pg_roles r CROSS JOIN pg_policy p
+        WHERE r.rolname = $1 AND (0 = ANY (p.polroles) OR EXISTS (
+            SELECT FROM unnest(p.polroles) other WHERE other <> 0 AND pg_has_role(r.oid, other, 'USAGE')))
+    ), owned AS (
+        SELECT c.oid, c.relname, c.relowner, c.oid::regclass::text AS name, NOT c.relrowsecurity OR EXISTS (
+            SELECT FROM policies p
+            WHERE p.polrelid = c.oid AND p.polpermissive AND NOT p.asks
+                AND NOT EXISTS (SELECT FROM policies q WHERE q.polrelid = c.oid AND NOT q.polpermissive AND q.asks
+                    AND q.polcmd IN ('*', p.polcmd))) AS unbound
+        FROM pg_class c JOIN pg_class users ON users.oid = to_regclass('users')
+        WHERE c.relnamespace = users.relnamespace AND c.relname = ANY ($2)
+    )
     SELECT rolsuper OR rolbypassrls AS bypasses,
-        EXISTS (SELECT FROM pg_class
-            WHERE oid = to_regclass('users') AND pg_has_role(r.oid, relowner, 'USAGE')) AS owns,
-        pg_has_role(r.oid, 'MEMBER') AS granted
+        EXISTS (SELECT FROM owned WHERE pg_has_role(r.oid, relowner, 'USAGE')) AS owns,
+        pg_has_role(session_user, r.oid, 'MEMBER') AS granted,
+        ARRAY(SELECT name FROM owned WHERE unbound ORDER BY name) AS unbound,
+        ARRAY(SELECT name FROM owned ORDER BY name) AS owned,
+        ARRAY(SELECT name FROM owned WHERE relname = ANY ($3) AND has_any_column_privilege(r.oid, oid, 'SELECT')
+            ORDER BY name) AS readable
     FROM pg_roles r WHERE rolname = $1";
+
+#[derive(QueryableByName)]
+struct Unbound {
+    #[diesel(sql_type = Text)]
+    name: String,
+}
+
+/// As the role, in the name of a user who does not exist: the tables on which no policy binds it, or where it sees
+/// rows all the same.
+fn seen(fitness: &Fitness) -> String {
+    let tables = fitness.owned.iter().map(|name| {
+        let literal = quote_literal(name);
+        let rows = match fitness.readable.contains(name) {
+            true => format!(" OR EXISTS (SELECT FROM {name})"),
+            false => String::new(),
+        };
+        format!("SELECT {literal} AS name WHERE NOT row_security_active({literal}){rows}")
+    });
+    tables.collect::<Vec<_>>().join(" UNION ALL ")
+}
 
 impl ApplicationRole {
     pub fn new(name: &str) -> Self {
@@ -55,8 +103,18 @@ impl ApplicationRole {
     /// missing.
     async fn check(&self, connection: &PgConnection) -> Result<()> {
         let check = async || {
-            let query = diesel::sql_query(FITNESS).bind::<Text, _>(&*self.name);
-            match connection.fetch_optional(query).await? {
+            let (mut names, mut unshared) = (Vec::new(), Vec::new());
+            for table in &OWNED {
+                names.push(table.name);
+                if !table.shared {
+                    unshared.push(table.name);
+                }
+            }
+            let query = diesel::sql_query(FITNESS.replace("{asks}", ASKS))
+                .bind::<Text, _>(&*self.name)
+                .bind::<Array<Text>, _>(names)
+                .bind::<Array<Text>, _>(unshared);
+            match connection.fetch_optional::<_, Fitness, _>(query).await? {
                 None => Err(self.unfit("does not exist; Database::create_roles makes it")),
                 Some(Fitness { bypasses: true, .. }) => {
                     Err(self.unfit("bypasses row-level security (SUPERUSER or BYPASSRLS)"))
@@ -67,10 +125,35 @@ impl ApplicationRole {
                 Some(Fitness { granted: false, .. }) => {
                     Err(self.unfit("is not granted to this login"))
                 }
-                Some(_) => Ok(()),
+                Some(fitness) if !fitness.unbound.is_empty() => Err(self.unbound(&fitness.unbound)),
+                Some(fitness) => self.try_on(connection, &fitness).await,
             }
         };
         self.fit.get_or_try_init(check).await.copied()
+    }
+
+    /// What the catalog says, by its effect: a policy may ask for the user and let every row through.
+    async fn try_on(&self, connection: &PgConnection, fitness: &Fitness) -> Result<()> {
+        if fitness.owned.is_empty() {
+            return Ok(());
+        }
+        let nobody = Tenant::new(self, UserId::generate());
+        let begin = format!("BEGIN READ ONLY; {}", nobody.assume);
+        let seen: Result<Vec<Unbound>> = match connection.batch(&begin).await {
+            Ok(()) => connection.fetch_all(diesel::sql_query(seen(fitness))).await,
+            Err(Error::Denied { .. }) => Err(self.unfit("is not granted to this login")),
+            Err(error) => Err(error),
+        };
+        // Where this fails, the caller gives the connection back, which rolls it back or discards it.
+        let ended = connection.batch("ROLLBACK").await;
+        let seen: Vec<String> = seen?.into_iter().map(|table| table.name).collect();
+        ended?;
+        if seen.is_empty() { Ok(()) } else { Err(self.unbound(&seen)) }
+    }
+
+    fn unbound(&self, tables: &[String]) -> Error {
+        let tables = tables.join(", ");
+        self.unfit(&format!("is not bound by the policies of {tables}; Database::doctor says why"))
     }
 }
 

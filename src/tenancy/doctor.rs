@@ -3,21 +3,41 @@
 use std::fmt;
 
 use diesel::QueryableByName;
-use diesel::sql_types::Text;
+use diesel::sql_types::{Array, Text};
 
+use super::effect;
+use super::owned::{ASKS, KEPT, OWNED};
+use super::rights::{Grantee, callable, of_tables};
 use crate::Database;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// One statement over the catalog, so that all of it is of one moment.
-const EXAMINE: &str = include_str!("doctor.sql");
+const EXAMINE: &str = concat!(
+    include_str!("doctor/subjects.sql"),
+    include_str!("doctor/roles.sql"),
+    " UNION ALL ",
+    include_str!("doctor/policies.sql"),
+    " UNION ALL ",
+    include_str!("doctor/privileges.sql"),
+    " UNION ALL ",
+    include_str!("doctor/code.sql"),
+    ") SELECT severity, what, object::text AS object, message FROM findings",
+);
+
+/// Where Diesel writes down what is applied.
+const TABLE_OF_MIGRATIONS: &str = "__diesel_schema_migrations";
 
 /// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
     /// Somebody can see or change what is not theirs, or cannot what is.
     Danger,
+    /// It could not be tried whether tenants are kept apart.
+    Unknown,
     /// To be known; right in some deployments.
     Warning,
+    /// Information.
+    Note,
 }
 
 /// Something that [`Database::doctor`] found.
@@ -26,20 +46,33 @@ pub enum Severity {
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What was examined: `migrations`, `tables`, `role`, `login`, `policies`, `privileges`, `views` or
-    /// `search_path`.
+    /// What was examined: `migrations`, `tables`, `role`, `login`, `policies`, `privileges`, `views`, `rules`,
+    /// `functions`, `search_path` or `database`, by the catalog; `effect`, by trying.
     pub what: String,
-    /// The table, role, function or schema that it is about.
+    /// The table, role, function, schema or database that it is about.
     pub object: String,
     /// What is wrong and how to mend it.
     pub message: String,
+}
+
+impl Finding {
+    pub(super) fn new(
+        severity: Severity,
+        what: &str,
+        object: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        Finding { severity, what: what.into(), object: object.into(), message: message.into() }
+    }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
             Severity::Danger => "danger",
+            Severity::Unknown => "unknown",
             Severity::Warning => "warning",
+            Severity::Note => "note",
         };
         write!(f, "{severity}: {}: {}: {}", self.what, self.object, self.message)
     }
@@ -49,14 +82,15 @@ impl fmt::Display for Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnosis {
-    /// Nothing, where all is well.
+    /// The findings; one of them says as which login the database was examined.
     pub findings: Vec<Finding>,
 }
 
 impl Diagnosis {
-    /// Whether no finding is a [`Severity::Danger`].
+    /// Whether tenants were tried and found to be kept apart: no finding is a [`Severity::Danger`] or
+    /// [`Severity::Unknown`].
     pub fn is_healthy(&self) -> bool {
-        self.findings.iter().all(|finding| finding.severity != Severity::Danger)
+        self.findings.iter().all(|finding| finding.severity > Severity::Unknown)
     }
 }
 
@@ -73,11 +107,24 @@ struct FindingRow {
 }
 
 impl Database {
-    /// Examines the database that is connected to: whether every migration is applied; whether every table in which
-    /// somebody owns rows (found by its foreign keys and columns, also if it is not this crate's) has row-level
-    /// security, forced, with policies that ask for the user; the roles' attributes, memberships and privileges;
-    /// views and functions that would go around the policies; who may create objects on the search path. Changes
-    /// nothing, and shows no row.
+    /// Examines the database that is connected to, and shows no row.
+    ///
+    /// By the catalog: whether every migration is applied; whether every table in which somebody owns rows (found by
+    /// its foreign keys, columns and parents, also if it is not this crate's) has row-level security, forced, with
+    /// policies that ask for the user; the roles' attributes, memberships and privileges; views, rules and functions
+    /// of any schema that go around the policies; who may create objects; as which login it runs.
+    ///
+    /// By effect: in a transaction that is rolled back, with random names, it makes two users with a row in each table
+    /// of this crate that users own rows in, takes on the application role in the name of each, and tries to read and
+    /// write what is the other's. Tables that are not this crate's are not tried, which a warning says.
+    ///
+    /// What it tries fires the tables' triggers, those of others as well, and moves sequences, which no rollback
+    /// undoes. It waits for a lock two seconds at most, and locks no row but those that it makes. Where it cannot try (on
+    /// a standby, or as a login that may not write or take on the role), a [`Severity::Unknown`] says why, and the
+    /// diagnosis is not healthy.
+    ///
+    /// A function with its owner's rights is a danger wherever PUBLIC or the application role may execute it, also in
+    /// a schema without USAGE: that hides its name, but not from casts, operators and aggregates.
     ///
     /// ```no_run
     /// # async fn example(db: &buffetbot_db::Database) -> buffetbot_db::Result<()> {
@@ -91,25 +138,45 @@ impl Database {
     /// ```
     ///
     /// # Errors
-    /// Those of a query.
+    /// Those of a query of the catalog.
     pub async fn doctor(&self) -> Result<Diagnosis> {
-        let pending = self.pending().await?.into_iter().map(|migration| Finding {
-            severity: Severity::Danger,
-            what: "migrations".into(),
-            object: migration,
-            message: "is not applied: run Database::migrate".into(),
-        });
-        let query = diesel::sql_query(EXAMINE).bind::<Text, _>(&*self.config().application_role);
+        let mut findings = match self.pending().await {
+            Ok(pending) => pending
+                .into_iter()
+                .map(|migration| {
+                    let message = "is not applied: run Database::migrate";
+                    Finding::new(Severity::Danger, "migrations", migration, message)
+                })
+                .collect(),
+            // A login without any right is told so.
+            Err(error @ Error::Denied { .. }) => {
+                let message = format!("cannot be read: {error}");
+                vec![Finding::new(Severity::Unknown, "migrations", TABLE_OF_MIGRATIONS, message)]
+            }
+            Err(error) => return Err(error),
+        };
+        let query = diesel::sql_query(EXAMINE.replace("{asks}", ASKS))
+            .bind::<Text, _>(&*self.config().application_role)
+            .bind::<Array<Text>, _>(callable(Grantee::Application))
+            .bind::<Array<Text>, _>(OWNED.map(|table| table.name).to_vec())
+            .bind::<Array<Text>, _>(KEPT.map(|table| table.name).to_vec())
+            .bind::<Array<Text>, _>(of_tables());
         let rows: Vec<FindingRow> = self.connection().await?.fetch_all(query).await?;
-        let examined = rows.into_iter().map(|row| Finding {
+        findings.extend(rows.into_iter().map(|row| Finding {
             severity: match &*row.severity {
                 "danger" => Severity::Danger,
+                "note" => Severity::Note,
                 _ => Severity::Warning,
             },
             what: row.what,
             object: row.object,
             message: row.message,
+        }));
+        findings.extend(effect::tried(self).await);
+        findings.sort_by(|a, b| {
+            let (one, other) = (a.severity, b.severity);
+            (one, &a.what, &a.object, &a.message).cmp(&(other, &b.what, &b.object, &b.message))
         });
-        Ok(Diagnosis { findings: pending.chain(examined).collect() })
+        Ok(Diagnosis { findings })
     }
 }

@@ -1,6 +1,8 @@
 //! Whose rows a program may see: row-level security, the roles that it binds, and a check of a live database.
 
 mod doctor;
+mod effect;
+pub(crate) mod owned;
 mod rights;
 mod roles;
 mod scope;

@@ -73,6 +73,20 @@ const FUNCTIONS: &[Rights] = &[
     rights("register_account(uuid,text,text,text,text,text,text)", &["EXECUTE"], &["EXECUTE"]),
 ];
 
+/// What the application role may do with each table of this crate, as `table right`.
+pub(super) fn of_tables() -> Vec<String> {
+    let each = |table: &'static Rights| {
+        table.application.iter().map(move |right| format!("{} {right}", table.name))
+    };
+    TABLES.iter().flat_map(each).collect()
+}
+
+/// The functions with the owner's rights that `grantee` calls, as `regprocedure` prints them.
+pub(super) fn callable(grantee: Grantee) -> Vec<&'static str> {
+    let granted = FUNCTIONS.iter().filter(|function| !function.of(grantee).is_empty());
+    granted.map(|function| function.name).collect()
+}
+
 fn rows(all: &[Rights], grantee: Grantee) -> String {
     let row = |rights: &Rights| {
         let wanted = rights.of(grantee).join(",");

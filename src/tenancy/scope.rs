@@ -30,7 +30,9 @@ use crate::repositories::{Repositories, RepositorySet};
 /// deactivate. What the policies do not cover, such as injected SQL, is in `docs/guide/tenants.md`.
 ///
 /// A role that is missing, not granted to the login, or not bound by the policies is
-/// [`Error::Config`](crate::Error::Config); [`Database::create_roles`](crate::Database::create_roles) makes it.
+/// [`Error::Config`](crate::Error::Config), before the first statement; [`Database::create_roles`](crate::Database::create_roles)
+/// makes it. It is bound where every policy that applies to it asks who the user is, and where it sees no row in the name
+/// of a user who does not exist; a handle looks once.
 #[derive(Clone)]
 pub struct TenantScope {
     pool: Pool,

@@ -2,19 +2,22 @@
 
 mod accounts;
 mod bookkeeping;
+mod bound;
 mod cross;
 mod definers;
 mod doctor;
 mod own;
 mod scope;
-
-use buffetbot_db::{AnalysisRepository, PositionRepository};
-use buffetbot_db::{
-    AnalysisResult, AnalysisType, NewAnalysis, NewPosition, Portfolio, Position, Repositories,
-    Shares, User,
-};
+mod untried;
+mod wrong;
 
 use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::{AnalysisRepository, PositionRepository};
+use buffetbot_db::{
+    AnalysisResult, AnalysisType, Config, Database, Finding, NewAnalysis, NewPosition, Portfolio,
+    Position, Repositories, Severity, Shares, User,
+};
+
 use tokio_postgres::Client;
 
 use crate::catalog::connect;
@@ -75,4 +78,37 @@ pub async fn login(db: &TestDatabase, options: &str) -> Login {
     let url = db.url().replace("postgres@", &format!("{name}:x@"));
     assert_ne!(url, db.url());
     Login { url, name, admin }
+}
+
+/// What is open in every database: PUBLIC may make temporary tables.
+pub const MEND: &str = "DO $mend$ BEGIN
+        EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    END $mend$";
+
+/// A database in which the doctor has nothing to object to.
+pub async fn sound() -> TestDatabase {
+    sound_with(|config| config).await
+}
+
+/// As [`sound`], by a handle of another configuration.
+pub async fn sound_with(configure: impl FnOnce(Config) -> Config) -> TestDatabase {
+    let db = TestDatabase::with(configure).await.expect("a database");
+    connect(&db).await.batch_execute(MEND).await.expect("mended");
+    db
+}
+
+/// What the doctor tells of one severity, as text. A diagnosis with a danger, or with what could not be tried, is not
+/// healthy.
+pub async fn told(db: &Database, severity: Severity) -> Vec<String> {
+    let diagnosis = db.doctor().await.expect("examined");
+    let findings = &diagnosis.findings;
+    assert!(findings.is_sorted_by_key(|finding| finding.severity), "dangers first: {findings:?}");
+    let ill = |f: &Finding| matches!(f.severity, Severity::Danger | Severity::Unknown);
+    assert_eq!(diagnosis.is_healthy(), !findings.iter().any(ill));
+    assert_eq!(
+        findings.iter().filter(|f| f.what == "login").count(),
+        1,
+        "as which login: {findings:?}"
+    );
+    findings.iter().filter(|f| f.severity == severity).map(ToString::to_string).collect()
 }

@@ -266,8 +266,11 @@ async fn a_program_may_log_in_as_the_role_alone() {
         .delete_range(&parsed("AAPL"), parsed("2024-01-02"), parsed("2024-01-03"))
         .await
         .expect("deleted, and kept as revisions");
+    admin.batch_execute(super::MEND).await.expect("mended");
     let diagnosis = program.doctor().await.expect("examined");
     drop((scope, program));
     admin.batch_execute(&format!("DROP ROLE {login}")).await.expect("gone");
-    assert_eq!(diagnosis.findings, []);
+    let [note] = &diagnosis.findings[..] else { panic!("{diagnosis:?}") };
+    assert_eq!((note.severity, &*note.what, &*note.object), (Severity::Note, "login", &*login));
+    assert!(diagnosis.is_healthy());
 }
