@@ -100,7 +100,7 @@ impl Database {
             message: "is not applied: run Database::migrate".into(),
         });
         let query = diesel::sql_query(EXAMINE).bind::<Text, _>(&*self.config().application_role);
-        let rows: Vec<FindingRow> = self.connection().await?.fetch_all(query).await?;
+        let rows: Vec<FindingRow> = self.pool().checkout().await?.fetch_all(query).await?;
         let examined = rows.into_iter().map(|row| Finding {
             severity: match &*row.severity {
                 "danger" => Severity::Danger,
