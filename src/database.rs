@@ -208,11 +208,20 @@ impl Database {
         &self.waker
     }
 
-    /// A pooled connection, for Diesel queries of one's own:
-    /// `query.load(&mut connection.as_diesel())`.
+    /// A pooled connection, for other Diesel queries: `query.load(&mut connection.as_diesel())`.
+    ///
+    /// Nothing of what they leave reaches the next caller. Dropped, the connection is reset before it is lent again, if
+    /// anything ran on it: an open or aborted transaction is rolled back, the role and all settings are those of
+    /// a new connection, cursors, temporary objects, advisory locks, LISTEN and sequence values are gone, plans are made anew.
+    /// That takes one round trip, which only the next to take this connection waits for. The connection is
+    /// closed instead where that fails, a statement is still running, or statements were prepared
+    /// (`PREPARE`) or deallocated by SQL. What a library loaded by `LOAD` does cannot be undone.
+    ///
+    /// Temporary tables come last in the `search_path`, unless no schema in it exists.
     ///
     /// # Errors
-    /// Those of taking a connection.
+    /// Those of taking a connection; [`Error::Config`](crate::Error::Config) behind a pooler in transaction mode, where
+    /// only [`UnitOfWork::connection`] lends one.
     pub async fn connection(&self) -> Result<Connection<'static>> {
         Ok(Connection(Lease::Pooled(self.pool.get().await?)))
     }

@@ -95,7 +95,7 @@ impl Database {
     /// # Errors
     /// Those of a query.
     pub async fn pending(&self) -> Result<Vec<String>> {
-        let connection = self.connection().await?;
+        let connection = self.pool().checkout().await?;
         // The table is made by the first run.
         let exists: Option<Exists> = connection
             .fetch_optional(diesel::sql_query(

@@ -83,6 +83,7 @@ pub struct Config {
     lock_timeout: Option<Duration>,
     idle_in_transaction_timeout: Option<Duration>,
     statement_mode: StatementMode,
+    transaction_pooler: bool,
     statement_cache: usize,
     slow_query: Option<Duration>,
     observer: Option<QueryObserver>,
@@ -141,6 +142,7 @@ impl Config {
             lock_timeout: Some(default::LOCK_TIMEOUT),
             idle_in_transaction_timeout: Some(default::IDLE_IN_TRANSACTION_TIMEOUT),
             statement_mode: StatementMode::default(),
+            transaction_pooler: false,
             statement_cache: default::STATEMENT_CACHE,
             slow_query: Some(default::SLOW_QUERY),
             observer: None,
@@ -214,11 +216,23 @@ impl Config {
         Config { idle_in_transaction_timeout: Some(limit), ..self }
     }
 
-    /// How statements are sent; [`StatementMode::OneTrip`] for PgBouncer before 1.21. In that mode
-    /// the three limits above are not set at connect, because a pooler refuses startup options: set
-    /// them for the role (`ALTER ROLE ... SET statement_timeout = ...`).
+    /// How statements are sent; [`StatementMode::OneTrip`] for PgBouncer before 1.21, which implies
+    /// [`transaction_pooler`](Self::transaction_pooler).
     pub fn statement_mode(self, mode: StatementMode) -> Self {
         Config { statement_mode: mode, ..self }
+    }
+
+    /// Whether a pooler in transaction mode stands in between, such as PgBouncer from 1.21 on (no). Then the
+    /// three limits above are not set at connect, because a pooler refuses startup options: set
+    /// them for the role (`ALTER ROLE ... SET statement_timeout = ...`). Nothing is set for a session, and
+    /// connections are lent inside of transactions only, by
+    /// [`UnitOfWork::connection`](crate::UnitOfWork::connection).
+    pub fn transaction_pooler(self, stands_between: bool) -> Self {
+        Config { transaction_pooler: stands_between, ..self }
+    }
+
+    pub(crate) fn is_behind_transaction_pooler(&self) -> bool {
+        self.transaction_pooler || self.statement_mode == StatementMode::OneTrip
     }
 
     /// Prepared statements kept per connection (256).
@@ -277,11 +291,12 @@ impl Config {
             slow_query: self.slow_query,
             observer: self.observer.clone(),
             answer_timeout: self.answer_limit(),
+            transaction_pooler: self.is_behind_transaction_pooler(),
         }
     }
 
     fn answer_limit(&self) -> Option<Duration> {
-        let set = self.statement_timeout.filter(|_| self.statement_mode == StatementMode::Prepared);
+        let set = self.statement_timeout.filter(|_| !self.is_behind_transaction_pooler());
         let options = self.driver.get_options().unwrap_or_default();
         let set = startup::statement_timeout(options).unwrap_or(set);
         let usual = || {
@@ -345,7 +360,7 @@ impl Config {
         if driver.get_application_name().is_none() {
             driver.application_name("buffetbot-db");
         }
-        if self.statement_mode == StatementMode::Prepared {
+        if !self.is_behind_transaction_pooler() {
             let mut options = driver.get_options().unwrap_or_default().to_owned();
             for (name, limit) in [
                 ("statement_timeout", self.statement_timeout),
@@ -380,6 +395,7 @@ impl fmt::Debug for Config {
             .field("pool_recycle", &self.pool_recycle)
             .field("connect_timeout", &self.connect_timeout)
             .field("statement_mode", &self.statement_mode)
+            .field("transaction_pooler", &self.is_behind_transaction_pooler())
             .finish_non_exhaustive()
     }
 }

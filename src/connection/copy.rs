@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, Stream};
 use tokio_postgres::{CopyInSink, CopyOutStream};
 
+use super::lending::OwnStatement;
 use super::pg_connection::PgConnection;
 use super::sqlstate::diesel_error;
 use super::wire::{Deadline, Guard, StatementMode, unanswered};
@@ -130,6 +131,15 @@ impl PgConnection {
     /// The server refused the statement, and if not for its syntax, the connection is discarded;
     /// [`Error::Invalid`] outside of a transaction in [`StatementMode::OneTrip`].
     pub async fn copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
+        let _own = OwnStatement::begin(self.wire());
+        self.start_copy_in(sql).await
+    }
+
+    /// As [`copy_in`](Self::copy_in), for the crate's own statements.
+    ///
+    /// # Errors
+    /// As [`copy_in`](Self::copy_in).
+    pub(super) async fn start_copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
         let statement = match self.wire().answered(self.wire().client.prepare(sql)).await? {
@@ -153,6 +163,15 @@ impl PgConnection {
     /// The server refused the statement; [`Error::Invalid`] outside of a transaction in
     /// [`StatementMode::OneTrip`].
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
+        let _own = OwnStatement::begin(self.wire());
+        self.start_copy_out(sql).await
+    }
+
+    /// As [`copy_out`](Self::copy_out), for the crate's own statements.
+    ///
+    /// # Errors
+    /// As [`copy_out`](Self::copy_out).
+    pub(super) async fn start_copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
         match self.wire().answered(self.wire().client.copy_out(sql)).await? {

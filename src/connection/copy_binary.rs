@@ -103,7 +103,7 @@ impl PgConnection {
         mut encode: impl FnMut(T, &mut RowWriter<'_>) + Send,
     ) -> Result<u64> {
         let items = items.into_iter();
-        let mut copy = self.copy_in(sql).await?;
+        let mut copy = self.start_copy_in(sql).await?;
         let mut buffer = Vec::with_capacity(2 * PIECE);
         buffer.extend_from_slice(HEADER);
         for item in items {

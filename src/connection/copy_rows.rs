@@ -219,7 +219,7 @@ impl PgConnection {
     /// # Errors
     /// As [`copy_out`](Self::copy_out).
     pub(crate) async fn copied_rows(&self, sql: &str, fields: u16) -> Result<CopiedRows<'_>> {
-        Ok(CopiedRows { pieces: self.copy_out(sql).await?, parser: RowParser::new(fields) })
+        Ok(CopiedRows { pieces: self.start_copy_out(sql).await?, parser: RowParser::new(fields) })
     }
 }
 

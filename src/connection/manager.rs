@@ -117,7 +117,11 @@ impl bb8::ManageConnection for Manager {
     type Error = Error;
 
     async fn connect(&self) -> Result<PgConnection> {
-        match tokio::time::timeout(self.connect_timeout, self.try_connect(None)).await {
+        let prepared = async {
+            let mut connection = self.try_connect(None).await?;
+            connection.prepare_session().await.map(|()| connection)
+        };
+        match tokio::time::timeout(self.connect_timeout, prepared).await {
             Ok(Ok(mut connection)) => {
                 connection.retire_at = self.retire_at();
                 connection.open = Some(self.open.clone());
@@ -141,6 +145,17 @@ impl bb8::ManageConnection for Manager {
         // The driver sees the server close an idle connection: no ping is needed to know it.
         if connection.is_discarded() {
             return Err(Error::Unavailable { reason: "connection was closed".into() });
+        }
+        if let Some(cleaning) = &mut connection.cleaning {
+            match tokio::time::timeout(self.connect_timeout, &mut *cleaning).await {
+                Ok(Ok(true)) => connection.cleaning = None,
+                _ => {
+                    cleaning.abort();
+                    connection.discard();
+                    let reason = "what its borrower left could not be reset".into();
+                    return Err(Error::Unavailable { reason });
+                }
+            }
         }
         let now = Instant::now();
         if connection.retire_at.is_some_and(|at| now >= at) {

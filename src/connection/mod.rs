@@ -10,6 +10,7 @@
 //! | `sqlstate` | the server's error report through Diesel's error type |
 //! | `manager`, `pool` | bb8 behind a fair queue |
 //! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
+//! | `lending` | what a borrower's SQL leaves: reset on return, noticed by a unit of work |
 //! | `snapshot` | what a reader of a log has seen |
 //! | `retried` | a transaction that collides is run again |
 //! | `tls`, `rustls_config` | transport by `sslmode` |
@@ -18,6 +19,7 @@ mod cancel;
 mod copy;
 mod copy_binary;
 mod copy_rows;
+mod lending;
 mod manager;
 mod pg_connection;
 mod pool;

@@ -19,6 +19,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 
 use super::cancel::Canceller;
+use super::lending::{OwnStatement, Standing};
 use super::manager::Manager;
 use super::produced::Sender;
 use super::row::PgRow;
@@ -38,6 +39,8 @@ pub(crate) struct Options {
     pub observer: Option<QueryObserver>,
     /// Longest wait for the server's next word.
     pub answer_timeout: Option<Duration>,
+    /// A pooler gives each transaction another session.
+    pub transaction_pooler: bool,
 }
 
 /// A connection to PostgreSQL, for any Diesel query: `query.load(&mut &connection)` or, by
@@ -49,11 +52,13 @@ pub(crate) struct Options {
 /// server, and the connection is discarded rather than reused.
 ///
 /// `transaction()` of [`AsyncConnection`] works on it, and commits nothing that an error has aborted. Its
-/// future dropped between two statements leaves the transaction open, which the pool discards: let go
-/// of the connection then, or use [`Database::transaction`](crate::Database::transaction).
+/// future dropped between two statements leaves the transaction open until the connection goes back to its
+/// pool: let go of it then, or use [`Database::transaction`](crate::Database::transaction).
+///
+/// A pool resets what a borrower's statements left: see [`Database::connection`](crate::Database::connection).
 pub struct PgConnection {
     wire: Arc<Wire>,
-    transaction_state: AnsiTransactionManager,
+    pub(super) transaction_state: AnsiTransactionManager,
     // Diesel's trait wants it; it is not `Sync`, the connection is. Never told of anything: its
     // events show bind values. `Config::observer` tells of statements.
     instrumentation: Mutex<Box<dyn Instrumentation>>,
@@ -64,6 +69,12 @@ pub struct PgConnection {
     pub(super) parked: Option<super::pool::Parked>,
     // Counts the pool's open connections; dropped with the connection.
     pub(super) open: Option<Arc<()>>,
+    /// What the pool resets it to; `None` where nothing is set for a session.
+    pub(super) standing: Option<Arc<Standing>>,
+    /// A borrower's statements up to which it is clean.
+    pub(super) cleaned: u64,
+    /// While it is being reset: whether it is clean then.
+    pub(super) cleaning: Option<tokio::task::JoinHandle<bool>>,
 }
 
 impl PgConnection {
@@ -82,7 +93,18 @@ impl PgConnection {
             retire_at: None,
             parked: None,
             open: None,
+            standing: None,
+            cleaned: 0,
+            cleaning: None,
         })
+    }
+
+    /// Prepares the session for a pool, unless a pooler gives it to others as well.
+    pub(super) async fn prepare_session(&mut self) -> Result<(), tokio_postgres::Error> {
+        if !self.wire.is_pooled() {
+            self.standing = Standing::begin(&self.wire.client).await?;
+        }
+        Ok(())
     }
 
     /// Whether the connection was discarded (a statement on it was abandoned) or closed.
@@ -201,13 +223,29 @@ impl PgConnection {
         Ok(rows::batch(self.wire.clone(), sql.into()).await?)
     }
 
+    /// As [`batch`](Self::batch); returns the first column of every row, as text.
+    ///
+    /// # Errors
+    /// As [`batch`](Self::batch).
+    pub(super) async fn ask(&self, sql: &str) -> Result<Vec<String>> {
+        Ok(rows::ask(self.wire.clone(), sql.into()).await?)
+    }
+
     /// Commits the transaction that is open.
     ///
     /// # Errors
     /// [`Error::Ended`](crate::Error::Ended) when an error had aborted it; whatever the server
     /// reports. Nothing is left open then.
     pub(super) async fn commit(&self) -> Result<()> {
-        Ok(commit(self.wire.clone()).await?)
+        self.commit_after(COMMITTABLE).await
+    }
+
+    /// As [`commit`](Self::commit), with other statements ahead in the same message.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) async fn commit_after(&self, first: &str) -> Result<()> {
+        Ok(commit(self.wire.clone(), first).await?)
     }
 
     /// Sends `sql` without waiting for its answer; what is sent later runs after it. For ROLLBACK
@@ -220,6 +258,12 @@ impl PgConnection {
         if self.wire.client.batch_execute(sql).now_or_never().is_some() {
             self.wire.mark_broken();
         }
+    }
+
+    /// Rolls back without waiting, as [`send_now`](Self::send_now): nothing is aborted behind it.
+    pub(super) fn roll_back_now(&self, sql: &str) {
+        self.send_now(sql);
+        self.wire.take_failed();
     }
 
     /// Whether the server may take as long as it likes, until the connection goes back to its pool: for what
@@ -255,21 +299,26 @@ impl std::fmt::Debug for PgConnection {
 
 /// COMMIT of a transaction that an error has aborted rolls back and reports success. A statement
 /// ahead of it, in the same message, makes the server say so (25P02) and skip the COMMIT.
-const COMMIT: &str = "SELECT 1; COMMIT";
+const COMMITTABLE: &str = "SELECT 1";
 
-/// Runs statements without binds; a COMMIT, by the exact text of diesel-async's transaction manager,
+/// Runs a borrower's statements without binds; a COMMIT, by the exact text of diesel-async's transaction manager,
 /// as [`commit`].
 async fn batch(wire: Arc<Wire>, sql: &str) -> QueryResult<()> {
-    if sql == "COMMIT" { commit(wire).await } else { rows::batch(wire, sql.into()).await }
+    let _own = OwnStatement::begin(&wire);
+    match sql {
+        "COMMIT" => commit(wire, COMMITTABLE).await,
+        _ => rows::batch(wire, sql.into()).await,
+    }
 }
 
-/// Commits, or fails and leaves no transaction open: a skipped COMMIT would.
-async fn commit(wire: Arc<Wire>) -> QueryResult<()> {
-    let result = rows::batch(wire.clone(), COMMIT.into()).await;
+/// Commits behind other statements, or fails and leaves no transaction open: a skipped COMMIT would.
+async fn commit(wire: Arc<Wire>, first: &str) -> QueryResult<()> {
+    let result = rows::batch(wire.clone(), format!("{first}; COMMIT").into()).await;
     if result.is_err() && !wire.is_broken() {
         // Its own error cannot tell the caller more than the first.
-        let _ = rows::batch(wire, "ROLLBACK".into()).await;
+        let _ = rows::batch(wire.clone(), "ROLLBACK".into()).await;
     }
+    wire.take_failed();
     result
 }
 
@@ -299,7 +348,11 @@ impl AsyncConnectionCore for PgConnection {
     {
         let built = Built::new(&source.as_query());
         let wire = self.wire.clone();
-        async move { Ok(rows::load(&wire, &built?).await?.boxed()) }.boxed()
+        async move {
+            let _own = OwnStatement::begin(&wire);
+            Ok(rows::load(&wire, &built?).await?.boxed())
+        }
+        .boxed()
     }
 
     fn execute_returning_count<'conn, 'query, T>(
@@ -326,7 +379,11 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
         T::Query: QueryFragment<Pg> + QueryId + 'query,
     {
         let built = Built::new(&source.as_query());
-        async { rows::load(&self.wire, &built?).await }.boxed()
+        async {
+            let _own = OwnStatement::begin(&self.wire);
+            rows::load(&self.wire, &built?).await
+        }
+        .boxed()
     }
 
     fn execute_returning_count<'conn, 'query, T>(
@@ -341,6 +398,7 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
 }
 
 async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<usize> {
+    let _own = OwnStatement::begin(&wire);
     Ok(usize::try_from(rows::execute(&wire, &built?).await?).unwrap_or(usize::MAX))
 }
 

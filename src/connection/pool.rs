@@ -44,6 +44,7 @@ struct Inner {
     kept: usize,
     max: usize,
     timeout: Duration,
+    transaction_pooler: bool,
     /// Whether a NOTIFY is on its way, on either channel.
     announcing: AtomicBool,
     telling: AtomicBool,
@@ -101,17 +102,47 @@ impl Pool {
         let timeout = config.pool_timeout;
         let idle = Arc::default();
         let (announcing, telling) = (AtomicBool::new(false), AtomicBool::new(false));
-        let inner = Inner { bb8, manager, queue, idle, kept, max, timeout, announcing, telling };
+        let transaction_pooler = config.is_behind_transaction_pooler();
+        let inner = Inner {
+            bb8,
+            manager,
+            queue,
+            idle,
+            kept,
+            max,
+            timeout,
+            transaction_pooler,
+            announcing,
+            telling,
+        };
         Ok(Pool { inner: Arc::new(inner) })
     }
 
-    /// Waits for a connection, at most `pool_timeout`.
+    /// Waits for a connection, at most `pool_timeout`. What is left on it does not reach the next caller: see
+    /// [`Database::connection`](crate::Database::connection), which lends the same ones.
     ///
     /// # Errors
     /// [`Error::Busy`] when all stayed in use; [`Error::Unavailable`] when none could be made: at
     /// once where trying again cannot help (wrong password, unknown database), else after the
-    /// timeout, with the last cause.
+    /// timeout, with the last cause; [`Error::Config`] behind a pooler in transaction mode, where a
+    /// [unit of work](crate::Database::begin) lends its connection.
     pub async fn get(&self) -> Result<Pooled> {
+        if self.inner.transaction_pooler {
+            return Err(Error::Config {
+                variable: "transaction_pooler".into(),
+                reason: "a connection is lent inside of a transaction only: use Database::begin, \
+                         then UnitOfWork::connection"
+                    .into(),
+            });
+        }
+        self.checkout().await
+    }
+
+    /// A connection for the crate's own statements.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), of any server.
+    pub(crate) async fn checkout(&self) -> Result<Pooled> {
         let started = Instant::now();
         let permit = match self.inner.queue.clone().try_acquire_owned() {
             Ok(permit) => permit,
@@ -249,7 +280,7 @@ impl Pool {
             tokio::time::sleep(ANNOUNCE_AFTER).await;
             // What is written from here on is announced by the next.
             under_way(&pool.inner).store(false, Ordering::Release);
-            let sent = match pool.get().await {
+            let sent = match pool.checkout().await {
                 Ok(connection) => connection.batch(&format!("NOTIFY {channel}")).await,
                 Err(error) => Err(error),
             };
@@ -297,7 +328,8 @@ impl std::fmt::Debug for Pool {
     }
 }
 
-/// A connection on loan; it goes back when dropped, and its place in the queue with it.
+/// A connection on loan; it goes back when dropped, and its place in the queue with it. The session is reset
+/// behind a borrower who ran statements on it.
 pub struct Pooled {
     // Before the permit: the next in the queue finds the connection returned.
     connection: bb8::PooledConnection<'static, Shared>,
@@ -337,6 +369,7 @@ impl Drop for Pooled {
         let (parked, idle) = Parked::new(&self.inner.idle);
         if idle <= self.inner.kept {
             self.connection.parked = Some(parked);
+            self.connection.clean();
         } else {
             self.connection.discard();
         }

@@ -10,6 +10,7 @@ use diesel::QueryResult;
 use futures_util::{Stream, TryStreamExt};
 use tokio_postgres::RowStream;
 
+use super::lending::first_columns;
 use super::row::PgRow;
 use super::sqlstate;
 use super::statement::Built;
@@ -153,7 +154,7 @@ pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Row
     match wire.answered(read_ahead(wire, built)).await? {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
         Err(e) if sqlstate::is_stale_plan(&e) => {
-            wire.forget(&built.sql);
+            wire.forget(&built.sql, &e);
             match wire.answered(read_ahead(wire, built)).await? {
                 Ok(started) => Ok(Rows::new(started.guarded(guard))),
                 Err(again) => Err(failed(guard, first_cause(e, again)).await),
@@ -231,6 +232,19 @@ pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
         Ok(()) => {
             guard.finish(0);
             Ok(())
+        }
+        Err(e) => Err(failed(guard, e).await),
+    }
+}
+
+/// As [`batch`]; returns the first column of every row, as text.
+pub(super) async fn ask(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<Vec<String>> {
+    let guard = Guard::arm(&wire, &sql)?;
+    match wire.answered(wire.client.simple_query(&sql)).await? {
+        Ok(messages) => {
+            let shown = first_columns(&messages);
+            guard.finish(shown.len() as u64);
+            Ok(shown)
         }
         Err(e) => Err(failed(guard, e).await),
     }

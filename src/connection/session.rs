@@ -108,7 +108,7 @@ impl Session {
     /// reading: unless [`writes_alone`](Self::writes_alone), what writes asks for [`atomic`](Self::atomic).
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {
-            Source::Pool(pool, _) => Ok(Lease::Pooled(pool.get().await?)),
+            Source::Pool(pool, _) => Ok(Lease::Pooled(pool.checkout().await?)),
             Source::Tenant(pool, tenant) => Ok(Lease::Named(tenant.reading(pool).await?)),
             Source::Transaction(transaction) => Ok(Lease::Shared(transaction.shared().await?)),
         }
@@ -119,7 +119,7 @@ impl Session {
     pub async fn atomic(&self) -> Result<Atomic<'_>> {
         let scope = match &self.source {
             Source::Pool(pool, _) | Source::Tenant(pool, _) => {
-                Scope::Transaction(pool.get().await?)
+                Scope::Transaction(pool.checkout().await?)
             }
             Source::Transaction(transaction) => Scope::Savepoint(transaction.exclusive().await?),
         };
@@ -140,7 +140,8 @@ impl Session {
     ) -> Result<T> {
         let done = match &self.source {
             Source::Tenant(pool, tenant) => tenant.statement(pool, built, run).await,
-            _ => run(&*self.connection().await?, built).await,
+            Source::Pool(pool, _) => run(&*pool.checkout().await?, built).await,
+            Source::Transaction(transaction) => transaction.statement(built, run).await,
         };
         if done.is_ok() && !built.only_reads() {
             self.wrote();

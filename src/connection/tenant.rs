@@ -157,10 +157,14 @@ impl ApplicationRole {
     }
 }
 
+/// The setting that the policies read.
+const USER: &str = "buffetbot.user_id";
+
 /// One user, as the transactions that run in the user's name are told.
 #[derive(Clone)]
 pub(crate) struct Tenant {
     role: ApplicationRole,
+    user: UserId,
     assume: Arc<str>,
 }
 
@@ -168,8 +172,22 @@ impl Tenant {
     pub fn new(role: &ApplicationRole, user: UserId) -> Self {
         let quoted = role.name.replace('"', "\"\"");
         // A literal, because a sharded server does not pass on what set_config() sets; an id needs no escaping.
-        let assume = format!("SET LOCAL ROLE \"{quoted}\"; SET LOCAL buffetbot.user_id = '{user}'");
-        Tenant { role: role.clone(), assume: assume.into() }
+        let assume = format!("SET LOCAL ROLE \"{quoted}\"; SET LOCAL {USER} = '{user}'");
+        Tenant { role: role.clone(), user, assume: assume.into() }
+    }
+
+    /// What a transaction in the user's name has to show: the role, and the user by this setting.
+    pub fn shows(&self) -> (&str, &'static str, UserId) {
+        (&self.role.name, USER, self.user)
+    }
+
+    /// What makes a transaction one in the user's name, where the role is fit.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where it is not.
+    pub async fn assume(&self, connection: &PgConnection) -> Result<&str> {
+        self.role.check(connection).await?;
+        Ok(&self.assume)
     }
 
     /// Begins a transaction in the user's name; `begin` is the BEGIN. Whatever runs after a failure of it
@@ -178,13 +196,13 @@ impl Tenant {
     /// # Errors
     /// [`Error::Config`] where the role is not fit.
     pub async fn begin(&self, connection: &PgConnection, begin: &str) -> Result<()> {
-        self.role.check(connection).await?;
-        connection.batch(&format!("{begin}; {}", self.assume)).await
+        let assume = self.assume(connection).await?;
+        connection.batch(&format!("{begin}; {assume}")).await
     }
 
     /// A connection with a transaction for reading.
     pub async fn reading(&self, pool: &Pool) -> Result<Named> {
-        let named = Named { connection: pool.get().await?, open: true };
+        let named = Named { connection: pool.checkout().await?, open: true };
         self.begin(&named, "BEGIN").await?;
         Ok(named)
     }
@@ -198,7 +216,7 @@ impl Tenant {
         built: &Built,
         run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
-        let mut named = Named { connection: pool.get().await?, open: true };
+        let mut named = Named { connection: pool.checkout().await?, open: true };
         let first = self.attempt(&mut named, built, &run).await;
         match first {
             // The plan that a migration made stale is forgotten now. It had no effect.

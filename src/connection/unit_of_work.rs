@@ -2,28 +2,36 @@
 
 use std::fmt;
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 
+use super::lending::Identity;
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::retried::TransactionFn;
 use super::session::{Lease, Session, Source};
+use super::statement::Built;
 use super::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::repositories::RepositorySet;
 
-const ENDED: Error = Error::Ended { reason: "it was committed, rolled back or dropped" };
+const ENDED: &str = "it was committed, rolled back or dropped";
+
+fn ended(reason: &'static str) -> Error {
+    Error::Ended { reason }
+}
 
 /// The connection of a unit of work, shared by its repositories; empty when it is over.
 pub(crate) struct Transaction {
     connection: RwLock<Option<Pooled>>,
-    /// Ended while somebody else held the connection: nothing more runs in it, and it is rolled
-    /// back as soon as it can be had.
-    over: AtomicBool,
+    identity: Identity,
+    /// Why nothing more runs in it, where it ended while somebody else held the connection: it is rolled back
+    /// as soon as that can be had.
+    over: OnceLock<&'static str>,
     /// Cached rows were written: other processes are told after the commit.
     announces: AtomicBool,
     /// So are they of events.
@@ -33,35 +41,98 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    fn new(connection: Pooled) -> Self {
-        let patience = connection.pool_timeout();
-        let connection = RwLock::new(Some(connection));
-        let [over, announces, tells] = [const { AtomicBool::new(false) }; 3];
-        Transaction { connection, over, announces, tells, patience }
+    fn new(connection: Pooled, tenant: Option<&Tenant>) -> Self {
+        Transaction {
+            patience: connection.pool_timeout(),
+            identity: Identity::new(&connection, tenant),
+            connection: RwLock::new(Some(connection)),
+            over: OnceLock::new(),
+            announces: AtomicBool::new(false),
+            tells: AtomicBool::new(false),
+        }
     }
 
-    /// For one statement; several such pipeline.
+    /// For one statement; several such pipeline. Outside of the unit's transaction it is refused.
     pub async fn shared(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
+        let connection = self.unchecked().await?;
+        self.check(&connection).await?;
+        Ok(connection)
+    }
+
+    /// For a borrower, who in an aborted transaction may go back to a savepoint.
+    async fn lent(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
+        let connection = self.unchecked().await?;
+        match self.identity.changed(&connection).await {
+            Ok(Some(reason)) => Err(self.lose(&connection, reason)),
+            Ok(None) | Err(Error::Ended { .. }) => Ok(connection),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs one statement, whose result counts only if the transaction was still the unit's behind it: a borrower's may
+    /// have been sent just before.
+    pub async fn statement<T>(
+        &self,
+        built: &Built,
+        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
+        let connection = self.shared().await?;
+        let done = run(&connection, built).await?;
+        match self.identity.changed(&connection).await {
+            Ok(Some(reason)) => Err(self.lose(&connection, reason)),
+            // What the borrower made fail afterwards, the borrower is told.
+            Ok(None) | Err(Error::Ended { .. }) => Ok(done),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Refuses to go on where SQL beside the repositories ended the transaction or changed its role.
+    async fn check(&self, connection: &PgConnection) -> Result<()> {
+        match self.identity.changed(connection).await? {
+            None => Ok(()),
+            Some(reason) => Err(self.lose(connection, reason)),
+        }
+    }
+
+    /// Ends the unit. What is still open on the connection is rolled back at once, also where the unit is kept;
+    /// nothing is sent on it any more.
+    fn lose(&self, connection: &PgConnection, reason: &'static str) -> Error {
+        let reason = self.over.get_or_init(|| reason);
+        connection.roll_back_now(&self.identity.rollback(connection));
+        connection.discard();
+        ended(reason)
+    }
+
+    /// As [`shared`](Self::shared), for what may run in any transaction.
+    async fn unchecked(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
         let slot = match self.connection.try_read() {
             Ok(slot) => slot,
             Err(_) => self.patiently(self.connection.read()).await?,
         };
         self.check_open()?;
-        RwLockReadGuard::try_map(slot, |c| c.as_deref()).map_err(|_| ENDED)
+        RwLockReadGuard::try_map(slot, |c| c.as_deref()).map_err(|_| ended(ENDED))
     }
 
     /// For statements that nothing may run between.
     pub async fn exclusive(&self) -> Result<RwLockMappedWriteGuard<'_, PgConnection>> {
         let slot = self.patiently(self.connection.write()).await?;
         self.check_open()?;
-        RwLockWriteGuard::try_map(slot, |c| c.as_deref_mut()).map_err(|_| ENDED)
+        let connection = RwLockWriteGuard::try_map(slot, |c| c.as_deref_mut());
+        let connection = connection.map_err(|_| ended(ENDED))?;
+        self.check(&connection).await?;
+        Ok(connection)
     }
 
-    /// The connection itself, to end the transaction on it.
-    async fn take(&self) -> Result<Pooled> {
+    /// The connection itself, to end the transaction on it, and what is different about that.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] after the end.
+    async fn take(&self) -> Result<(Pooled, Result<Option<&'static str>>)> {
         let mut slot = self.patiently(self.connection.write()).await?;
         self.check_open()?;
-        slot.take().ok_or(ENDED)
+        let connection = slot.as_deref().ok_or(ended(ENDED))?;
+        let changed = self.identity.changed(connection).await;
+        Ok((slot.take().ok_or(ended(ENDED))?, changed))
     }
 
     pub fn announce(&self) {
@@ -73,7 +144,7 @@ impl Transaction {
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.over.load(Ordering::Acquire) { Err(ENDED) } else { Ok(()) }
+        self.over.get().map_or(Ok(()), |reason| Err(ended(reason)))
     }
 
     /// Waits for the lock, but not for ever: whoever holds the connection may be the caller itself.
@@ -89,11 +160,11 @@ impl Transaction {
     /// another task) makes it impossible to take the connection here: it is discarded, and closing
     /// it rolls back.
     fn abandon(&self) {
-        self.over.store(true, Ordering::Release);
+        self.over.get_or_init(|| ENDED);
         match self.connection.try_write() {
             Ok(mut slot) => {
                 if let Some(connection) = slot.take() {
-                    connection.send_now("ROLLBACK");
+                    connection.roll_back_now(&self.identity.rollback(&connection));
                 }
             }
             Err(_) => {
@@ -111,7 +182,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.get_mut() {
-            connection.send_now("ROLLBACK");
+            connection.roll_back_now(&self.identity.rollback(connection));
         }
     }
 }
@@ -169,44 +240,60 @@ impl UnitOfWork {
         options: TransactionOptions,
         tenant: Option<&Tenant>,
     ) -> Result<Self> {
-        let connection = pool.get().await?;
-        let transaction = Arc::new(Transaction::new(connection));
+        let connection = pool.checkout().await?;
+        let transaction = Arc::new(Transaction::new(connection, tenant));
         // Made before BEGIN is sent, so that a drop in between rolls back.
         let unit = UnitOfWork {
             repositories: RepositorySet::new(&Source::Transaction(transaction.clone())),
             transaction,
             savepoints: AtomicU32::new(0),
         };
-        let connection = unit.transaction.shared().await?;
-        match tenant {
-            Some(tenant) => tenant.begin(&connection, &options.begin()).await?,
-            None => connection.batch(&options.begin()).await?,
-        }
+        let connection = unit.transaction.unchecked().await?;
+        unit.transaction.identity.begin(&connection, &options.begin()).await?;
         drop(connection);
         Ok(unit)
     }
 
-    /// The transaction's connection, for queries of one's own: `query.load(&mut uow.connection().await?.as_diesel())`.
+    /// The transaction's connection, for other queries: `query.load(&mut uow.connection().await?.as_diesel())`.
+    ///
+    /// They must leave the transaction, its role, its user and its `search_path` as they are; a savepoint that they undo
+    /// counts as nothing. Otherwise the unit has ended: its next call answers [`Error::Ended`], runs nothing, and the
+    /// connection is closed, which rolls back what is still open. To know that, the first call after such queries takes
+    /// one round trip more. Tables are found in the configured `search_path`, temporary ones after all
+    /// others, and what the queries leave in the session is reset when the connection goes back.
     ///
     /// Let go of it before calling what runs several statements as one (`create_many`, `commit`): that
     /// waits for everybody else, at most `pool_timeout`. A row stream must be read to its end, or
     /// dropped, before the answer to another statement can come.
     ///
     /// # Errors
-    /// [`Error::Ended`] after the end.
+    /// [`Error::Ended`] after the end, and where an earlier borrower ended the transaction or changed its role.
     pub async fn connection(&self) -> Result<Connection<'_>> {
-        Ok(Connection(Lease::Shared(self.transaction.shared().await?)))
+        Ok(Connection(Lease::Shared(self.transaction.lent().await?)))
     }
 
     /// Makes everything permanent.
     ///
     /// # Errors
-    /// [`Error::Ended`] when an earlier error had aborted the transaction (nothing was written);
+    /// [`Error::Ended`] when an earlier error had aborted the transaction, or SQL on its
+    /// [`connection`](Self::connection) ended it or changed its role (nothing is committed by this call);
     /// [`Error::Retryable`] on a serialization failure; [`Error::Unavailable`] when the connection
     /// failed, and then whether it was committed is unknown.
     pub async fn commit(self) -> Result<()> {
-        let connection = self.transaction.take().await?;
-        connection.commit().await?;
+        let (connection, changed) = self.transaction.take().await?;
+        let identity = &self.transaction.identity;
+        match changed {
+            Ok(Some(reason)) => return Err(self.transaction.lose(&connection, reason)),
+            Ok(None) => {}
+            Err(error) => {
+                connection.roll_back_now(&identity.rollback(&connection));
+                return Err(error);
+            }
+        }
+        match identity.commit(&connection) {
+            Some(reset) => connection.commit_after(&reset).await?,
+            None => connection.commit().await?,
+        }
         if self.transaction.announces.load(Ordering::Acquire) {
             connection.pool().announce();
         }
@@ -219,9 +306,15 @@ impl UnitOfWork {
     /// Undoes everything.
     ///
     /// # Errors
-    /// The connection failed; everything is undone then, too.
+    /// [`Error::Ended`] where SQL on its [`connection`](Self::connection) had ended the transaction: what that
+    /// committed stays. The connection failed; everything is undone then, too.
     pub async fn rollback(self) -> Result<()> {
-        self.transaction.take().await?.batch("ROLLBACK").await
+        let (connection, changed) = self.transaction.take().await?;
+        if let Ok(Some(reason)) = changed {
+            return Err(self.transaction.lose(&connection, reason));
+        }
+        // Of an aborted transaction, which cannot be asked, too.
+        connection.batch(&self.transaction.identity.rollback(&connection)).await
     }
 
     /// Runs `work` in a savepoint: if it fails (or its future is dropped), what it wrote is undone
@@ -250,10 +343,10 @@ impl UnitOfWork {
         let end = match &result {
             Ok(_) => match self.batch(&format!("RELEASE SAVEPOINT {name}")).await {
                 // An error that `work` swallowed had aborted the savepoint, not what was before it.
-                Err(e) => self.batch(&guard.undo).await.and(Err(e)),
+                Err(e) => self.undo(&guard.undo).await.and(Err(e)),
                 released => released,
             },
-            Err(_) => self.batch(&guard.undo).await,
+            Err(_) => self.undo(&guard.undo).await,
         };
         guard.open = false;
         drop(guard);
@@ -270,6 +363,12 @@ impl UnitOfWork {
 
     async fn batch(&self, sql: &str) -> Result<()> {
         self.transaction.shared().await?.batch(sql).await
+    }
+
+    /// Back to a savepoint, from an aborted transaction too, which cannot be looked at; another has no such
+    /// savepoint.
+    async fn undo(&self, sql: &str) -> Result<()> {
+        self.transaction.unchecked().await?.batch(sql).await
     }
 }
 
@@ -309,12 +408,13 @@ impl Drop for SavepointGuard<'_> {
             Ok(None) => {}
             // Somebody holds the connection for several statements: what cannot be undone alone is
             // undone with all the rest.
-            Err(_) => self.transaction.over.store(true, Ordering::Release),
+            Err(_) => drop(self.transaction.over.get_or_init(|| ENDED)),
         }
     }
 }
 
-/// A connection borrowed from the pool or from a unit of work, for Diesel queries of one's own.
+/// A connection borrowed from the pool or from a unit of work, for other Diesel queries. What they may leave on
+/// it is told at [`Database::connection`](crate::Database::connection) and [`UnitOfWork::connection`].
 pub struct Connection<'a>(pub(crate) Lease<'a>);
 
 impl Connection<'_> {

@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use tokio_postgres::{Client, RowStream, Statement};
 
 use super::cancel::Canceller;
+use super::lending::OwnSql;
 use super::sqlstate::{self, diesel_error};
 use super::statement::Built;
 use super::statements::Statements;
@@ -23,14 +24,18 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The SQLSTATE of a write where only reading is possible.
 const READ_ONLY: &str = "25006";
 
+/// The SQLSTATE of a prepared statement that does not exist.
+const FORGOTTEN: &str = "26000";
+
 /// From which age on a connection that cannot write is replaced: where none can, it is so once in that time.
 const READ_ONLY_AGE: Duration = Duration::from_secs(1);
 
 /// How statements are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum StatementMode {
-    /// Prepared once per connection and kept by text: the fastest, for a server of one's own or
-    /// PgBouncer 1.21 and later with `max_prepared_statements`.
+    /// Prepared once per connection and kept by text: the fastest, for a direct connection, or
+    /// PgBouncer 1.21 and later with `max_prepared_statements` (in transaction mode with
+    /// [`Config::transaction_pooler`](crate::Config::transaction_pooler)).
     #[default]
     Prepared,
     /// Unnamed and in one round trip, nothing kept on the server: for older PgBouncers in
@@ -63,6 +68,7 @@ pub(super) struct Wire {
     observer: Option<QueryObserver>,
     slow: Option<Duration>,
     answer_timeout: Option<Duration>,
+    pooled: bool,
     patient: AtomicBool,
     canceller: Canceller,
     /// Where a cancel request runs, also when the guard is dropped outside of the runtime.
@@ -71,6 +77,12 @@ pub(super) struct Wire {
     read_only: AtomicBool,
     made: Instant,
     prepared: AtomicU64,
+    /// Statements of a borrower.
+    pub own_sql: OwnSql,
+    /// The server refused a statement: a transaction that is open may be aborted.
+    failed: AtomicBool,
+    /// The server forgot a statement that was prepared here.
+    forgotten: AtomicBool,
 }
 
 impl Wire {
@@ -84,6 +96,7 @@ impl Wire {
             observer: options.observer.clone(),
             slow: options.slow_query,
             answer_timeout: options.answer_timeout,
+            pooled: options.transaction_pooler,
             patient: AtomicBool::new(false),
             canceller,
             runtime: tokio::runtime::Handle::current(),
@@ -91,7 +104,28 @@ impl Wire {
             read_only: AtomicBool::new(false),
             made: Instant::now(),
             prepared: AtomicU64::new(0),
+            own_sql: OwnSql::default(),
+            failed: AtomicBool::new(false),
+            forgotten: AtomicBool::new(false),
         }
+    }
+
+    /// Whether a pooler stands in between that gives each transaction another session.
+    pub fn is_pooled(&self) -> bool {
+        self.pooled
+    }
+
+    /// Whether the server refused a statement since this was last asked.
+    pub fn take_failed(&self) -> bool {
+        self.failed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Runs what nobody waits for, also where the caller is outside of the runtime.
+    pub fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(work)
     }
 
     /// Whether a statement was abandoned on this connection, or the connection is gone.
@@ -103,9 +137,13 @@ impl Wire {
         self.broken.store(true, Ordering::Release);
     }
 
-    /// Whether another connection may lead to where writing is possible: this one was refused a write and is not new.
-    /// After a failover the old host often lives on as a standby, and its connections with it.
+    /// Whether another connection may be of more use: this one lost its prepared statements, or was refused a write
+    /// and is not new. After a failover the old host often lives on as a standby, and its connections with it.
     pub fn is_outlived(&self) -> bool {
+        // The driver's own statements, of which nothing is known here, are gone with it.
+        if self.forgotten.load(Ordering::Relaxed) {
+            return true;
+        }
         self.read_only.load(Ordering::Relaxed) && self.made.elapsed() > READ_ONLY_AGE
     }
 
@@ -176,7 +214,7 @@ impl Wire {
     pub async fn execute(&self, built: &Built) -> Result<u64, tokio_postgres::Error> {
         match self.execute_once(built).await {
             Err(e) if sqlstate::is_stale_plan(&e) => {
-                self.statements().forget(&built.sql);
+                self.forget(&built.sql, &e);
                 // Inside a transaction the second error only says that the first aborted it.
                 self.execute_once(built).await.map_err(|again| first_cause(e, again))
             }
@@ -203,8 +241,11 @@ impl Wire {
     }
 
     /// The statement's text is no longer to be trusted on this connection.
-    pub fn forget(&self, sql: &str) {
+    pub fn forget(&self, sql: &str, stale: &tokio_postgres::Error) {
         self.statements().forget(sql);
+        if stale.code().is_some_and(|c| c.code() == FORGOTTEN) {
+            self.forgotten.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -245,8 +286,9 @@ impl Guard {
 
     pub fn fail(mut self, error: tokio_postgres::Error) -> DieselError {
         if sqlstate::is_stale_plan(&error) {
-            self.wire.forget(&self.sql);
+            self.wire.forget(&self.sql, &error);
         }
+        self.wire.failed.store(true, Ordering::Release);
         let code = error.code().map_or_else(|| "?".to_owned(), |c| c.code().to_owned());
         let waited = self.started.elapsed();
         if sqlstate::ends_connection(&error) {

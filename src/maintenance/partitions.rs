@@ -105,7 +105,7 @@ impl PricePartitions {
     /// # Errors
     /// Those of the database.
     pub async fn layout(&self) -> Result<PriceLayout> {
-        layout(&*self.pool.get().await?).await
+        layout(&*self.pool.checkout().await?).await
     }
 
     /// The partitions, by rising day; none of a plain table.
@@ -113,7 +113,7 @@ impl PricePartitions {
     /// # Errors
     /// Those of the database.
     pub async fn list(&self) -> Result<Vec<PricePartition>> {
-        list(&*self.pool.get().await?).await
+        list(&*self.pool.checkout().await?).await
     }
 
     /// Makes one table of all bars into partitions by year, in place: the years from `first_year` to
@@ -144,7 +144,7 @@ impl PricePartitions {
             rebuild::run(&atomic, &rebuild::Target::ByYear(years), &progress).await?;
             atomic.commit().await?;
             // The server analyzes partitions by itself, but not what they make together.
-            self.pool.get().await?.batch("ANALYZE price_history").await?;
+            self.pool.checkout().await?.batch("ANALYZE price_history").await?;
         }
         Ok(PriceLayout::ByYear)
     }
@@ -164,7 +164,7 @@ impl PricePartitions {
         if layout(&atomic).await? == PriceLayout::ByYear {
             rebuild::run(&atomic, &rebuild::Target::Plain, &progress).await?;
             atomic.commit().await?;
-            self.pool.get().await?.batch("ANALYZE price_history").await?;
+            self.pool.checkout().await?.batch("ANALYZE price_history").await?;
         }
         Ok(PriceLayout::Plain)
     }
@@ -176,7 +176,7 @@ impl PricePartitions {
     /// # Errors
     /// Those of the database; partitions made before stay.
     pub async fn create_ahead(&self, years: u32) -> Result<Vec<String>> {
-        let connection = self.pool.get().await?;
+        let connection = self.pool.checkout().await?;
         let present = rebuild::present_year(&connection).await?;
         drop(connection);
         let last = present.saturating_add(i32::try_from(years).unwrap_or(i32::MAX));

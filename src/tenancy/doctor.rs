@@ -161,7 +161,7 @@ impl Database {
             .bind::<Array<Text>, _>(OWNED.map(|table| table.name).to_vec())
             .bind::<Array<Text>, _>(KEPT.map(|table| table.name).to_vec())
             .bind::<Array<Text>, _>(of_tables());
-        let rows: Vec<FindingRow> = self.connection().await?.fetch_all(query).await?;
+        let rows: Vec<FindingRow> = self.pool().checkout().await?.fetch_all(query).await?;
         findings.extend(rows.into_iter().map(|row| Finding {
             severity: match &*row.severity {
                 "danger" => Severity::Danger,

@@ -142,7 +142,8 @@ async fn a_type_known_by_name_only_needs_no_lookup() {
     }
     for mode in [StatementMode::Prepared, StatementMode::OneTrip] {
         let db = database_with(|c| c.pool_size(1).statement_mode(mode)).await;
-        let connection = db.connection().await.unwrap();
+        let unit = db.begin().await.unwrap();
+        let connection = unit.connection().await.unwrap();
         batch(&connection, "CREATE TYPE mood AS ENUM ('good', 'bad')").await.unwrap();
         let sql = "SELECT length($1::mood::text)::bigint AS n";
         for _ in 0..2 {

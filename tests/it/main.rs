@@ -24,6 +24,7 @@ mod events;
 mod faults;
 mod hostile_text;
 mod import;
+mod lending;
 mod market_cache;
 mod migrations;
 mod options;

@@ -14,29 +14,35 @@ use crate::support::{active, eventually, number, pid, raw, somebody};
 
 const TRUST: &str = "host all all 127.0.0.1/32 trust\n";
 
-struct Behind {
-    db: Arc<Database>,
-    server: TcpServer,
-    _pooler: Pooler,
+pub struct Behind {
+    pub db: Arc<Database>,
+    pub server: TcpServer,
+    pooler: Pooler,
 }
 
-/// A pool of ten clients on two servers, migrated.
-async fn behind() -> Behind {
+impl Behind {
+    pub fn pooler_url(&self) -> String {
+        self.pooler.url("postgres")
+    }
+}
+
+/// A pool of ten clients on so many servers, migrated.
+pub async fn behind(servers: u32) -> Behind {
     let options = |_: &_| ServerOptions { hba: Some(TRUST.into()), ..ServerOptions::default() };
     let server = TcpServer::start_with(options).await;
     // Migrations go to the server itself, as session state needs.
     let direct = Config::new(&server.url()).unwrap().pool_size(2);
     Database::connect(direct).await.unwrap().migrate().await.unwrap();
-    let pooler = Pooler::start(&server, 2).await;
+    let pooler = Pooler::start(&server, servers).await;
     let config = Config::new(&pooler.url("postgres")).unwrap();
     let config = config.statement_mode(StatementMode::OneTrip).pool_size(10).pool_max_overflow(0);
     let db = Arc::new(Database::connect(config).await.unwrap());
-    Behind { db, server, _pooler: pooler }
+    Behind { db, server, pooler }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn repositories_work_from_many_clients_on_few_servers() {
-    let behind = behind().await;
+    let behind = behind(2).await;
     let tasks: Vec<_> = (0..10)
         .map(|_| {
             let db = behind.db.clone();
@@ -49,7 +55,9 @@ async fn repositories_work_from_many_clients_on_few_servers() {
                     let changed = db.users().update(user.id, &patch).await?;
                     assert_eq!(changed.first_name.as_deref(), Some("Ada"));
                     assert_eq!(db.users().find(user.id).await?, Some(changed));
-                    servers.insert(pid(&*db.connection().await?).await);
+                    let unit = db.begin().await?;
+                    servers.insert(pid(&*unit.connection().await?).await);
+                    unit.commit().await?;
                 }
                 Ok::<_, Error>(servers)
             })
@@ -65,7 +73,7 @@ async fn repositories_work_from_many_clients_on_few_servers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_batches_and_copies_work() {
-    let behind = behind().await;
+    let behind = behind(2).await;
     let tasks: Vec<_> = (0..6)
         .map(|_| {
             let db = behind.db.clone();
@@ -119,8 +127,10 @@ fn one_more(user: &buffetbot_db::User) -> buffetbot_db::NewUser {
 
 #[tokio::test]
 async fn a_copy_outside_of_a_transaction_is_refused_before_it_can_go_wrong() {
-    let behind = behind().await;
-    let connection = behind.db.connection().await.unwrap();
+    let behind = behind(2).await;
+    let unit = behind.db.begin().await.unwrap();
+    let connection = unit.connection().await.unwrap();
+    crate::support::batch(&connection, "COMMIT").await.unwrap();
     for error in [
         connection.copy_in("COPY users FROM STDIN").await.map(|_| ()).unwrap_err(),
         connection.copy_out("COPY users TO STDOUT").await.map(|_| ()).unwrap_err(),
@@ -135,10 +145,11 @@ async fn a_copy_outside_of_a_transaction_is_refused_before_it_can_go_wrong() {
 
 #[tokio::test]
 async fn a_dropped_statement_is_cancelled_through_the_pooler() {
-    let behind = behind().await;
+    let behind = behind(2).await;
     let observer = raw(&behind.server.url()).await;
     let call = async {
-        let connection = behind.db.connection().await.unwrap();
+        let unit = behind.db.begin().await.unwrap();
+        let connection = unit.connection().await.unwrap();
         number(&connection, "SELECT 1::bigint AS n FROM pg_sleep(600)").await
     };
     let busy = eventually("the server is at work", async || active(&observer).await > 0);
@@ -153,7 +164,7 @@ async fn a_dropped_statement_is_cancelled_through_the_pooler() {
 
 #[tokio::test]
 async fn nothing_of_a_session_is_left_on_the_servers() {
-    let behind = behind().await;
+    let behind = behind(2).await;
     for _ in 0..5 {
         let user = behind.db.users().create(&somebody()).await.unwrap();
         behind.db.users().create_many(&[somebody(), somebody()]).await.unwrap();
@@ -168,7 +179,8 @@ async fn nothing_of_a_session_is_left_on_the_servers() {
     }
     // Asked on both servers: at once, so that neither can answer for both.
     let sql = "SELECT count(*) AS n FROM pg_prepared_statements, pg_sleep(0.2)";
-    let (a, b) = (behind.db.connection().await.unwrap(), behind.db.connection().await.unwrap());
+    let (one, other) = (behind.db.begin().await.unwrap(), behind.db.begin().await.unwrap());
+    let (a, b) = (one.connection().await.unwrap(), other.connection().await.unwrap());
     let left = tokio::try_join!(number(&a, sql), number(&b, sql)).unwrap();
     assert_eq!(left, (0, 0));
 }
