@@ -204,7 +204,11 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
         "config::pool_timeout" => connected(db, |c| c.pool_timeout(span)).await,
         "config::pool_recycle" => connected(db, |c| c.pool_recycle(Some(span))).await,
         "config::ping_after" => connected(db, |c| c.ping_after(span)).await,
-        "config::connect_timeout" => connected(db, |c| c.connect_timeout(span)).await,
+        "config::connect_timeout" => {
+            // Whoever cannot connect is tried again until the pool's limit.
+            let patience = if span < DAY { DAY / 86_400 } else { DAY };
+            connected(db, |c| c.connect_timeout(span).pool_timeout(patience)).await
+        }
         "config::statement_timeout" => connected(db, |c| c.statement_timeout(span)).await,
         "config::answer_timeout" => connected(db, |c| c.answer_timeout(span)).await,
         "config::lock_timeout" => connected(db, |c| c.lock_timeout(span)).await,
