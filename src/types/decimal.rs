@@ -123,7 +123,7 @@ fn is_number(text: &str) -> bool {
     };
     let number = unsigned(number);
     let (whole, fraction) = number.split_once('.').unwrap_or((&number, ""));
-    let has_digits = !(whole.is_empty() && fraction.is_empty()) && !exponent.is_empty();
+    let has_digits = !(exponent.is_empty() || whole.is_empty() && fraction.is_empty());
     has_digits && digits(whole) && digits(fraction) && digits(&exponent)
 }
 
