@@ -1,8 +1,7 @@
     SELECT 'danger', 'privileges', t.label, format('the application role may not %s: run Database::create_roles', string_agg(needed, ', '))
     FROM application a CROSS JOIN tables t
     CROSS JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) needed
-    WHERE NOT t.is_child AND ((t.relname, needed) IN (SELECT relname, granted FROM rights)
-            OR t.relname NOT IN (SELECT relname FROM rights))
+    WHERE NOT t.is_child AND (t.relname, needed) IN (SELECT relname, granted FROM rights)
         -- Accounts may be made by a function.
         AND (needed <> 'INSERT' OR t.relname <> 'users')
         AND NOT has_table_privilege(a.oid, t.oid, needed)

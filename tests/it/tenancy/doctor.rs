@@ -62,7 +62,7 @@ async fn what_may_be_right_is_a_warning() {
         ("CREATE POLICY more ON users USING (id = tenant_id())".into(), ["users", "the policy more"]),
         (
             "CREATE FOREIGN DATA WRAPPER nowhere; CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
-             CREATE FOREIGN TABLE rates (id int) SERVER nowhere"
+             CREATE FOREIGN TABLE rates (id int) SERVER nowhere; GRANT SELECT ON rates TO buffetbot_app"
                 .into(),
             ["rates", "foreign table"],
         ),

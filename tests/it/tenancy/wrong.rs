@@ -212,8 +212,8 @@ const CODE: [Wrong; 20] = [
     ),
     // Named as one that is granted, and not of the tables' owner.
     (
-        "ALTER FUNCTION erase_audit(uuid) OWNER TO ROLE",
-        &["erase_audit(uuid)", "application role may execute"],
+        "ALTER FUNCTION erase_own_audit_entries() OWNER TO ROLE",
+        &["erase_own_audit_entries()", "application role may execute"],
         &[],
     ),
     (
@@ -230,9 +230,9 @@ const CODE: [Wrong; 20] = [
         &[],
     ),
     (
-        "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('erase_audit(uuid)'::regprocedure),
-            'tenant_id() IS DISTINCT FROM account', 'tenant_id() <> account'); END $$",
-        &[],
+        "CREATE OR REPLACE FUNCTION erase_audit(account uuid) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+            SET search_path = public, pg_temp AS 'BEGIN RETURN erase_audit_entries(account); END'",
+        &["erase_audit(uuid)", "PUBLIC"],
         &["erase_audit(uuid)"],
     ),
     ("CREATE VIEW everybody AS SELECT email FROM users", &["everybody", "security_invoker"], &[]),
