@@ -49,6 +49,7 @@ DO $$
 DECLARE
     grantee REGROLE;
 BEGIN
+    EXECUTE format('ALTER FUNCTION erase_audit(uuid) SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION erase_audit_entries(uuid) SET search_path = %I, pg_temp', current_schema());
     EXECUTE format('ALTER FUNCTION erase_own_audit_entries() SET search_path = %I, pg_temp', current_schema());
     REVOKE ALL ON FUNCTION erase_audit_entries(uuid) FROM PUBLIC;

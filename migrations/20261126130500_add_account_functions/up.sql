@@ -5,10 +5,16 @@
 CREATE FUNCTION register_account(
     id UUID, email TEXT, hashed_password TEXT, username TEXT, first_name TEXT, last_name TEXT, preferences TEXT
 ) RETURNS VOID
-    LANGUAGE sql SECURITY DEFINER
+    LANGUAGE plpgsql SECURITY DEFINER
 AS $$
+BEGIN
+    -- The log of an account that is gone is not somebody else's to read.
+    IF account_is_known($1) THEN
+        RAISE unique_violation USING MESSAGE = 'the id is taken', TABLE = 'users', CONSTRAINT = 'users_pkey';
+    END IF;
     INSERT INTO users (id, email, hashed_password, username, first_name, last_name, preferences)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)
+    VALUES ($1, $2, $3, $4, $5, $6, $7);
+END;
 $$;
 
 -- A hash in PHC form ends with its output; of other forms more than that may be left out.

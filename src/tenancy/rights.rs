@@ -45,8 +45,7 @@ const TABLES: &[Rights] = &[
     rights("analysis_results", EVERYTHING, EVERYTHING),
     rights("market_data_cache", EVERYTHING, EVERYTHING),
     rights("price_history", EVERYTHING, EVERYTHING),
-    // Its trigger runs with the rights of the statement that corrects a bar.
-    rights("price_revisions", &["SELECT", "INSERT"], EVERYTHING),
+    rights("price_revisions", READING, &["SELECT", "DELETE"]),
     rights("corporate_actions", EVERYTHING, EVERYTHING),
     rights("options_data", EVERYTHING, EVERYTHING),
     rights("cache_leases", EVERYTHING, EVERYTHING),
@@ -64,6 +63,7 @@ const SEQUENCES: &[Rights] = &[
 
 /// Functions with the owner's rights that are meant to be called, by signature; PUBLIC may call none.
 const FUNCTIONS: &[Rights] = &[
+    rights("account_is_known(uuid)", &["EXECUTE"], &["EXECUTE"]),
     rights("erase_audit_entries(uuid)", &[], &["EXECUTE"]),
     rights("erase_own_audit_entries()", &["EXECUTE"], &["EXECUTE"]),
     rights("sweep_cache_log()", &["EXECUTE"], &["EXECUTE"]),

@@ -32,6 +32,11 @@
     FROM definers d CROSS JOIN unnest(d.proconfig) s
     WHERE d.at_home AND s LIKE 'search_path=%' AND s !~ '(pg_temp"?|="")$'
     UNION ALL
+    SELECT 'warning', 'search_path', p.oid::regprocedure::text, 'takes names from the caller''s temporary schema first, also where a function with its owner''s rights calls it: ALTER FUNCTION ... SET search_path'
+    FROM pg_proc p JOIN home ON home.schema = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+    WHERE l.lanname = 'plpgsql' AND NOT p.prosecdef AND p.proowner IN (SELECT relowner FROM tables)
+        AND NOT EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search_path=%')
+    UNION ALL
     -- A view asks as its owner, unless told otherwise; a copy asks nobody.
     SELECT DISTINCT 'danger', 'views', v.label, CASE v.relkind
         WHEN 'm' THEN format('holds a copy of rows of %I, which no policy binds: REVOKE what the application role may read of it', t.relname)

@@ -80,6 +80,53 @@ async fn a9_a_user_does_not_raise_her_own_account() {
 }
 
 #[tokio::test]
+async fn a9_an_account_that_is_gone_is_not_made_again() {
+    let db = TestDatabase::new().await.expect("a database");
+    let (me, other) = (person(&*db, "a@example.com").await, person(&*db, "b@example.com").await);
+    let id = me.user.id;
+    db.users().deactivate(id).await.expect("by the platform");
+    let client = connect(&db).await;
+    let name = format!("SET SESSION AUTHORIZATION buffetbot_app; SET buffetbot.user_id = '{id}'");
+    client.batch_execute(&name).await.expect("in her name");
+    for again in [
+        format!("INSERT INTO users (id, email, hashed_password) VALUES ('{id}', 'a@example.com', 'x')"),
+        // The name changes while the statement runs.
+        format!(
+            "INSERT INTO users (id, email, hashed_password, is_verified, first_name)
+             SELECT '{id}', email, 'x', verified, set_config('buffetbot.user_id', named, true)
+             FROM (VALUES ('{}', false, '{id}'), ('a@example.com', true, '')) AS r (email, verified, named)
+             ON CONFLICT DO NOTHING",
+            other.user.email
+        ),
+    ] {
+        client.batch_execute("BEGIN; DELETE FROM users").await.expect("her own right");
+        client.batch_execute(&again).await.expect_err("not a second time");
+        client.batch_execute("ROLLBACK").await.expect("undone");
+    }
+    // Nor by the function for signing up, so that nobody reads the log of who was there before.
+    assert!(db.users().delete(id).await.expect("deleted"));
+    let taken = NewUser { id, ..new("c@example.com").await };
+    let error = db.accounts().register(&taken).await.expect_err("taken");
+    assert!(matches!(error, Error::Conflict { .. }), "{error:?}");
+
+    // What decides about a fresh account of the name's own is not the user's to choose.
+    let fresh = UserId::generate();
+    client
+        .batch_execute(&format!(
+            "SET buffetbot.user_id = '{fresh}';
+             INSERT INTO users (id, email, hashed_password, is_active, created_at, updated_at)
+             VALUES ('{fresh}', 'd@example.com', 'x', false, '2000-01-01Z', '294276-12-31 23:59:59.999999Z')"
+        ))
+        .await
+        .expect("made");
+    let row = connect(&db).await;
+    let sql =
+        "SELECT is_active AND created_at = updated_at AND updated_at < now() + interval '1 minute'
+        FROM users WHERE email = 'd@example.com'";
+    assert!(row.query_one(sql, &[]).await.expect("read").get::<_, bool>(0));
+}
+
+#[tokio::test]
 async fn a9_a_profile_is_what_users_change() {
     let db = TestDatabase::new().await.expect("a database");
     let id = person(&*db, "a@example.com").await.user.id;

@@ -103,6 +103,60 @@ async fn a5_a_tenant_changes_no_consumer_log_or_lease() {
 }
 
 #[tokio::test]
+async fn a5_versions_and_revisions_are_kept_by_triggers_alone() {
+    let db = TestDatabase::new().await.expect("a database");
+    let (mine, theirs) = (person(&*db, "a@example.com").await, person(&*db, "b@example.com").await);
+    filled(&db).await;
+    let (client, admin) = (tenant(&db, Some(mine.user.id)).await, connect(&db).await);
+    // Versions to come make nobody else's writes fail.
+    client
+        .batch_execute(&format!(
+            "INSERT INTO analysis_results (portfolio_id, ticker, analysis_type, version)
+             SELECT '{}', 'Z', 'risk_analysis', last_value + n FROM cache_version, generate_series(1, 50) n",
+            mine.portfolio.id
+        ))
+        .await
+        .expect("rows of her own");
+    let analysis =
+        NewAnalysis::new(parsed("AAPL"), AnalysisType::Risk).portfolio(theirs.portfolio.id);
+    for _ in 0..60 {
+        let analysis = NewAnalysis { id: AnalysisId::generate(), ..analysis.clone() };
+        db.as_user(theirs.user.id).analyses().create(&analysis).await.expect("stored");
+    }
+    // Of a correction the revision is kept, whatever stands beside it.
+    let kept = async || -> i64 {
+        let sql = "SELECT count(*) FROM price_revisions WHERE close_price = 2";
+        admin.query_one(sql, &[]).await.expect("read").get(0)
+    };
+    for (wrong, refused) in [
+        ("CREATE TEMP TABLE price_revisions (LIKE public.price_revisions INCLUDING ALL)", false),
+        ("INSERT INTO public.price_revisions (ticker, date, replaced_at, id, close_price, is_suspect, created_at)
+            SELECT ticker, date, now(), id, 555, false, created_at FROM price_history", true),
+        ("UPDATE price_history SET created_at = now()", true),
+        ("UPDATE price_history SET corrected_at = NULL", true),
+    ] {
+        assert_eq!(client.batch_execute(wrong).await.is_err(), refused, "{wrong}");
+    }
+    assert_eq!(kept().await, 0);
+    client.batch_execute("UPDATE price_history SET close_price = 3").await.expect("everybody's");
+    assert_eq!(kept().await, 1);
+
+    // A position with the id of another's portfolio is not taken for it.
+    let id = theirs.portfolio.id;
+    client
+        .batch_execute(&format!(
+            "INSERT INTO positions (id, portfolio_id, ticker) VALUES ('{id}', '{}', 'TRAP')",
+            mine.portfolio.id
+        ))
+        .await
+        .expect("a position of her own");
+    db.as_user(theirs.user.id).portfolios().delete(id).await.expect("deleted");
+    let filter = AuditFilter { user_id: Some(mine.user.id), ..AuditFilter::default() };
+    let entries = db.audit().list(&filter, &PageRequest::first(100)).await.expect("read").items;
+    assert!(!entries.iter().any(|entry| entry.row_id == uuid::Uuid::from(theirs.position.id)), "{entries:?}");
+}
+
+#[tokio::test]
 async fn a5_a_program_of_the_application_role_alone_has_leases_and_consumers() {
     let db = TestDatabase::new().await.expect("a database");
     let mine = person(&*db, "a@example.com").await;

@@ -10,7 +10,8 @@ use crate::catalog::connect;
 use crate::support::raw;
 
 /// What each role is given to call; a function that is not in this list is nobody's but its owner's.
-const CALLABLE: [(&str, [bool; 3]); 7] = [
+const CALLABLE: [(&str, [bool; 3]); 8] = [
+    ("account_is_known(uuid)", [false, true, true]),
     ("account_salt(text)", [false, true, true]),
     ("authenticate_account(text,text)", [false, true, true]),
     ("change_account_password(text,text,text)", [false, true, true]),
@@ -239,13 +240,69 @@ async fn a1_each_migration_that_makes_such_a_function_closes_it() {
     let settings = client
         .query(
             "SELECT p.oid::regprocedure::text FROM pg_proc p
-             WHERE p.prosecdef AND p.pronamespace = 'public'::regnamespace
+             WHERE p.pronamespace = 'public'::regnamespace
+                 -- A body that was parsed when it was made looks up nothing.
+                 AND p.prosqlbody IS NULL
                  AND p.proconfig IS DISTINCT FROM ARRAY['search_path=public, pg_temp']",
             &[],
         )
         .await
         .expect("the catalog");
     assert!(settings.is_empty(), "{settings:?}");
+}
+
+#[tokio::test]
+async fn a1_types_and_tables_of_the_caller_stand_in_for_none_of_ours() {
+    let db = TestDatabase::new().await.expect("a database");
+    let me = person(&*db, "a@example.com").await;
+    let admin = connect(&db).await;
+    let before = traces(&admin).await;
+    for role in ["buffetbot_app", "buffetbot_maintenance"] {
+        let client = connect(&db).await;
+        client
+            .batch_execute(&format!(
+                "SET SESSION AUTHORIZATION {role};
+                 CREATE FUNCTION pg_temp.payload(v pg_catalog.uuid) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+                     IF current_user <> '{role}' THEN UPDATE public.users SET first_name = 'pwned'; END IF;
+                     RETURN true; END $$;
+                 CREATE DOMAIN pg_temp.uuid AS pg_catalog.uuid CHECK (pg_temp.payload(VALUE));
+                 CREATE TEMP TABLE pg_class AS SELECT c.oid, '{role}'::regrole::oid AS relowner FROM pg_catalog.pg_class c;
+                 CREATE TEMP TABLE audit_log (user_id pg_catalog.uuid, row_id pg_catalog.uuid, table_name text);
+                 CREATE TEMP SEQUENCE cache_version START 9223372036854775000"
+            ))
+            .await
+            .expect("anybody's right");
+        // Called first, so that a session would keep what it finds.
+        let called =
+            client.query("SELECT public.portfolio_owner(NULL)", &[]).await.expect_err(role);
+        assert_eq!(code(&called), SqlState::INSUFFICIENT_PRIVILEGE);
+        let (id, portfolio) = (me.user.id, me.portfolio.id);
+        client
+            .batch_execute(&format!(
+                "SET buffetbot.user_id = '{id}';
+                 INSERT INTO public.positions (portfolio_id, ticker) VALUES ('{portfolio}', '{}')",
+                if role == "buffetbot_app" { "ONE" } else { "TWO" }
+            ))
+            .await
+            .expect("a row of the user's own");
+        if role == "buffetbot_app" {
+            let raise = client
+                .batch_execute("UPDATE public.users SET is_verified = true, hashed_password = 'x'");
+            assert_eq!(code(&raise.await.expect_err("refused")), SqlState::INSUFFICIENT_PRIVILEGE);
+        }
+        client
+            .batch_execute(
+                "INSERT INTO public.market_data_cache (ticker, data_type, data, cached_at, expires_at)
+                 VALUES ('AAPL', 'news', '{}', now(), now() + interval '1 hour')
+                 ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET data = '[]'",
+            )
+            .await
+            .expect("an entry");
+    }
+    let (pwned, ..) = traces(&admin).await;
+    assert_eq!(pwned, before.0);
+    let highest = "SELECT count(*) FROM market_data_cache WHERE version > 9000000000000000000";
+    assert_eq!(admin.query_one(highest, &[]).await.expect("read").get::<_, i64>(0), 0);
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ async fn what_may_be_right_is_a_warning() {
             ["rates", "foreign table"],
         ),
         ("GRANT USAGE ON FOREIGN SERVER nowhere TO PUBLIC".into(), ["nowhere", "foreign server"]),
+        ("ALTER FUNCTION portfolio_owner(uuid) RESET search_path".into(), ["portfolio_owner(uuid)", "temporary schema"]),
         (
             "CREATE FUNCTION leaks(text) RETURNS boolean LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT true'"
                 .into(),

@@ -140,8 +140,10 @@ pub const TRUST: &[Deviation] = &[
         migration: "protect_accounts",
         removes: &[],
         adds: &[
+            "definer account_is_known(uuid)",
+            "function account_is_known(account uuid) RETURNS boolean",
             "function protect_account() RETURNS trigger",
-            "trigger users_protect_insert BEFORE INSERT ON public.users FOR EACH ROW WHEN (new.is_verified) EXECUTE FUNCTION protect_account()",
+            "trigger users_protect_insert BEFORE INSERT ON public.users FOR EACH ROW EXECUTE FUNCTION protect_account()",
             "trigger users_protect_update BEFORE UPDATE ON public.users FOR EACH ROW WHEN (((((((old.email)::text IS DISTINCT FROM (new.email)::text) OR (old.is_verified IS DISTINCT FROM new.is_verified)) OR (old.is_active IS DISTINCT FROM new.is_active)) OR ((old.hashed_password)::text IS DISTINCT FROM (new.hashed_password)::text)) OR (old.created_at IS DISTINCT FROM new.created_at))) EXECUTE FUNCTION protect_account()",
         ],
     },
@@ -163,5 +165,14 @@ pub const TRUST: &[Deviation] = &[
         migration: "order_events_by_id",
         removes: &[],
         adds: &["index INDEX events_id_idx ON public.events USING btree (id)"],
+    },
+    Deviation {
+        migration: "harden_functions",
+        removes: &[],
+        adds: &[
+            "definer keep_bar_revision()",
+            "trigger analysis_results_version_starts BEFORE INSERT ON public.analysis_results FOR EACH ROW EXECUTE FUNCTION move_analysis_version()",
+            "trigger market_data_cache_version_starts BEFORE INSERT ON public.market_data_cache FOR EACH ROW EXECUTE FUNCTION move_cache_version()",
+        ],
     },
 ];
