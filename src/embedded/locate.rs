@@ -1,8 +1,9 @@
 //! Finds PostgreSQL's server programs.
 
 use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
 
-use super::account::Account;
+use super::account::{Account, printed};
 use super::error::{EmbeddedError, MINIMUM_MAJOR, Result};
 use super::fetch;
 
@@ -203,16 +204,19 @@ fn examine(account: &Account, dir: &Path) -> std::result::Result<Programs, Strin
     if !holds_programs(dir) {
         return Err("no `postgres` and `initdb` there".into());
     }
-    let output = account
-        .command(dir.join("postgres"))
-        .arg("--version")
-        .output()
-        .map_err(|error| format!("{} cannot run it: {error}", account.name()))?;
-    let printed = String::from_utf8_lossy(&output.stdout);
+    let mut command = account.command(dir.join("postgres"));
+    command.arg("--version").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut run = || -> std::io::Result<(ExitStatus, String)> {
+        let mut child = command.spawn()?;
+        let printed = printed(child.stdout.take())?;
+        Ok((child.wait()?, printed))
+    };
+    let (status, printed) =
+        run().map_err(|error| format!("{} cannot run it: {error}", account.name()))?;
     // `postgres (PostgreSQL) 15.18 (Debian 15.18-1)`
     let version = printed.split_whitespace().nth(2).unwrap_or_default();
     let (major, _) = number(version);
-    if !output.status.success() || major == 0 {
+    if !status.success() || major == 0 {
         return Err("`postgres --version` failed".into());
     }
     if major < MINIMUM_MAJOR {

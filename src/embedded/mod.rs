@@ -1,5 +1,5 @@
 //! A private PostgreSQL server for quickstarts, development and tests: no installation step, no root,
-//! no port. Nothing here needs more than the standard library.
+//! no port.
 //!
 //! An *ephemeral* server lives in the temporary directory and vanishes with the program, however that
 //! ends. A *kept* one has a data directory: its data is there next time, it is as durable as any
@@ -26,18 +26,32 @@
 //!
 //! # Who
 //!
-//! PostgreSQL refuses to run as root, so for root it runs as `postgres`, else as `nobody`, who own its
-//! files then; a directory that they cannot reach, such as one in a 0700 `/root`, is not used.
+//! PostgreSQL refuses to run as root, so for root it runs as `postgres`, else as `nobody`. The account owns
+//! its data and the directory that it makes its socket in; the server's directory around them, with locks,
+//! notes and the log, is root's. What is to be done among the account's files is done by processes that run
+//! as the account, and root's connections go by a name of the socket that only root can change. So nothing
+//! that the account puts there, be it a link, a pipe or a process id, makes root read, change or end
+//! anything else.
+//!
+//! That takes directories which only root can change, or sticky ones such as `/tmp`, all the way: root refuses
+//! a kept directory below others, and takes the next of the usual temporary directories. A directory that the
+//! account cannot enter, such as one in a 0700 `/root`, is not used either. A kept directory that an earlier
+//! version of this crate left to the account is made root's at the next start.
+//!
 //! The server listens on a unix socket in a 0700 directory and on nothing else. Whoever reaches the
 //! socket is trusted: that is the directory's owner and root, whom a password would not keep out.
 
 mod account;
 mod error;
 mod fetch;
+mod guard;
+mod held;
 mod launch;
 mod locate;
 mod place;
 mod share;
+mod sweep;
+mod watch;
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
@@ -182,7 +196,7 @@ impl EmbeddedServer {
                 let dir = place::ephemeral(&account)?;
                 let site = Site { dir, account, vanishes: true, linger: 0 };
                 let server = Self::run(&site, options, programs)?;
-                share::sweep_abandoned(&site);
+                sweep::abandoned(&site);
                 Ok(server)
             }
             Kind::Shared(key) => {
@@ -190,14 +204,14 @@ impl EmbeddedServer {
                 let dir = place::shared(&account, &identity(key, &programs, options))?;
                 let site = Site { dir, account, vanishes: true, linger: 2 };
                 let server = Self::run(&site, options, programs)?;
-                share::sweep_abandoned(&site);
+                sweep::abandoned(&site);
                 Ok(server)
             }
             Kind::Kept(dir) => {
                 let dir = place::kept(&account, dir.as_deref())?;
                 let site = Site { dir, account, vanishes: false, linger: 0 };
                 let data = site.data();
-                let required = launch::data_version(&data).map(|major| (major, data.as_path()));
+                let required = launch::data_version(&site)?.map(|major| (major, data.as_path()));
                 let programs = locate::locate(&site.account, options.bin_dir.as_deref(), required)?;
                 Self::run(&site, options, programs)
             }
@@ -208,7 +222,7 @@ impl EmbeddedServer {
         let (membership, lock) = site.join()?;
         let mut programs = programs;
         let data = site.data();
-        match launch::data_version(&data) {
+        match launch::data_version(site)? {
             None => launch::init(site, &programs)?,
             // Made by another program while we looked for ours.
             Some(major) if major != programs.major => {
@@ -244,7 +258,8 @@ impl EmbeddedServer {
         &self.inner.socket_dir
     }
 
-    /// The server's directory: `data/` is PostgreSQL's, `server.log` its log since the last start.
+    /// The server's directory: `data/` is PostgreSQL's, `server.log` its log since the last start. Below this
+    /// directory only `data/` and `run/` belong to another account where root started the server.
     pub fn data_dir(&self) -> &Path {
         &self.inner.dir
     }

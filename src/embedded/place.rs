@@ -1,7 +1,7 @@
 //! Where a server, its socket and fetched programs live.
 
 use std::collections::hash_map::RandomState;
-use std::fs::{DirBuilder, Metadata, Permissions};
+use std::fs::{DirBuilder, Permissions};
 use std::hash::{BuildHasher, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use super::account::Account;
 use super::error::{EmbeddedError, Result, io};
+use super::guard;
+use super::held::Held;
 
 /// Marks a directory as a server's own, and is what programs that share the server lock while they
 /// start it.
@@ -26,6 +28,16 @@ const SOCKET_PREFIX: &str = "buffetbot-db-s-";
 
 /// File name of the socket: port 5432, on which nothing listens.
 pub(super) const SOCKET_FILE: &str = ".s.PGSQL.5432";
+
+/// The directory with PostgreSQL's data, in a server's.
+pub(super) const DATA: &str = "data";
+/// Prefix of a data directory in the making.
+pub(super) const NEW_DATA: &str = "data.new-";
+
+/// The directory in which a server that runs as another account makes its socket, and the one in which root
+/// finds it.
+pub(super) const RUN: &str = "run";
+pub(super) const CLIENT: &str = "socket";
 
 /// Longest socket path: `sun_path` less its closing NUL.
 const SOCKET_PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -47,10 +59,13 @@ pub(super) fn ephemeral(account: &Account) -> Result<PathBuf> {
 /// there is plenty: copying a database is several times faster there, above all when other programs
 /// keep the disk busy.
 pub(super) fn shared(account: &Account, key: &str) -> Result<PathBuf> {
-    let name = format!("{SHARED_PREFIX}{}-{key}", account.uid);
+    let name = format!("{SHARED_PREFIX}{}-{key}", account.own_uid);
     let memory = Path::new(MEMORY);
     // A temporary directory that was asked for is taken.
-    if std::env::var_os("TMPDIR").is_none() && has_room(memory) && account.can_write_in(memory) {
+    if std::env::var_os("TMPDIR").is_none()
+        && has_room(memory)
+        && let Some(memory) = usable(account, memory)?
+    {
         return Ok(memory.join(name));
     }
     Ok(temporary_base(account)?.join(name))
@@ -76,9 +91,7 @@ fn has_room(dir: &Path) -> bool {
 /// The directory of a kept server: the one asked for, or the first usable of the usual ones.
 pub(super) fn kept(account: &Account, asked: Option<&Path>) -> Result<PathBuf> {
     if let Some(dir) = asked {
-        let dir = std::path::absolute(dir).map_err(io("resolve", dir))?;
-        prepare(account, &dir)?;
-        return Ok(dir);
+        return prepare(account, dir);
     }
     first_usable(account, "XDG_DATA_HOME", ".local/share", "/var/lib")
 }
@@ -88,9 +101,15 @@ pub(super) fn cache(account: &Account) -> Result<PathBuf> {
     first_usable(account, "XDG_CACHE_HOME", ".cache", "/var/cache")
 }
 
-/// Existing directories that [`cache`] may have used, without creating any.
-pub(super) fn cache_candidates(account: &Account) -> Vec<PathBuf> {
-    candidates(account, "XDG_CACHE_HOME", ".cache", "/var/cache")
+/// The directories that [`cache`] used earlier, as far as nobody else can change what is in them.
+pub(super) fn caches(account: &Account) -> Vec<PathBuf> {
+    let existing = candidates(account, "XDG_CACHE_HOME", ".cache", "/var/cache")
+        .into_iter()
+        .filter(|dir| dir.symlink_metadata().is_ok());
+    if account.is_demoted() {
+        return existing.filter_map(|dir| prepare(account, &dir).ok()).collect();
+    }
+    existing.filter(|dir| hold_private(account, dir).is_ok()).collect()
 }
 
 fn first_usable(
@@ -102,14 +121,14 @@ fn first_usable(
     let mut refused = None;
     for dir in candidates(account, variable, in_home, for_root) {
         match prepare(account, &dir) {
-            Ok(()) => {
+            Ok(usable) => {
                 if let Some(EmbeddedError::BadDirectory { path, reason }) = refused {
                     tracing::info!(
-                        wanted = %path.display(), %reason, using = %dir.display(),
+                        wanted = %path.display(), %reason, using = %usable.display(),
                         "the usual directory cannot be used"
                     );
                 }
-                return Ok(dir);
+                return Ok(usable);
             }
             Err(error) => {
                 let error = match error {
@@ -118,6 +137,10 @@ fn first_usable(
                     }
                     other => other,
                 };
+                // Its data is not to be missed silently for an empty server elsewhere.
+                if holds_roots_server(account, &dir) {
+                    return Err(error);
+                }
                 refused.get_or_insert(error);
             }
         }
@@ -126,6 +149,15 @@ fn first_usable(
         path: std::env::temp_dir(),
         reason: "no usable directory".into(),
     }))
+}
+
+/// Whether an earlier version of this crate, run by root, kept its data in `dir`.
+fn holds_roots_server(account: &Account, dir: &Path) -> bool {
+    let uid = |path: &Path| path.symlink_metadata().ok().map(|metadata| metadata.uid());
+    account.is_demoted()
+        && uid(dir) == Some(account.uid)
+        && uid(&dir.join(DATA)) == Some(account.uid)
+        && uid(&dir.join(LOCK_FILE)) == Some(0)
 }
 
 fn candidates(account: &Account, variable: &str, in_home: &str, for_root: &str) -> Vec<PathBuf> {
@@ -139,78 +171,125 @@ fn candidates(account: &Account, variable: &str, in_home: &str, for_root: &str) 
         found.push(Path::new(for_root).join(NAME));
     }
     // World-writable directories: the uid keeps users apart, the owner check in `prepare` keeps them honest.
-    let own_name = format!("{NAME}-{}", account.uid);
-    found.push(Path::new("/var/tmp").join(&own_name));
-    found.push(std::env::temp_dir().join(&own_name));
+    let bases = [PathBuf::from("/var/tmp"), std::env::temp_dir()];
+    // Earlier versions took the account's uid where root uses its own now.
+    let earlier = bases.iter().map(|base| base.join(format!("{NAME}-{}", account.uid)));
+    found.extend(earlier.filter(|dir| holds_roots_server(account, dir)));
+    found.extend(bases.iter().map(|base| base.join(format!("{NAME}-{}", account.own_uid))));
     found
 }
 
-/// A directory for short-lived files that the account can create directories in.
+/// A directory for short-lived files that we can create directories in, and that the account can enter.
 fn temporary_base(account: &Account) -> Result<PathBuf> {
     let wanted = std::env::temp_dir();
     for base in [wanted.as_path(), Path::new("/tmp"), Path::new("/var/tmp")] {
-        if account.can_write_in(base) {
-            return std::path::absolute(base).map_err(io("resolve", base));
+        if let Some(base) = usable(account, base)? {
+            return Ok(base);
         }
     }
     Err(EmbeddedError::BadDirectory {
-        reason: format!("{} cannot create files there", account.name()),
+        reason: format!("{} cannot create files there, or others can change it", account.name()),
         path: wanted,
     })
 }
 
-/// Creates `dir`, which must not exist, with nobody else let in.
-pub(super) fn create_private(account: &Account, dir: &Path) -> Result<()> {
-    DirBuilder::new().mode(0o700).create(dir).map_err(io("create", dir))?;
-    account.own(dir)
+/// The directory's own path, if it will do for directories of ours.
+fn usable(account: &Account, base: &Path) -> Result<Option<PathBuf>> {
+    if !account.is_demoted() {
+        let fits = account.can_write_in(base);
+        let base = std::path::absolute(base).map_err(io("resolve", base))?;
+        return Ok(fits.then_some(base));
+    }
+    let Ok(found) = guard::existing(base) else { return Ok(None) };
+    Ok((account.can_enter(&found) && account.we_can_write_in(&found)).then_some(found))
 }
 
-/// Makes `dir` a server's own directory: created when absent; when present it must be ours, or empty.
-fn prepare(account: &Account, dir: &Path) -> Result<()> {
+/// Creates `dir`, which must not exist, with nobody let in but us and the server.
+pub(super) fn create_private(account: &Account, dir: &Path) -> Result<Held> {
+    DirBuilder::new().mode(0o700).create(dir).map_err(io("create", dir))?;
+    hold_private(account, dir)
+}
+
+/// Holds an existing directory, a private one of ours: nobody else can have put a server of his own there.
+pub(super) fn hold_private(account: &Account, dir: &Path) -> Result<Held> {
+    let held = guard::hold(dir)?;
+    let metadata = held.metadata().map_err(io("examine", dir))?;
+    // Root's lets the account through.
+    let others = if account.is_demoted() { 0o027 } else { 0o077 };
+    if metadata.uid() != account.own_uid || metadata.mode() & others != 0 {
+        return Err(EmbeddedError::BadDirectory {
+            path: dir.to_path_buf(),
+            reason: "it is not a private directory of the current user".into(),
+        });
+    }
+    if account.is_demoted() && Some(metadata.gid()) != account.demoted_gid() {
+        guard::open_to_account(account, &held).map_err(io("open to the server", dir))?;
+    }
+    Ok(held)
+}
+
+/// Makes `dir` a server's own directory: created when absent; when present it must be ours, or empty. What it
+/// is called then, without links where we are root.
+fn prepare(account: &Account, dir: &Path) -> Result<PathBuf> {
+    let dir = std::path::absolute(dir).map_err(io("resolve", dir))?;
     let unreachable = || EmbeddedError::BadDirectory {
-        path: dir.to_path_buf(),
+        path: dir.clone(),
         reason: format!(
             "the server runs as {} here, who cannot enter it or write in it",
             account.name()
         ),
     };
+    if account.is_demoted() {
+        let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else {
+            return Err(unreachable());
+        };
+        let (mut path, missing) = guard::resolve(parent)?;
+        if !account.can_enter(&path) {
+            return Err(unreachable());
+        }
+        for name in missing {
+            path.push(name);
+            // The server's account must get through.
+            if !create(&path, 0o755)? {
+                // Somebody was faster.
+                path = guard::existing(&path)?;
+            }
+        }
+        path.push(name);
+        create(&path, 0o700)?;
+        guard::take(account, &path)?;
+        return if account.can_enter(&path) { Ok(path) } else { Err(unreachable()) };
+    }
     if let Some(parent) = dir.parent() {
         let existing = parent.ancestors().find(|ancestor| ancestor.exists());
         if !existing.is_some_and(|ancestor| account.can_enter(ancestor)) {
             return Err(unreachable());
         }
-        // As root the server's account must get through; otherwise nobody else need.
-        let mode = if account.is_demoted() { 0o755 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
-            .mode(mode)
+            .mode(0o700)
             .create(parent)
             .map_err(io("create", parent))?;
     }
-    match create_private(account, dir) {
-        Ok(()) => {}
-        Err(EmbeddedError::Io { source, .. })
-            if source.kind() == std::io::ErrorKind::AlreadyExists =>
-        {
-            adopt(account, dir)?;
-        }
-        Err(error) => return Err(error),
+    if !create(&dir, 0o700)? {
+        adopt(account, &dir)?;
     }
-    if account.can_write_in(dir) { Ok(()) } else { Err(unreachable()) }
+    if account.can_write_in(&dir) { Ok(dir) } else { Err(unreachable()) }
 }
 
-/// Checks that an existing directory is a private one of this account, so that nobody else can have
-/// put a server of his own there.
-pub(super) fn check_private(account: &Account, dir: &Path) -> Result<()> {
-    let metadata = std::fs::symlink_metadata(dir).map_err(io("examine", dir))?;
-    let private = metadata.permissions().mode() & 0o077 == 0;
-    if metadata.is_dir() && owned(account, &metadata) && private {
-        return Ok(());
+/// Creates a directory; false when there is something of that name already.
+pub(super) fn create(dir: &Path, mode: u32) -> Result<bool> {
+    match DirBuilder::new().mode(mode).create(dir) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(io("create", dir)(error)),
     }
-    Err(EmbeddedError::BadDirectory {
-        path: dir.to_path_buf(),
-        reason: "it is not a private directory of the current user".into(),
-    })
+}
+
+/// Whether there is a directory of ours.
+pub(super) fn is_own_dir(account: &Account, dir: &Path) -> bool {
+    let metadata = std::fs::symlink_metadata(dir);
+    metadata.is_ok_and(|it| it.is_dir() && it.uid() == account.own_uid)
 }
 
 /// Takes over an existing directory, unless it is somebody else's or holds something else.
@@ -223,40 +302,70 @@ fn adopt(account: &Account, dir: &Path) -> Result<()> {
     if !metadata.is_dir() {
         return Err(bad("it is not a directory"));
     }
-    let ours = dir.join(LOCK_FILE).exists() || dir.join(FETCH_LOCK_FILE).exists();
-    let empty = || -> Result<bool> {
-        let mut entries = std::fs::read_dir(dir).map_err(io("read", dir))?;
-        Ok(entries.next().is_none())
-    };
-    if !owned(account, &metadata) {
+    if metadata.uid() != account.uid {
         return Err(bad("it belongs to another user"));
     }
-    if !ours && !empty()? {
+    let ours = dir.join(LOCK_FILE).exists() || dir.join(FETCH_LOCK_FILE).exists();
+    let mut entries = std::fs::read_dir(dir).map_err(io("read", dir))?;
+    if !ours && entries.next().is_some() {
         return Err(bad("it holds other files"));
     }
     if metadata.permissions().mode() & 0o777 != 0o700 {
         std::fs::set_permissions(dir, Permissions::from_mode(0o700))
             .map_err(io("make private", dir))?;
     }
-    account.own(dir)
+    Ok(())
 }
 
-/// Root's own directories count too: `own` hands them over.
-fn owned(account: &Account, metadata: &Metadata) -> bool {
-    metadata.uid() == account.uid || (account.is_demoted() && metadata.uid() == 0)
+/// Where a server has its socket.
+#[derive(Clone, Debug)]
+pub(super) struct Sockets {
+    /// The server's directory, or a short one of its own.
+    pub(super) base: PathBuf,
+    /// Where the server makes it.
+    pub(super) server: PathBuf,
+    /// Where programs find it.
+    pub(super) client: PathBuf,
+}
+
+impl Sockets {
+    pub(super) fn of(account: &Account, base: &Path) -> Sockets {
+        let (server, client) = if account.is_demoted() {
+            (base.join(RUN), base.join(CLIENT))
+        } else {
+            (base.to_path_buf(), base.to_path_buf())
+        };
+        Sockets { base: base.to_path_buf(), server, client }
+    }
+
+    fn create(account: &Account, base: &Path) -> Result<Sockets> {
+        let sockets = Sockets::of(account, base);
+        if account.is_demoted() {
+            if create(&sockets.server, 0o700)? {
+                account.give(&sockets.server)?;
+            }
+            create(&sockets.client, 0o700)?;
+        }
+        Ok(sockets)
+    }
+
+    fn fit(&self) -> bool {
+        fits(&self.server) && fits(&self.client)
+    }
 }
 
 /// Where the server in `dir` puts its socket: in `dir`, or in a short directory of its own when that
 /// path would not fit into a socket address.
-pub(super) fn socket_dir(account: &Account, dir: &Path) -> Result<PathBuf> {
-    if fits(dir) {
-        return Ok(dir.to_path_buf());
+pub(super) fn sockets(account: &Account, dir: &Path) -> Result<Sockets> {
+    if Sockets::of(account, dir).fit() {
+        return Sockets::create(account, dir);
     }
     let name = format!("{SOCKET_PREFIX}{}", random_suffix());
     for base in [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()] {
+        let Some(base) = usable(account, &base)? else { continue };
         let short = base.join(&name);
-        if fits(&short) && account.can_write_in(&base) && create_private(account, &short).is_ok() {
-            return Ok(short);
+        if Sockets::of(account, &short).fit() && create_private(account, &short).is_ok() {
+            return Sockets::create(account, &short);
         }
     }
     Err(EmbeddedError::BadDirectory {
@@ -271,7 +380,7 @@ fn fits(dir: &Path) -> bool {
     dir.as_os_str().as_bytes().len() + 1 + SOCKET_FILE.len() <= SOCKET_PATH_MAX
 }
 
-/// Whether `dir` is a separate socket directory made by [`socket_dir`].
+/// Whether `dir` is a separate socket directory made by [`sockets`].
 pub(super) fn is_socket_dir(dir: &Path) -> bool {
     dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(SOCKET_PREFIX))
 }

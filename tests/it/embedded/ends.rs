@@ -104,14 +104,14 @@ fn vanishes_when_killed_in_the_middle_of_a_start() {
 }
 
 /// Makes a directory, where it is still there, look as if it had been left an hour ago.
-fn age(dir: &Path) {
+pub(super) fn age(dir: &Path) {
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(3_600);
     if let Ok(dir) = std::fs::File::open(dir) {
         dir.set_modified(long_ago).unwrap();
     }
 }
 
-fn kill_watcher(dir: &Path) {
+pub(super) fn kill_watcher(dir: &Path) {
     let output = Command::new("ps").args(["-eo", "pid=,args="]).output().unwrap();
     let listing = String::from_utf8_lossy(&output.stdout).into_owned();
     let dir = dir.to_str().unwrap();

@@ -3,6 +3,7 @@
 //! Deaths cannot be tried in the test's own process, so these tests run this very program again, with
 //! [`child`] as its only test, and tell it by environment variables what to start and how to end.
 
+mod attacks;
 mod ends;
 mod finding;
 mod kept;
@@ -232,6 +233,8 @@ fn child() {
         Some(("kept", dir)) => EmbeddedOptions::kept(Some(dir.into())),
         _ => EmbeddedOptions::ephemeral(),
     };
+    // In the data directory: what a killed server had in /dev/shm would stay.
+    let options = options.setting("dynamic_shared_memory_type", "mmap");
     let server = match EmbeddedServer::start_blocking(&options) {
         Ok(server) => server,
         Err(error) => {

@@ -153,7 +153,10 @@ async fn a5_versions_and_revisions_are_kept_by_triggers_alone() {
     db.as_user(theirs.user.id).portfolios().delete(id).await.expect("deleted");
     let filter = AuditFilter { user_id: Some(mine.user.id), ..AuditFilter::default() };
     let entries = db.audit().list(&filter, &PageRequest::first(100)).await.expect("read").items;
-    assert!(!entries.iter().any(|entry| entry.row_id == uuid::Uuid::from(theirs.position.id)), "{entries:?}");
+    assert!(
+        !entries.iter().any(|entry| entry.row_id == uuid::Uuid::from(theirs.position.id)),
+        "{entries:?}"
+    );
 }
 
 #[tokio::test]
