@@ -1,8 +1,8 @@
 DROP TRIGGER analysis_results_version_starts ON analysis_results;
 DROP TRIGGER market_data_cache_version_starts ON market_data_cache;
 
--- The functions as they were, but for the search_path of the one that runs with the owner's rights inside of others, and
--- for who may call it: without that it runs anybody's code.
+-- The functions as they were. That nobody but the owner may call portfolio_owner stays: whoever calls it first decides
+-- which types it has inside of functions with the owner's rights.
 CREATE OR REPLACE FUNCTION tenant_id() RETURNS UUID
     LANGUAGE sql STABLE PARALLEL SAFE
 AS $$
@@ -88,9 +88,3 @@ $$;
 ALTER FUNCTION bars_digest(text) RESET search_path;
 ALTER FUNCTION move_analysis_version() RESET search_path;
 ALTER FUNCTION protect_audit_log() RESET search_path;
-
-DO $$
-BEGIN
-    EXECUTE format('ALTER FUNCTION portfolio_owner(uuid) SET search_path = %I, pg_temp', current_schema());
-END;
-$$;

@@ -166,6 +166,11 @@ async fn each_foreign_key_refuses_an_orphan_and_deletes_with_its_parent() {
 async fn each_required_column_refuses_null() {
     let (_db, mut client) = filled().await;
     for (table, column) in columns(&client, "a.attnotnull AND a.attgenerated = ''").await {
+        // A trigger gives these, whatever the row says.
+        let is_given = ["version", "revision"].contains(&&*column) && table != "cache_changes";
+        if is_given {
+            continue;
+        }
         let tx = client.transaction().await.expect("begin");
         let insert = rows::insert(&table, &[(&column, "NULL")]);
         let error = tx.execute(&insert, &[]).await.expect_err(&insert);

@@ -294,7 +294,7 @@ async fn a10_hashes_of_other_costs_verify_too_and_other_algorithms_are_told() {
 async fn a10_a_known_and_an_unknown_address_take_the_same_statements_and_time() {
     let (db, recorder) = Recorder::database().await;
     // Costs at which the computation is what takes the time.
-    let hasher = PasswordHasher::new().cost(8 << 10, 2).expect("a cost");
+    let hasher = PasswordHasher::new().cost(1 << 10, 1).expect("a cost");
     let hash = hasher.hash(PASSWORD).await.expect("a hash");
     db.accounts().register(&NewUser::new("ada@example.com", hash)).await.expect("registered");
     let attempt = async |email: &str| {
@@ -306,7 +306,7 @@ async fn a10_a_known_and_an_unknown_address_take_the_same_statements_and_time() 
     attempt("ada@example.com").await;
     recorder.take();
     let (mut known, mut unknown): (Vec<Duration>, Vec<Duration>) = (Vec::new(), Vec::new());
-    for _ in 0..15 {
+    for _ in 0..9 {
         known.push(attempt("ada@example.com").await);
         let sent = recorder.take();
         unknown.push(attempt("nobody@example.com").await);
@@ -315,6 +315,6 @@ async fn a10_a_known_and_an_unknown_address_take_the_same_statements_and_time() 
     known.sort();
     unknown.sort();
     // An answer without the computation would come in a twentieth of the time.
-    let ratio = known[7].as_secs_f64() / unknown[7].as_secs_f64();
+    let ratio = known[4].as_secs_f64() / unknown[4].as_secs_f64();
     assert!((0.33..3.0).contains(&ratio), "{ratio}: {known:?} {unknown:?}");
 }
