@@ -77,7 +77,7 @@ impl Accounts {
     ///
     /// # Errors
     /// `Conflict` when the e-mail address (without regard to case), the username or the id is taken, `Invalid` of a
-    /// field. A conflict tells that somebody has an account: where that is a secret, confirm the address first.
+    /// field. A conflict discloses that an account exists: where that is a secret, confirm the address first.
     pub async fn register(&self, user: &NewUser) -> Result<()> {
         user.validate()?;
         let statement = diesel::sql_query("SELECT register_account($1, $2, $3, $4, $5, $6, $7)")
@@ -100,7 +100,7 @@ impl Accounts {
     }
 
     /// The id of the active account with this e-mail address (without regard to case) and password, whose login is
-    /// noted; `None` where there is none. An unknown address, a wrong password and an account that is not active take
+    /// noted; `None` if there is no such account. An unknown address, a wrong password and an account that is not active take
     /// the same two statements and one computation of a hash, as long as stored hashes have the costs of this handle's
     /// hasher.
     ///
@@ -117,7 +117,7 @@ impl Accounts {
     }
 
     /// Sets a new password for the active account with this address and present password, and returns its id;
-    /// `None` where there is none.
+    /// `None` if there is no such account.
     ///
     /// # Errors
     /// As [`authenticate`](Self::authenticate), also of the new password.

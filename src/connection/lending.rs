@@ -1,4 +1,4 @@
-//! What is lent comes back clean: the session is reset behind whoever ran SQL of their own on it, and a unit of work
+//! What is lent comes back clean: the session is reset behind a borrower who ran SQL on it, and a unit of work
 //! notices where such SQL ended its transaction or changed its role.
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -56,7 +56,7 @@ async fn a9_a_user_does_not_raise_her_own_account() {
     // By SQL, too: the rule is the database's.
     let client = connect(&db).await;
     let name = format!("SET SESSION AUTHORIZATION buffetbot_app; SET buffetbot.user_id = '{id}'");
-    client.batch_execute(&name).await.expect("in her name");
+    client.batch_execute(&name).await.expect("in the name of the user");
     for change in [
         "is_verified = true",
         "is_active = true",
@@ -87,7 +87,7 @@ async fn a9_an_account_that_is_gone_is_not_made_again() {
     db.users().deactivate(id).await.expect("by the platform");
     let client = connect(&db).await;
     let name = format!("SET SESSION AUTHORIZATION buffetbot_app; SET buffetbot.user_id = '{id}'");
-    client.batch_execute(&name).await.expect("in her name");
+    client.batch_execute(&name).await.expect("in the name of the user");
     for again in [
         format!("INSERT INTO users (id, email, hashed_password) VALUES ('{id}', 'a@example.com', 'x')"),
         // The name changes while the statement runs.
@@ -150,7 +150,7 @@ async fn a9_a_profile_is_what_users_change() {
         let changed = users.update_profile(id, &patch).await.expect("changed");
         assert_eq!((&*changed.email, changed.is_verified), (email, false));
     }
-    // Also by the platform's patch in her name.
+    // Also by the platform's patch in the name of the user.
     db.users().verify(id).await.expect("verified");
     let patch = UserPatch { email: Some("d@example.com".into()), ..UserPatch::default() };
     assert!(!scope.users().update(id, &patch).await.expect("changed").is_verified);
