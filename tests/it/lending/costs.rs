@@ -1,10 +1,20 @@
 //! What lending costs: nothing for those who do not lend, one round trip for those who do.
 
-use buffetbot_db::{UserFilter, UserRepository};
+use std::time::Duration;
 
-use super::one;
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::{User, UserFilter, UserRepository};
+
+use super::furnished;
 use crate::support::log::Log;
-use crate::support::{execute, number};
+use crate::support::{database_with, execute, number};
+
+/// A pool of one that pings nobody, and finds no statement slow on a machine that is.
+async fn one() -> (TestDatabase, User) {
+    let hour = Duration::from_secs(3_600);
+    let db = database_with(|c| c.pool_size(1).ping_after(hour).slow_query(None));
+    furnished(db.await).await
+}
 
 /// Messages that were answered, the pool's own included.
 fn sent(log: &Log) -> Vec<String> {
@@ -17,7 +27,7 @@ macro_rules! messages {
     ($db:expr, $work:expr) => {{
         let (log, _guard) = Log::start();
         $work;
-        // The next caller waits for it; an empty ping does not come this soon.
+        // The next caller waits for it.
         let next = $db.users().count(&UserFilter::default()).await.unwrap();
         assert!(next > 0);
         let sent = sent(&log);
@@ -119,8 +129,6 @@ async fn a_unit_that_lends_pays_one_round_trip_before_its_next_statement() {
 #[tokio::test]
 async fn nothing_is_logged_as_a_warning_of_a_clean_return() {
     let (db, _) = one().await;
-    let observer = crate::support::raw(db.url()).await;
-    drop(observer);
     let (log, _guard) = Log::start();
     for sql in ["SELECT 1", "SET search_path = nowhere", "BEGIN", "SELECT 1 / 0"] {
         let _ = execute(&db.connection().await.unwrap(), sql).await;

@@ -14,7 +14,10 @@ use crate::support::{database, somebody};
 
 /// A database with a pool of one, the application roles and a user.
 async fn one() -> (TestDatabase, User) {
-    let db = database(1).await;
+    furnished(database(1).await).await
+}
+
+async fn furnished(db: TestDatabase) -> (TestDatabase, User) {
     db.create_roles().await.expect("roles");
     let user = db.users().create(&somebody()).await.expect("a user");
     (db, user)
