@@ -1,5 +1,6 @@
 //! Signing up and logging in.
 
+#[cfg(feature = "passwords")]
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
 
