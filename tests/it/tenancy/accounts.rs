@@ -234,12 +234,12 @@ async fn a10_a_login_of_the_application_role_alone_signs_up_and_logs_in() {
 #[tokio::test]
 async fn a10_the_functions_give_no_hash_away() {
     let db = TestDatabase::new().await.expect("a database");
-    let ada = new("ada@example.com").await;
+    let ada = new("eve@example.com").await;
     db.accounts().register(&ada).await.expect("registered");
     let (hash, client) = (ada.hashed_password.expose(), connect(&db).await);
     client.batch_execute("SET SESSION AUTHORIZATION buffetbot_app").await.expect("the role");
     let salt: String =
-        client.query_one("SELECT account_salt('ADA@example.com')", &[]).await.expect("told").get(0);
+        client.query_one("SELECT account_salt('EVE@example.com')", &[]).await.expect("told").get(0);
     let (salted, output) = hash.rsplit_once('$').expect("an output");
     assert_eq!(salt, format!("{salted}${}", "A".repeat(output.len())));
     // Neither the salt nor nothing nor a part of it opens the account.
@@ -253,7 +253,7 @@ async fn a10_the_functions_give_no_hash_away() {
         Some(hash),
     ] {
         let id: Option<uuid::Uuid> = client
-            .query_one("SELECT authenticate_account('ada@example.com', $1)", &[&guess])
+            .query_one("SELECT authenticate_account('eve@example.com', $1)", &[&guess])
             .await
             .expect("answered")
             .get(0);
