@@ -142,7 +142,7 @@ impl PgConnection {
         self.cleaned = begun;
         self.transaction_state = AnsiTransactionManager::default();
         let Some(standing) = self.standing.clone().filter(|_| !wire.own_sql.is_running()) else {
-            self.discard();
+            wire.close();
             return;
         };
         // In an aborted transaction BEGIN would be refused; in none, ROLLBACK alone fills the server's log with warnings.

@@ -84,9 +84,9 @@ impl PgConnection {
         options: &Options,
         wake: Option<Arc<Notify>>,
     ) -> Result<Self, tokio_postgres::Error> {
-        let client = tls.connect(config, wake).await?;
+        let (client, driver) = tls.connect(config, wake).await?;
         Ok(PgConnection {
-            wire: Arc::new(Wire::new(client, Canceller::new(config, tls), options)),
+            wire: Arc::new(Wire::new(client, driver, Canceller::new(config, tls), options)),
             transaction_state: AnsiTransactionManager::default(),
             instrumentation: Mutex::new(Box::new(None::<Box<dyn Instrumentation>>)),
             last_used: Instant::now(),

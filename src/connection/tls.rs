@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, CancelToken, Client, NoTls};
 
 use crate::error::{Error, Result};
@@ -81,24 +82,22 @@ impl Tls {
         }
     }
 
-    /// Connects and drives the connection on the current runtime. `wake` is told of notifications, and
-    /// of the connection's end.
+    /// Connects and drives the connection on the current runtime, until it ends or the handle cuts it off. `wake` is
+    /// told of notifications, and of the connection's end.
     pub async fn connect(
         &self,
         config: &tokio_postgres::Config,
         wake: Option<Arc<Notify>>,
-    ) -> Result<Client, tokio_postgres::Error> {
+    ) -> Result<(Client, AbortHandle), tokio_postgres::Error> {
         match self {
             Tls::Plain => {
                 let (client, connection) = config.connect(NoTls).await?;
-                drive(connection, wake);
-                Ok(client)
+                Ok((client, drive(connection, wake)))
             }
             #[cfg(feature = "tls")]
             Tls::Rustls(tls) => {
                 let (client, connection) = config.connect(tls.clone()).await?;
-                drive(connection, wake);
-                Ok(client)
+                Ok((client, drive(connection, wake)))
             }
         }
     }
@@ -141,12 +140,15 @@ impl Tls {
 }
 
 /// Runs the driver's half of a connection until it ends; its end reaches every statement as an error.
-fn drive<S, T>(mut connection: tokio_postgres::Connection<S, T>, wake: Option<Arc<Notify>>)
+fn drive<S, T>(
+    mut connection: tokio_postgres::Connection<S, T>,
+    wake: Option<Arc<Notify>>,
+) -> AbortHandle
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
-    tokio::spawn(async move {
+    let driver = tokio::spawn(async move {
         let end = match &wake {
             None => connection.await,
             Some(wake) => loop {
@@ -166,4 +168,5 @@ where
             tracing::debug!(target: "buffetbot_db::connection", reason, "connection ended");
         }
     });
+    driver.abort_handle()
 }

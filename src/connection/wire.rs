@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 use tokio_postgres::{Client, RowStream, Statement};
 
@@ -63,6 +64,8 @@ pub type QueryObserver = Arc<dyn Fn(&QueryReport<'_>) + Send + Sync>;
 /// The driver's client and everything that statements in flight need of it.
 pub(super) struct Wire {
     pub client: Client,
+    /// The driver's half of the connection.
+    driver: AbortHandle,
     statements: Mutex<Statements>,
     mode: StatementMode,
     observer: Option<QueryObserver>,
@@ -86,9 +89,15 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub fn new(client: Client, canceller: Canceller, options: &super::Options) -> Self {
+    pub fn new(
+        client: Client,
+        driver: AbortHandle,
+        canceller: Canceller,
+        options: &super::Options,
+    ) -> Self {
         Wire {
             client,
+            driver,
             statements: Mutex::new(Statements::new(
                 NonZeroUsize::new(options.statement_cache).unwrap_or(NonZeroUsize::MIN),
             )),
@@ -135,6 +144,13 @@ impl Wire {
 
     pub fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
+    }
+
+    /// Cuts the connection off. The driver ends it only when all answers have come, and the server may itself wait,
+    /// for the data of a COPY: it would keep the transaction and its locks.
+    pub fn close(&self) {
+        self.mark_broken();
+        self.driver.abort();
     }
 
     /// Whether another connection may be of more use: this one lost its prepared statements, or was refused a write
@@ -249,6 +265,20 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    /// What was abandoned ends on the server too, also where that hears no cancel request because it waits for
+    /// the data of a COPY.
+    fn drop(&mut self) {
+        if self.broken.load(Ordering::Acquire) && !self.driver.is_finished() {
+            let driver = self.driver.clone();
+            self.runtime.spawn(async move {
+                tokio::time::sleep(CANCEL_TIMEOUT).await;
+                driver.abort();
+            });
+        }
+    }
+}
+
 /// Of a stale plan's error and that of its repetition: the one that tells the caller more.
 pub(super) fn first_cause(
     first: tokio_postgres::Error,
@@ -291,8 +321,11 @@ impl Guard {
         self.wire.failed.store(true, Ordering::Release);
         let code = error.code().map_or_else(|| "?".to_owned(), |c| c.code().to_owned());
         let waited = self.started.elapsed();
-        if sqlstate::ends_connection(&error) {
-            self.wire.mark_broken();
+        match sqlstate::ends_connection(&error) {
+            // An answer that the driver does not expect, such as that to a COPY by its text.
+            true if error.as_db_error().is_none() => self.wire.close(),
+            true => self.wire.mark_broken(),
+            false => {}
         }
         if code == READ_ONLY {
             self.wire.read_only.store(true, Ordering::Relaxed);

@@ -207,19 +207,32 @@ async fn b1_a_statement_that_was_leaked_goes_with_its_connection() {
 async fn b1_a_copy_in_progress_goes_with_its_connection() {
     let (db, _) = one().await;
     let observer = raw(db.url()).await;
-    for by_text in [false, true] {
+    // A session that is left with this lock holds up all later calls.
+    let lock = format!("BEGIN; LOCK TABLE users IN ACCESS EXCLUSIVE MODE; {}", insert());
+    let copy_in = "COPY users (id) FROM STDIN";
+    for how in ["copy_in", "by text", "by text, dropped", "prepared", "out by text"] {
         let connection = db.connection().await.unwrap();
-        batch(&connection, &format!("BEGIN; {}", insert())).await.unwrap();
-        if by_text {
-            batch(&connection, "COPY users (id) FROM STDIN").await.unwrap_err();
-        } else {
-            let mut copy = connection.copy_in("COPY users (id) FROM STDIN").await.unwrap();
-            copy.send(Bytes::from_static(b"half a row")).await.unwrap();
+        batch(&connection, &lock).await.unwrap();
+        match how {
+            "copy_in" => {
+                let mut copy = connection.copy_in(copy_in).await.unwrap();
+                copy.send(Bytes::from_static(b"half a row")).await.unwrap();
+            }
+            // The server waits for data, which nobody sends.
+            "by text" => drop(batch(&connection, copy_in).await.unwrap_err()),
+            "by text, dropped" => {
+                let mut copy = Box::pin(batch(&connection, copy_in));
+                assert!(futures_util::poll!(copy.as_mut()).is_pending());
+            }
+            "prepared" => drop(execute(&connection, copy_in).await.unwrap_err()),
+            _ => drop(batch(&connection, "COPY users TO STDOUT").await.unwrap_err()),
         }
         drop(connection);
-        tokio::time::timeout(GENEROUS, works(&db, &observer)).await.expect("no stall");
-        assert_eq!(committed(&observer).await, if by_text { 3 } else { 2 });
+        let next = tokio::time::timeout(GENEROUS, works(&db, &observer));
+        next.await.unwrap_or_else(|_| panic!("{how}: no stall"));
+        eventually("nothing waits for data", async || active(&observer).await == 0).await;
     }
+    assert_eq!(committed(&observer).await, 6, "nothing of it was kept");
 }
 
 #[tokio::test(flavor = "multi_thread")]
