@@ -41,7 +41,9 @@ pub(crate) struct Memory {
 /// Which copies there are of a ticker, and which keys changed lately. Never held while `copies` is
 /// called, whose eviction listener takes it.
 struct Index {
-    copies: HashMap<(Space, Ticker), HashMap<Address, u64>>,
+    /// The ids of the copies of each key. Two that are put at once may be entered in one order and inserted in the
+    /// other, so that the one that stays is not the one that was entered last.
+    copies: HashMap<(Space, Ticker), HashMap<Address, Vec<u64>>>,
     changed: HashMap<Place, (Instant, i64)>,
     /// What was loaded before is not taken in.
     horizon: Instant,
@@ -168,14 +170,17 @@ fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
 impl Index {
     fn enter(&mut self, address: &Address, id: u64) {
         let ticker = (address.space, address.ticker.clone());
-        self.copies.entry(ticker).or_default().insert(address.clone(), id);
+        self.copies.entry(ticker).or_default().entry(address.clone()).or_default().push(id);
     }
 
     fn leave(&mut self, address: &Address, id: u64) {
         let ticker = (address.space, address.ticker.clone());
         if let Some(copies) = self.copies.get_mut(&ticker) {
-            if copies.get(address) == Some(&id) {
-                copies.remove(address);
+            if let Some(ids) = copies.get_mut(address) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    copies.remove(address);
+                }
             }
             if copies.is_empty() {
                 self.copies.remove(&ticker);
@@ -211,5 +216,68 @@ impl Index {
         self.changed.get(&place).is_some_and(|(at, changed)| {
             *at >= loaded && is_older(address.space, version, *changed)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn entry(version: i64) -> Arc<Entry<i64>> {
+        let hour = Duration::from_secs(3600);
+        Arc::new(Entry {
+            value: Arc::new(version),
+            version,
+            revision: version,
+            loaded: Instant::now(),
+            age: Duration::ZERO,
+            fresh_for: hour,
+            kept_for: hour,
+            source: None,
+            quality: None,
+            size: 10,
+        })
+    }
+
+    #[test]
+    fn a_change_finds_the_copy_of_whichever_load_came_last() {
+        let memory = Memory::new(1_000_000, Arc::default());
+        let ticker: Ticker = "AAPL".parse().expect("a ticker");
+        let news = AddressRef {
+            space: Space::MarketData,
+            ticker: &ticker,
+            name: "news",
+            parameters: None,
+            portfolio: None,
+        };
+        let change = |version| Change {
+            space: Space::MarketData,
+            key: Some(ChangedKey {
+                ticker: ticker.clone(),
+                name: "news".into(),
+                parameters: None,
+                portfolio: None,
+            }),
+            version,
+        };
+        let both = Barrier::new(2);
+        let load = |round| {
+            both.wait();
+            memory.put(news, &entry(2 * round));
+            both.wait();
+        };
+        let mut found = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..20_000).for_each(load));
+            for round in 0..20_000 {
+                load(round);
+                memory.apply(&[change(2 * round + 1)]);
+                found.extend(memory.get::<i64>(news));
+            }
+        });
+        assert!(found.is_empty(), "{} outdated copies", found.len());
+        assert!(lock(&memory.index).copies.is_empty());
     }
 }

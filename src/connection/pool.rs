@@ -2,8 +2,8 @@
 
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,8 @@ pub(crate) const ANNOUNCEMENTS: &str = "buffetbot_cache";
 pub(crate) const EVENTS: &str = "buffetbot_events";
 /// How long announcements are gathered.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(10);
+/// How long one connection too many may idle: the next burst may want it.
+const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// A pool of connections; clones share it.
 ///
@@ -51,20 +53,32 @@ struct Inner {
 }
 
 /// bb8 owns its manager; the pool asks it for its state too.
-struct Shared(Arc<Manager>);
+struct Shared {
+    manager: Arc<Manager>,
+    pool: Weak<Inner>,
+}
 
 impl bb8::ManageConnection for Shared {
     type Connection = PgConnection;
     type Error = Error;
 
+    /// It counts as idle until it is lent: the caller for whom it is made may get one that comes back before.
     async fn connect(&self) -> Result<PgConnection> {
-        self.0.connect().await
+        let mut connection = self.manager.connect().await?;
+        if let Some(inner) = self.pool.upgrade() {
+            let (parked, idle) = Parked::new(&inner.idle);
+            connection.parked = Some(parked);
+            if idle > inner.kept {
+                tokio::spawn(trim(self.pool.clone()));
+            }
+        }
+        Ok(connection)
     }
     async fn is_valid(&self, connection: &mut PgConnection) -> Result<()> {
-        self.0.is_valid(connection).await
+        self.manager.is_valid(connection).await
     }
     fn has_broken(&self, connection: &mut PgConnection) -> bool {
-        self.0.has_broken(connection)
+        self.manager.has_broken(connection)
     }
 }
 
@@ -88,7 +102,7 @@ impl Pool {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let manager = Arc::new(Manager::new(config)?);
         let (kept, max) = (config.pool_size as usize, config.pool_max() as usize);
-        let bb8 = bb8::Pool::builder()
+        let builder = bb8::Pool::builder()
             .max_size(config.pool_max())
             .queue_strategy(bb8::QueueStrategy::Lifo)
             .connection_timeout(config.pool_timeout)
@@ -96,15 +110,14 @@ impl Pool {
             .retry_connection(false)
             // Age has jitter here (see `Manager`), idle time does not matter: a ping finds the dead.
             .max_lifetime(None)
-            .idle_timeout(None)
-            .build_unchecked(Shared(manager.clone()));
+            .idle_timeout(None);
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
         let idle = Arc::default();
         let (announcing, telling) = (AtomicBool::new(false), AtomicBool::new(false));
         let transaction_pooler = config.is_behind_transaction_pooler();
-        let inner = Inner {
-            bb8,
+        let inner = Arc::new_cyclic(|pool: &Weak<Inner>| Inner {
+            bb8: builder.build_unchecked(Shared { manager: manager.clone(), pool: pool.clone() }),
             manager,
             queue,
             idle,
@@ -114,8 +127,8 @@ impl Pool {
             transaction_pooler,
             announcing,
             telling,
-        };
-        Ok(Pool { inner: Arc::new(inner) })
+        });
+        Ok(Pool { inner })
     }
 
     /// Waits for a connection, at most `pool_timeout`. What is left on it does not reach the next caller: see
@@ -303,6 +316,16 @@ impl Inner {
             in_use: self.max - self.queue.available_permits(),
             max: self.max,
         }
+    }
+}
+
+/// Closes an idle connection where there are more than are to be kept.
+async fn trim(pool: Weak<Inner>) {
+    tokio::time::sleep(TRIM_AFTER).await;
+    let Some(inner) = pool.upgrade() else { return };
+    if inner.idle.load(Ordering::Acquire) > inner.kept {
+        // What comes back is not kept then.
+        drop(Pool { inner }.checkout().await);
     }
 }
 

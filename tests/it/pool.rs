@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Connection, Database, Error};
+use buffetbot_db::{Config, Connection, Database, Error};
 
+use crate::support::proxy::{Network, Proxy};
+use crate::support::server::TcpServer;
 use crate::support::{GENEROUS, database, database_with, eventually, number, pid, pool_pid, raw};
 
 /// That many connections at once, each with its server process.
@@ -197,6 +199,31 @@ async fn the_pool_never_opens_more_than_its_size() {
     }
     assert!((1..=3).contains(&most), "{most} were open");
     eventually("the kept remain", async || backends(&observer).await <= 2).await;
+}
+
+#[tokio::test]
+async fn what_was_made_for_a_caller_who_got_another_is_not_kept_beyond_the_size() {
+    let server = TcpServer::start().await;
+    for is_lent_meanwhile in [true, false] {
+        let proxy = Proxy::start(server.port).await;
+        let url = server.url().replace(&server.port.to_string(), &proxy.port.to_string());
+        let config = Config::new(&url).unwrap().pool_size(1).pool_max_overflow(1);
+        let db = Database::connect_lazy(config).unwrap();
+        let first = db.connection().await.unwrap();
+        proxy.is_now(Network::Slow(Duration::from_millis(50)));
+        let second = {
+            let db = db.clone();
+            tokio::spawn(async move { db.pool().get().await })
+        };
+        eventually("another is being made", async || proxy.made() == 2).await;
+        drop(first);
+        let second = second.await.unwrap().unwrap();
+        assert_eq!(db.pool().state().open, 1, "what came back");
+        let second = is_lent_meanwhile.then_some(second);
+        eventually("the other is there", async || db.pool().state().open == 2).await;
+        drop(second);
+        eventually("one remains", async || db.pool().state().open == 1).await;
+    }
 }
 
 #[tokio::test]
