@@ -18,8 +18,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The row that was to be changed, or in a user's name the one that was to own a new row, does not exist or is
-    /// somebody else's; nothing was written.
+    /// The row that was to be changed does not exist, or in a user's name is somebody else's; nothing was written. Also
+    /// of an account that is made with another id in a user's name.
     #[error("{entity} {key} not found")]
     NotFound {
         /// The kind of row, in the singular: `"user"`, `"portfolio"`.
@@ -35,7 +35,8 @@ pub enum Error {
         /// The unique constraint or index that refused the row.
         constraint: String,
     },
-    /// The row refers to one that does not exist (or is referred to by one that does).
+    /// The row refers to one that does not exist, or in a user's name is somebody else's (or it is referred to by one that
+    /// does).
     #[error("reference to a row that does not exist ({constraint})")]
     InvalidReference {
         /// The foreign key that refused the row.
@@ -113,13 +114,16 @@ pub enum Error {
         /// What is wrong, without the value.
         reason: String,
     },
-    /// The fetch of a value that is not cached failed, and there is no stale value to stand in.
+    /// The fetch of a value that is not cached failed, and there is no stale value to stand in. An error of this type that
+    /// says something of the request ([`NotFound`](Error::NotFound), [`Invalid`](Error::Invalid) and their like) is not
+    /// wrapped in this one.
     #[error("fetch failed: {source}")]
     Fetch {
         /// The error that the fetch returned, shared by all who waited for it.
         source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
     },
-    /// A fetch failed a moment ago and is not tried again yet: the provider is spared.
+    /// A fetch failed a moment ago and is not tried again yet: the provider is spared. A fetch that returns this itself
+    /// says for how long.
     #[error("the last fetch failed; the next is tried in {retry_in:?}")]
     PutOff {
         /// When a call fetches again.
@@ -186,6 +190,21 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether it says something of what was asked for, and nothing of the health of what was asked.
+    pub(crate) fn is_of_the_request(&self) -> bool {
+        match self {
+            Error::NotFound { .. }
+            | Error::Conflict { .. }
+            | Error::InvalidReference { .. }
+            | Error::Invalid { .. }
+            | Error::Denied { .. } => true,
+            Error::Item { source, .. } => source.is_of_the_request(),
+            _ => false,
+        }
+    }
+}
+
 /// What the server said of an error, with everything left out that could quote data.
 #[derive(Debug, Clone)]
 pub(crate) struct Reported {
@@ -206,7 +225,8 @@ impl From<Reported> for Error {
         let constraint = r.constraint.as_deref().map(of_the_whole).unwrap_or_default();
         match r.sqlstate.as_str() {
             "23505" | "23P01" => {
-                Error::Conflict { entity: r.table.unwrap_or_else(|| "row".into()), constraint }
+                let entity = r.table.as_deref().map_or("row", table_of_the_whole).to_owned();
+                Error::Conflict { entity, constraint }
             }
             "23503" => Error::InvalidReference { constraint },
             // A check has a name; what no partition takes in is told by the same code.
@@ -222,8 +242,11 @@ impl From<Reported> for Error {
                 let field = r.column.unwrap_or_else(|| "value".into());
                 Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
             }
-            // As of every row of somebody else's: it does not tell whether the owner exists.
-            "42501" if r.row_policy => Error::not_found("owner", "of the new row"),
+            // The policy looks before the foreign key does: it does not tell whether the owner exists.
+            "42501" if r.row_policy => match owner_key(&r.message) {
+                Some(constraint) => Error::InvalidReference { constraint: constraint.into() },
+                None => Error::not_found("owner", "of the new row"),
+            },
             "42501" => Error::Denied { sqlstate: r.sqlstate },
             "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
             "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
@@ -250,17 +273,43 @@ impl From<Reported> for Error {
     }
 }
 
+/// The table that is split by year, and what a partition's name begins with.
+const BY_YEAR: (&str, &str) = ("price_history", "price_history_");
+
+/// What follows the year in a name of a partition, or of what belongs to it.
+fn behind_the_year(name: &str) -> Option<&str> {
+    let own = name.strip_prefix(BY_YEAR.1)?;
+    let own = own.strip_prefix("before_").unwrap_or(own);
+    let (year, rest) = own.split_at_checked(4)?;
+    year.bytes().all(|b| b.is_ascii_digit()).then_some(rest)
+}
+
+/// The table to which a partition belongs: the same code then handles an error on either layout.
+fn table_of_the_whole(table: &str) -> &str {
+    match behind_the_year(table) {
+        Some("") => BY_YEAR.0,
+        _ => table,
+    }
+}
+
 /// The name of a constraint as the whole table has it, of one that a partition by year reports by a name
-/// of its own: the same code then handles the conflict on either layout.
+/// of its own. That an address is taken has one name, whichever of its two indexes saw it.
 fn of_the_whole(constraint: &str) -> String {
-    const TABLE: &str = "price_history_";
-    let own =
-        constraint.strip_prefix(TABLE).map(|rest| rest.strip_prefix("before_").unwrap_or(rest));
-    match own.and_then(|own| own.split_once('_')) {
-        Some((year, rest)) if year.len() == 4 && year.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("{TABLE}{rest}")
-        }
-        _ => constraint.to_owned(),
+    match behind_the_year(constraint).and_then(|rest| rest.strip_prefix('_')) {
+        Some(rest) => format!("{}{rest}", BY_YEAR.1),
+        None if constraint == "users_email_lower_key" => "users_email_key".into(),
+        None => constraint.to_owned(),
+    }
+}
+
+/// The foreign key that refuses a row of this table whose owner does not exist. The message of a policy quotes the table,
+/// in every language.
+fn owner_key(message: &str) -> Option<&'static str> {
+    match message.split('"').nth(1)? {
+        "portfolios" => Some("portfolios_user_id_fkey"),
+        "positions" => Some("positions_portfolio_id_fkey"),
+        "analysis_results" => Some("analysis_results_portfolio_id_fkey"),
+        _ => None,
     }
 }
 

@@ -32,7 +32,7 @@ impl DatabaseLevel {
             pool,
             breaker: Breaker::new("PostgreSQL"),
             timeout: options.database_timeout,
-            lease: options.lease.max(SHORTEST_LEASE),
+            lease: options.lease.clamp(SHORTEST_LEASE, lease::LONGEST),
             counters,
         }
     }

@@ -25,9 +25,13 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// How long a waiter waits at most between two looks.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
-/// An [`Error::Fetch`].
+/// An [`Error::Fetch`], or what a fetch says of the request or of the next try by an error of ours.
 pub(crate) fn failed(error: impl Into<BoxError>) -> Error {
-    Error::Fetch { source: error.into().into() }
+    match error.into().downcast::<Error>() {
+        Ok(own) if own.is_of_the_request() || matches!(*own, Error::PutOff { .. }) => *own,
+        Ok(own) => Error::Fetch { source: Arc::new(*own) },
+        Err(other) => Error::Fetch { source: other.into() },
+    }
 }
 
 /// Fetches, unless another process does or has just done so.
@@ -55,7 +59,8 @@ pub(crate) async fn run<K: Kind>(
     conclude::<K>(&core, &address, &policy, lease, value).await
 }
 
-/// Stores what was fetched, or puts the next fetch off; gives the lease up either way.
+/// Stores what was fetched, or puts the next fetch off, unless the error says only that there is nothing to be fetched;
+/// gives the lease up either way.
 pub(crate) async fn conclude<K: Kind>(
     core: &Core,
     address: &Address,
@@ -68,6 +73,7 @@ pub(crate) async fn conclude<K: Kind>(
     if previous.is_some() && value.is_ok() {
         core.counters.refreshes.one();
     }
+    let is_answer = value.as_ref().is_err_and(Error::is_of_the_request);
     let settled = match value {
         Ok(new) => K::settle(database, address, token, new, policy, previous, core.packs()).await,
         Err(error) => Err(error),
@@ -81,10 +87,21 @@ pub(crate) async fn conclude<K: Kind>(
             core.counters.superseded.one();
             Ok((Arc::new(settled.read.entry), Origin::Fetched))
         }
+        Err(error) if is_answer => {
+            if let (Some(database), Some(token)) = (database, token) {
+                // Where that fails, the lease runs out by itself.
+                let _ = database.release(address.as_ref(), token).await;
+            }
+            core.put_off_no_longer(address.as_ref());
+            Err(error)
+        }
         Err(error) => {
             core.counters.fetch_errors.one();
             let failures = failures.saturating_add(1);
-            let pause = policy.pause(failures);
+            let pause = match error {
+                Error::PutOff { retry_in } => retry_in,
+                _ => policy.pause(failures),
+            };
             let is_held = match (database, token) {
                 // Where that fails, the lease runs out by itself.
                 (Some(database), Some(token)) => {

@@ -14,8 +14,12 @@ use crate::connection::PgConnection;
 use crate::error::Result;
 use crate::types::span;
 
+/// The longest lease: one that lives renews it. Known to [`TAKE`].
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
+
 /// Takes the lease if nobody has it; else says until when somebody has. Neither row is there when
-/// another took it after this statement began.
+/// another took it after this statement began. `taken_at` is when `expires_at` was set: what was set in the future, or
+/// for longer than [`LONGEST`], was set by a clock that has been set back since, and would keep everybody away until then.
 const TAKE: &str = "
     WITH taken AS (
         INSERT INTO cache_leases AS l
@@ -24,7 +28,8 @@ const TAKE: &str = "
             nextval('cache_version'), now(), now() + $6::INTERVAL)
         ON CONFLICT (ticker, name, parameters_key, space, portfolio_id) DO UPDATE
             SET token = excluded.token, taken_at = excluded.taken_at, expires_at = excluded.expires_at
-            WHERE l.expires_at <= excluded.taken_at
+            WHERE l.expires_at <= excluded.taken_at OR l.taken_at > clock_timestamp()
+                OR l.token IS NOT NULL AND l.expires_at > clock_timestamp() + INTERVAL '1 minute'
         RETURNING token, failures, expires_at
     )
     SELECT true AS is_taken, token, failures, expires_at, now() AS seen_at FROM taken
@@ -34,13 +39,14 @@ const TAKE: &str = "
         AND portfolio_id IS NOT DISTINCT FROM $5 AND NOT EXISTS (SELECT FROM taken)";
 
 const RENEW: &str = "
-    UPDATE cache_leases SET expires_at = now() + $7::INTERVAL
+    UPDATE cache_leases SET taken_at = now(), expires_at = now() + $7::INTERVAL
     WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
         AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
 
 /// The row stays and keeps others away until the pause is over.
 const FAIL: &str = "
-    UPDATE cache_leases SET token = NULL, failures = failures + 1, expires_at = now() + $7::INTERVAL
+    UPDATE cache_leases
+    SET token = NULL, failures = failures + 1, taken_at = now(), expires_at = now() + $7::INTERVAL
     WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
         AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
 

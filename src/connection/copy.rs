@@ -56,7 +56,7 @@ impl CopyIn<'_> {
     fn fail(&mut self, error: tokio_postgres::Error) -> Error {
         match self.guard.take() {
             Some(guard) => guard.fail(error).into(),
-            None => diesel_error(error, Duration::ZERO).into(),
+            None => diesel_error(&error, Duration::ZERO).into(),
         }
     }
 }
@@ -101,7 +101,7 @@ impl Stream for CopyOut<'_> {
             Poll::Ready(Some(Err(e))) => {
                 let error = match self.guard.take() {
                     Some(guard) => guard.fail(e),
-                    None => diesel_error(e, Duration::ZERO),
+                    None => diesel_error(&e, Duration::ZERO),
                 };
                 Poll::Ready(Some(Err(error.into())))
             }

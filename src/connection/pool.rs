@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -50,6 +50,7 @@ struct Inner {
     /// Whether a NOTIFY is on its way, on either channel.
     announcing: AtomicBool,
     telling: AtomicBool,
+    retried: AtomicU64,
 }
 
 /// bb8 owns its manager; the pool asks it for its state too.
@@ -92,6 +93,9 @@ pub struct PoolState {
     pub in_use: usize,
     /// The most that can be open: `pool_size + pool_max_overflow`.
     pub max: usize,
+    /// Transactions that [`transaction`](crate::Database::transaction) has run again since the pool was made, because
+    /// they collided with others.
+    pub retried: u64,
 }
 
 impl Pool {
@@ -127,6 +131,7 @@ impl Pool {
             transaction_pooler,
             announcing,
             telling,
+            retried: AtomicU64::new(0),
         });
         Ok(Pool { inner })
     }
@@ -303,6 +308,11 @@ impl Pool {
         });
     }
 
+    /// Counts a transaction that is run again.
+    pub(super) fn count_retried(&self) {
+        self.inner.retried.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// How many connections are open and in use.
     pub fn state(&self) -> PoolState {
         self.inner.state()
@@ -315,6 +325,7 @@ impl Inner {
             open: self.manager.open(),
             in_use: self.max - self.queue.available_permits(),
             max: self.max,
+            retried: self.retried.load(Ordering::Relaxed),
         }
     }
 }

@@ -78,6 +78,8 @@ where
         if attempt == ATTEMPTS || !error.is_retryable() {
             return Err(error);
         }
+        pool.count_retried();
+        tracing::debug!(target: "buffetbot_db::connection", attempt, "a transaction is run again");
         let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
         tokio::time::sleep((FIRST_PAUSE * 2u32.pow(attempt - 1)).mul_f64(0.5 + 0.5 * random)).await;
     }

@@ -78,7 +78,7 @@ impl Rest {
         match self.guard.take() {
             Some(guard) => guard.fail(error),
             // The stream ended before, which disarmed the guard: the driver has no second error.
-            None => sqlstate::diesel_error(error, Duration::ZERO),
+            None => sqlstate::diesel_error(&error, Duration::ZERO),
         }
     }
 }

@@ -71,8 +71,8 @@ pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The driver's error, of a statement that ran for `elapsed`, as Diesel's.
-pub(crate) fn diesel_error(error: tokio_postgres::Error, elapsed: Duration) -> DieselError {
-    let is_stale = is_stale_plan(&error);
+pub(crate) fn diesel_error(error: &tokio_postgres::Error, elapsed: Duration) -> DieselError {
+    let is_stale = is_stale_plan(error);
     match error.as_db_error() {
         Some(db) => {
             let kind = match db.code().code() {
@@ -96,7 +96,7 @@ pub(crate) fn diesel_error(error: tokio_postgres::Error, elapsed: Duration) -> D
         None => {
             let kind =
                 if error.is_closed() { Kind::ClosedConnection } else { Kind::UnableToSendCommand };
-            DieselError::DatabaseError(kind, Box::new(without_secrets(&error)))
+            DieselError::DatabaseError(kind, Box::new(without_secrets(error)))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A Diesel query as what goes over the wire: its text, binds and bind types.
 
 use std::error::Error as StdError;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -32,7 +33,7 @@ impl Built {
     /// Renders a Diesel query.
     ///
     /// # Errors
-    /// A bind that does not serialize; more binds than the protocol can count.
+    /// A bind that does not serialize, or that the server would refuse; more binds than the protocol can count.
     pub fn new<Q: QueryFragment<Pg>>(query: &Q) -> QueryResult<Self> {
         let mut sql = PgQueryBuilder::default();
         query.to_sql(&mut sql, &Pg)?;
@@ -42,9 +43,16 @@ impl Built {
             let reason = format!("{} binds; PostgreSQL takes {MAX_BINDS}", collector.binds.len());
             return Err(DieselError::SerializationError(Box::new(Error::invalid("query", reason))));
         }
+        let types = collector.metadata.iter().map(bind_type).collect::<QueryResult<Vec<_>>>()?;
+        for (ty, bytes) in types.iter().zip(&collector.binds) {
+            if let Some(reason) = bytes.as_ref().and_then(|bytes| refused(ty, bytes)) {
+                let error = Error::invalid("value", reason);
+                return Err(DieselError::SerializationError(Box::new(error)));
+            }
+        }
         Ok(Built {
             sql: sql.finish().into(),
-            types: collector.metadata.iter().map(bind_type).collect::<QueryResult<_>>()?,
+            types,
             binds: collector.binds.into_iter().map(Bind).collect(),
         })
     }
@@ -97,6 +105,56 @@ impl PgMetadataLookup for LeftToServer {
     fn lookup_type(&mut self, _: &str, _: Option<&str>) -> PgTypeMetadata {
         PgTypeMetadata::new(0, 0)
     }
+}
+
+/// Microseconds and days since 2000 that a timestamp and a date can hold, as in PostgreSQL's `datatype/timestamp.h`.
+const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+const DATES: Range<i32> = -2_451_545..2_145_031_949;
+
+/// Why the server would refuse a value in binary form. An error of the server aborts the transaction of which the
+/// statement is a part; what is refused before it is sent harms nothing.
+fn refused(ty: &Type, bytes: &[u8]) -> Option<&'static str> {
+    match *ty {
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR if bytes.contains(&0) => {
+            Some("contains a NUL character")
+        }
+        Type::TIMESTAMPTZ | Type::TIMESTAMP => {
+            let micros = i64::from_be_bytes(bytes.try_into().ok()?);
+            let is_held = TIMESTAMPS.contains(&micros) || [i64::MIN, i64::MAX].contains(&micros);
+            (!is_held)
+                .then_some("is a time that PostgreSQL does not hold: 4714-11-24 BC to 294276 AD")
+        }
+        Type::DATE => {
+            let days = i32::from_be_bytes(bytes.try_into().ok()?);
+            let is_held = DATES.contains(&days) || [i32::MIN, i32::MAX].contains(&days);
+            (!is_held)
+                .then_some("is a day that PostgreSQL does not hold: 4714-11-24 BC to 5874897 AD")
+        }
+        _ => match ty.kind() {
+            Kind::Array(of) => elements(bytes).find_map(|element| refused(of, element)),
+            _ => None,
+        },
+    }
+}
+
+/// The elements of an array in binary form, without those that are NULL: the number of dimensions, a flag, the type, of
+/// each dimension its length and first index, then each element behind its length.
+fn elements(array: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let dimensions = int(array).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+    let mut rest = array.get(12 + 8 * dimensions..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let length = int(rest)?;
+        rest = &rest[4..];
+        // Of NULL the length is -1.
+        let (element, behind) = rest.split_at_checked(usize::try_from(length).unwrap_or(0))?;
+        rest = behind;
+        Some((length >= 0).then_some(element))
+    })
+    .flatten()
+}
+
+fn int(bytes: &[u8]) -> Option<i32> {
+    bytes.first_chunk().map(|bytes| i32::from_be_bytes(*bytes))
 }
 
 fn bind_type(metadata: &PgTypeMetadata) -> QueryResult<Type> {

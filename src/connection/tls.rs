@@ -1,6 +1,6 @@
 //! Transport: plain or TLS, by `sslmode`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -82,13 +82,13 @@ impl Tls {
         }
     }
 
-    /// Connects and drives the connection on the current runtime, until it ends or the handle cuts it off. `wake` is
+    /// Connects and drives the connection on the current runtime, until it ends or the driver is stopped. `wake` is
     /// told of notifications, and of the connection's end.
     pub async fn connect(
         &self,
         config: &tokio_postgres::Config,
         wake: Option<Arc<Notify>>,
-    ) -> Result<(Client, AbortHandle), tokio_postgres::Error> {
+    ) -> Result<(Client, Driver), tokio_postgres::Error> {
         match self {
             Tls::Plain => {
                 let (client, connection) = config.connect(NoTls).await?;
@@ -139,18 +139,27 @@ impl Tls {
     }
 }
 
+/// The driver's half of a connection, at work.
+pub(crate) struct Driver {
+    pub task: AbortHandle,
+    /// Why the connection ended, once it has.
+    pub end: Arc<OnceLock<tokio_postgres::Error>>,
+}
+
 /// Runs the driver's half of a connection until it ends; its end reaches every statement as an error.
 fn drive<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
     wake: Option<Arc<Notify>>,
-) -> AbortHandle
+) -> Driver
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let end = Arc::new(OnceLock::new());
+    let told = end.clone();
     let driver = tokio::spawn(async move {
         let end = match &wake {
-            None => connection.await,
+            None => (&mut connection).await,
             Some(wake) => loop {
                 match std::future::poll_fn(|context| connection.poll_message(context)).await {
                     Some(Ok(AsyncMessage::Notification(_))) => wake.notify_one(),
@@ -160,13 +169,17 @@ where
                 }
             },
         };
-        if let Some(wake) = wake {
-            wake.notify_one();
-        }
         if let Err(error) = end {
             let reason = super::sqlstate::without_secrets(&error);
             tracing::debug!(target: "buffetbot_db::connection", reason, "connection ended");
+            // Nobody else sets it.
+            let _ = told.set(error);
+        }
+        // Statements learn of the end by this, when the reason is known.
+        drop(connection);
+        if let Some(wake) = wake {
+            wake.notify_one();
         }
     });
-    driver.abort_handle()
+    Driver { task: driver.abort_handle(), end }
 }

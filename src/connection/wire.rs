@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
-use tokio::task::AbortHandle;
 use tokio::time::Sleep;
 use tokio_postgres::{Client, RowStream, Statement};
 
@@ -18,6 +17,7 @@ use super::lending::OwnSql;
 use super::sqlstate::{self, diesel_error};
 use super::statement::Built;
 use super::statements::Statements;
+use super::tls::Driver;
 
 /// How long a cancel request may take: it opens a connection of its own.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,8 +64,7 @@ pub type QueryObserver = Arc<dyn Fn(&QueryReport<'_>) + Send + Sync>;
 /// The driver's client and everything that statements in flight need of it.
 pub(super) struct Wire {
     pub client: Client,
-    /// The driver's half of the connection.
-    driver: AbortHandle,
+    driver: Driver,
     statements: Mutex<Statements>,
     mode: StatementMode,
     observer: Option<QueryObserver>,
@@ -91,7 +90,7 @@ pub(super) struct Wire {
 impl Wire {
     pub fn new(
         client: Client,
-        driver: AbortHandle,
+        driver: Driver,
         canceller: Canceller,
         options: &super::Options,
     ) -> Self {
@@ -142,6 +141,11 @@ impl Wire {
         self.broken.load(Ordering::Acquire) || self.client.is_closed()
     }
 
+    /// What the server said last, where that ended the connection.
+    fn last_word(&self) -> Option<&tokio_postgres::Error> {
+        self.driver.end.get().filter(|end| end.as_db_error().is_some())
+    }
+
     pub fn mark_broken(&self) {
         self.broken.store(true, Ordering::Release);
     }
@@ -150,7 +154,7 @@ impl Wire {
     /// for the data of a COPY: it would keep the transaction and its locks.
     pub fn close(&self) {
         self.mark_broken();
-        self.driver.abort();
+        self.driver.task.abort();
     }
 
     /// Whether another connection may be of more use: this one lost its prepared statements, or was refused a write
@@ -269,8 +273,8 @@ impl Drop for Wire {
     /// What was abandoned ends on the server too, also where that hears no cancel request because it waits for
     /// the data of a COPY.
     fn drop(&mut self) {
-        if self.broken.load(Ordering::Acquire) && !self.driver.is_finished() {
-            let driver = self.driver.clone();
+        if self.broken.load(Ordering::Acquire) && !self.driver.task.is_finished() {
+            let driver = self.driver.task.clone();
             self.runtime.spawn(async move {
                 tokio::time::sleep(CANCEL_TIMEOUT).await;
                 driver.abort();
@@ -305,6 +309,9 @@ impl Guard {
     /// The connection was discarded.
     pub fn arm(wire: &Arc<Wire>, sql: &Arc<str>) -> QueryResult<Self> {
         if wire.broken.load(Ordering::Acquire) {
+            if let Some(end) = wire.last_word() {
+                return Err(diesel_error(end, Duration::ZERO));
+            }
             return Err(closed("the connection was discarded after an abandoned statement".into()));
         }
         Ok(Guard { wire: wire.clone(), sql: sql.clone(), started: Instant::now(), armed: true })
@@ -315,13 +322,16 @@ impl Guard {
     }
 
     pub fn fail(mut self, error: tokio_postgres::Error) -> DieselError {
-        if sqlstate::is_stale_plan(&error) {
-            self.wire.forget(&self.sql, &error);
+        let wire = self.wire.clone();
+        // Of a connection that is closed the server's last word says why.
+        let error = if error.is_closed() { wire.last_word().unwrap_or(&error) } else { &error };
+        if sqlstate::is_stale_plan(error) {
+            self.wire.forget(&self.sql, error);
         }
         self.wire.failed.store(true, Ordering::Release);
         let code = error.code().map_or_else(|| "?".to_owned(), |c| c.code().to_owned());
         let waited = self.started.elapsed();
-        match sqlstate::ends_connection(&error) {
+        match sqlstate::ends_connection(error) {
             // An answer that the driver does not expect, such as that to a COPY by its text.
             true if error.as_db_error().is_none() => self.wire.close(),
             true => self.wire.mark_broken(),

@@ -355,7 +355,7 @@ impl Sockets {
 }
 
 /// Where the server in `dir` puts its socket: in `dir`, or in a short directory of its own when that
-/// path would not fit into a socket address.
+/// path would not fit into a socket address or a list of directories.
 pub(super) fn sockets(account: &Account, dir: &Path) -> Result<Sockets> {
     if Sockets::of(account, dir).fit() {
         return Sockets::create(account, dir);
@@ -371,13 +371,17 @@ pub(super) fn sockets(account: &Account, dir: &Path) -> Result<Sockets> {
     Err(EmbeddedError::BadDirectory {
         path: dir.to_path_buf(),
         reason: format!(
-            "its path is too long for a socket ({SOCKET_PATH_MAX} bytes) and no shorter directory can be created"
+            "its path is too long for a socket ({SOCKET_PATH_MAX} bytes) or has a comma or a quote, and no other \
+             directory can be created"
         ),
     })
 }
 
+/// Whether a socket's path can be in it, and the server and its URL can name it: each takes a list of directories.
 fn fits(dir: &Path) -> bool {
-    dir.as_os_str().as_bytes().len() + 1 + SOCKET_FILE.len() <= SOCKET_PATH_MAX
+    let bytes = dir.as_os_str().as_bytes();
+    bytes.len() + 1 + SOCKET_FILE.len() <= SOCKET_PATH_MAX
+        && !bytes.iter().any(|b| b",\"".contains(b))
 }
 
 /// Whether `dir` is a separate socket directory made by [`sockets`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
-use tokio::task::JoinHandle;
+use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
 
@@ -46,15 +46,34 @@ pub(super) fn unreadable_because(error: &std::io::Error) -> String {
     format!("cannot be read: {error}")
 }
 
+/// What a thread that reads comes to.
+pub(super) type Reading<T> = oneshot::Receiver<std::thread::Result<Result<T>>>;
+
+/// Runs `read` on a thread of its own. A reader may block for ever, and the runtime waits for its own threads when it
+/// shuts down: the program could not end.
+///
+/// # Errors
+/// `Invalid` where there can be no more threads.
+pub(super) fn beside<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<Reading<T>> {
+    let (sender, reading) = oneshot::channel();
+    let work = move || {
+        let end = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
+        // Nobody waits for what was dropped.
+        let _ = sender.send(end);
+    };
+    let thread = std::thread::Builder::new().name("buffetbot-import".into()).spawn(work);
+    thread.map(|_| reading).map_err(|e| Error::invalid("file", unreadable_because(&e)))
+}
+
 /// What the thread that reads has come to.
-pub(super) async fn ended<T>(reading: JoinHandle<Result<T>>) -> Result<T> {
+pub(super) async fn ended<T>(reading: Reading<T>) -> Result<T> {
     match reading.await {
-        Ok(read) => read,
-        // Only a reader of the caller's own can panic, or the runtime is shutting down.
-        Err(e) => match e.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(e) => Err(Error::invalid("file", format!("reading was stopped: {e}"))),
-        },
+        Ok(Ok(read)) => read,
+        // Only a reader of the caller's own can panic.
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Error::invalid("file", "reading was stopped")),
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::field::{Fields, Reason};
 use super::header::Header;
-use super::input::{BUFFER, Counted, ended, from_path, gunzipped, unreadable};
+use super::input::{BUFFER, Counted, beside, ended, from_path, gunzipped, unreadable};
 use super::report::{ImportReport, RejectedLine};
 use super::{Progress, ProgressObserver};
 use crate::error::{Error, Result};
@@ -23,6 +23,9 @@ const BATCH: usize = 10_000;
 /// Batches that may wait to be stored while the next is read.
 const WAITING: usize = 1;
 
+/// Bytes of the longest record, and of the longest header: where a quote is not closed, a record is all that follows.
+const RECORD: u64 = 1 << 20;
+
 /// Where a file comes from: a path, or anything that can be read.
 pub struct CsvSource(Input);
 
@@ -33,7 +36,7 @@ enum Input {
 
 impl CsvSource {
     /// What `reader` gives: an open file, bytes in memory, a decompressor; what gzip has compressed is
-    /// decompressed. It is read in a thread in which it may block.
+    /// decompressed. It is read in a thread of its own, in which it may block; that thread keeps no program from ending.
     pub fn reader(reader: impl Read + Send + 'static) -> Self {
         CsvSource(Input::Reader(Box::new(reader)))
     }
@@ -112,7 +115,7 @@ where
     F: Future<Output = Result<UpsertReport>>,
 {
     let (batches, mut waiting) = mpsc::channel::<(Batch<N>, Option<u64>)>(WAITING);
-    let reading = tokio::task::spawn_blocking(move || read(source, columns, &batches));
+    let reading = beside(move || read(source, columns, &batches))?;
     let mut report = ImportReport::default();
     // On an error of the database the channel closes, at which the reader ends.
     while let Some((batch, total_bytes)) = waiting.recv().await {
@@ -165,7 +168,8 @@ fn read<N>(
 ) -> Result<Vec<String>> {
     let Opened { text, bytes, size } = source.open()?;
     // A row of another length is that row's problem alone.
-    let file = Lines::new(text);
+    let is_wanted = || !batches.is_closed();
+    let file = Lines::new(text, &is_wanted);
     let mut csv = ReaderBuilder::new().flexible(true).buffer_capacity(BUFFER).from_reader(file);
     let mut header = Header::new(csv.byte_headers().map_err(csv_error)?);
     let mut parse = columns(&mut header)?;
@@ -173,6 +177,10 @@ fn read<N>(
     let mut record = ByteRecord::new();
     let mut batch = Batch::new();
     while csv.read_byte_record(&mut record).map_err(csv_error)? {
+        csv.get_mut().given = 0;
+        if !is_wanted() {
+            return Ok(Vec::new());
+        }
         // Where the reader is now, one line behind the record's last: where it was before the
         // record, blank lines may have followed.
         let line = csv.position().line() - 1 - newlines(record.as_slice());
@@ -203,22 +211,36 @@ fn newlines(bytes: &[u8]) -> u64 {
 }
 
 /// A file with every line, also the last, ended by a line feed: only then can the lines of records
-/// be told.
-struct Lines<R> {
+/// be told. It ends in an error where a record does not end, or nobody wants more.
+struct Lines<'a, R> {
     file: R,
     last: Option<u8>,
+    /// Bytes given since the last record's end was found.
+    given: u64,
+    is_wanted: &'a dyn Fn() -> bool,
 }
 
-impl<R: Read> Lines<R> {
-    fn new(file: R) -> Self {
-        Lines { file, last: None }
+impl<'a, R: Read> Lines<'a, R> {
+    fn new(file: R, is_wanted: &'a dyn Fn() -> bool) -> Self {
+        Lines { file, last: None, given: 0, is_wanted }
     }
 }
 
-impl<R: Read> Read for Lines<R> {
+impl<R: Read> Read for Lines<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        // What was given before may still lie in the parser's buffer.
+        if self.given > RECORD + BUFFER as u64 {
+            let kind = std::io::ErrorKind::InvalidData;
+            return Err(std::io::Error::new(
+                kind,
+                "a record is longer than 1 MiB: is a quote not closed?",
+            ));
+        }
         // A piece may consist of nothing but the second half of a line's end.
         loop {
+            if !(self.is_wanted)() {
+                return Err(std::io::Error::other("nobody waits for it"));
+            }
             let read = self.file.read(buffer)?;
             if read == 0 {
                 let is_ended = matches!(self.last, None | Some(b'\n' | b'\r')) || buffer.is_empty();
@@ -227,6 +249,7 @@ impl<R: Read> Read for Lines<R> {
                 }
                 self.last = Some(b'\n');
                 buffer[0] = b'\n';
+                self.given += 1;
                 return Ok(1);
             }
             let mut kept = 0;
@@ -239,6 +262,7 @@ impl<R: Read> Read for Lines<R> {
                     kept += 1;
                 }
             }
+            self.given += kept as u64;
             if kept > 0 {
                 return Ok(kept);
             }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{AnalysisKey, Inputs, patch};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::schema::analysis_results;
 use crate::types::{
     AnalysisId, AnalysisType, Document, PortfolioId, Score, Ticker, UnitInterval, span, text,
@@ -252,6 +252,9 @@ impl NewAnalysis {
         )?;
         match self.expiry {
             Expiry::After(ttl) => span::check("ttl", ttl),
+            Expiry::At(at) if self.calculated_at.is_some_and(|calculated| at <= calculated) => {
+                Err(Error::invalid("expires_at", "must be later than calculated_at"))
+            }
             Expiry::Never | Expiry::At(_) => Ok(()),
         }
     }

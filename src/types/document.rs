@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 pub(crate) const JSONB_VERSION: u8 = 1;
 
 /// A JSON document, not yet decoded: valid, and such as JSONB holds, without NUL characters, halves of surrogate pairs,
-/// numbers beyond NUMERIC (131,072 digits before the point, 16,383 behind it) and more than 1,000
-/// levels. Reading one from the database copies its text and parses nothing;
+/// numbers beyond NUMERIC (131,072 digits before the point, 16,383 behind it) and more than 127
+/// levels, which is as deep as serde_json reads. Reading one from the database copies its text and parses nothing;
 /// [`decode`](Document::decode) goes from there straight into the caller's type.
 ///
 /// Equality is that of PostgreSQL's JSONB: the order of keys does not matter, of a key that comes twice the last counts,

@@ -2,9 +2,9 @@
 //!
 //! The limits of numbers are those of NUMERIC (PostgreSQL's documentation, table 8.2).
 
-/// Levels of arrays and objects. The server's own limit depends on its stack: with the default
-/// `max_stack_depth` of 2 MB version 15 takes 13,000.
-const DEPTH: usize = 1_000;
+/// Levels of arrays and objects: as many as serde_json decodes into any type. The server's own limit depends on its stack:
+/// with the default `max_stack_depth` of 2 MB version 15 takes 13,000.
+const DEPTH: usize = 127;
 
 /// Decimal digits before the point.
 const INTEGER_DIGITS: i64 = 131_072;
@@ -29,7 +29,7 @@ pub(super) fn check(json: &str) -> Result<(), &'static str> {
             b'[' | b'{' => {
                 depth += 1;
                 if depth > DEPTH {
-                    return Err("nested deeper than 1000 levels");
+                    return Err("nested deeper than 127 levels");
                 }
             }
             b']' | b'}' => depth = depth.saturating_sub(1),
@@ -106,7 +106,7 @@ mod tests {
         let zeros = |count: usize| format!("1{}", "0".repeat(count));
         let held = [
             r#"{"a":"\\u0000","b":["\ud83e\udd80","\u00e4"]}"#.to_owned(),
-            deep(1_000),
+            deep(127),
             format!("[{}]", vec!["[[]]"; 2_000].join(",")),
             zeros(131_071),
             "[1e131071, 0.0001e131075, 1e-16383, 1.5e-16382, 0e1073741822, -0.0, 1E+2]".into(),
@@ -121,7 +121,7 @@ mod tests {
             r#"{"\udc00":1}"#.into(),
             r#""\ud800x""#.into(),
             r#""\ud800\ud800""#.into(),
-            deep(1_001),
+            deep(128),
             zeros(131_072),
             "1e131072".into(),
             "[0.1e131073]".into(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
     BoxError, CacheKey, Config, DataType, Error, Isolation, NewUser, PgConnection, Policy,
-    TransactionOptions, UserId, UserPatch, UserRepository, sqlstate,
+    TransactionOptions, UserFilter, UserId, UserPatch, UserRepository, sqlstate,
 };
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
@@ -225,10 +225,17 @@ async fn an_idle_transaction_is_ended_and_says_so() {
         connection.is_discarded()
     })
     .await;
-    let error = number(&connection, "SELECT 1::bigint AS n").await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. } | Error::Timeout { .. }), "{error:?}");
+    // B11: what the server told, as often as it is asked.
+    const LIMIT: &str = "idle_in_transaction_session_timeout";
+    for _ in 0..2 {
+        let error = number(&connection, "SELECT 1::bigint AS n").await.unwrap_err();
+        assert!(matches!(error, Error::Timeout { limit: LIMIT }), "{error:?}");
+    }
     drop(connection);
-    assert!(unit.commit().await.is_err());
+    let error = unit.users().count(&UserFilter::default()).await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { limit: LIMIT }), "{error:?}");
+    let error = unit.commit().await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { limit: LIMIT }), "{error:?}");
     let connection = db.connection().await.unwrap();
     assert_ne!(pid(&connection).await, before);
 }
@@ -265,6 +272,23 @@ async fn a_terminated_backend_is_unavailable_and_not_reused() {
     drop(connection);
     let connection = db.connection().await.unwrap();
     assert_eq!(number(&connection, "SELECT 1::bigint AS n").await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn b11_a_connection_that_the_server_ended_says_why() {
+    let db = database(1).await;
+    let unit = db.begin().await.unwrap();
+    let connection = unit.connection().await.unwrap();
+    let victim = pid(&connection).await as i32;
+    let observer = raw(db.url()).await;
+    observer.query("SELECT pg_terminate_backend($1)", &[&victim]).await.unwrap();
+    crate::support::eventually("it is closed", async || connection.is_discarded()).await;
+    drop(connection);
+    for _ in 0..2 {
+        let error = unit.users().count(&UserFilter::default()).await.unwrap_err();
+        let Error::Unavailable { reason } = &error else { panic!("{error:?}") };
+        assert!(reason.contains("57P01"), "{reason}");
+    }
 }
 
 #[tokio::test]

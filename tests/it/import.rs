@@ -1,5 +1,6 @@
 //! Loading files: the fixtures, and what real files do wrong.
 
+mod endless;
 mod file_cache;
 mod rejected;
 

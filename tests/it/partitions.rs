@@ -209,7 +209,9 @@ async fn conflicts_and_revisions_are_those_of_the_plain_table() {
     let prices = db.prices();
     let stored = prices.create(&bar("A", "2024-01-02", "1")).await.expect("stored");
     match prices.create(&bar("A", "2024-01-02", "2")).await {
-        Err(Error::Conflict { constraint, .. }) => {
+        // B10
+        Err(Error::Conflict { entity, constraint }) => {
+            assert_eq!(entity, "price_history");
             assert_eq!(constraint, "price_history_ticker_date_key");
         }
         other => panic!("{other:?}"),

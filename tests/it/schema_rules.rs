@@ -3,6 +3,9 @@
 use std::time::SystemTime;
 
 use buffetbot_db::testing::TestDatabase;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 use tokio_postgres::{Client, error::SqlState};
 
 use crate::catalog::connect;
@@ -66,6 +69,69 @@ async fn equal_parameters_have_one_key_and_different_ones_have_two() {
         .expect("keys");
     let wrong: Vec<String> = wrong.iter().map(|row| row.get(0)).collect();
     assert!(wrong.is_empty(), "equal keys exactly for equal documents, but not: {wrong:?}");
+}
+
+/// Parameters of a request, and the same with one thing changed. What is changed may be how a number is spelled: then
+/// they are equal still.
+fn nearly_equal() -> impl Strategy<Value = (String, String)> {
+    let number = prop_oneof![
+        (-999_i32..999).prop_map(|n| n.to_string()),
+        (-999_i32..999, 0_u32..100).prop_map(|(n, cents)| format!("{n}.{cents:02}")),
+    ];
+    let text = "[a-c01.\\\"]{0,4}".prop_map(|text| serde_json::Value::from(text).to_string());
+    let scalar = prop_oneof![3 => number, 2 => text, 1 => Just("null".to_owned())];
+    let spelled = |parts: &[String], shape: u8| match shape {
+        0 => format!("[{}]", parts.join(",")),
+        1 => format!("{{\"growth\":[{}],\"rate\":{}}}", parts[1..].join(","), parts[0]),
+        _ => {
+            let member = |(i, part): (usize, &String)| format!("\"p{i}\":{part}");
+            format!("{{{}}}", parts.iter().enumerate().map(member).collect::<Vec<_>>().join(","))
+        }
+    };
+    let parts = prop_oneof![
+        proptest::collection::vec(scalar.clone(), 2..8),
+        (scalar.clone(), 2..66_usize).prop_map(|(equal, count)| vec![equal; count]),
+    ];
+    (parts, 0..3_u8, 0..5_u8, scalar, any::<proptest::sample::Index>()).prop_map(
+        move |(parts, shape, change, other, place)| {
+            let mut changed = parts.clone();
+            let at = place.index(parts.len());
+            match change {
+                0 => changed[at] = other,
+                1 => changed.swap(at, 0),
+                // Every element of an array of equal ones.
+                2 => changed.fill(other),
+                3 if changed[at].contains('.') && !changed[at].contains('"') => {
+                    changed[at].push('0')
+                }
+                3 => drop(changed.remove(at)),
+                _ => changed[at] = format!("[{}]", changed[at]),
+            }
+            if changed.is_empty() {
+                changed.push("0".into());
+            }
+            (spelled(&parts, shape), spelled(&changed, shape))
+        },
+    )
+}
+
+#[tokio::test]
+async fn c10_of_ten_thousand_pairs_those_have_one_key_that_are_equal() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = connect(&db).await;
+    let mut runner = TestRunner::deterministic();
+    let pairs = proptest::collection::vec(nearly_equal(), 10_000);
+    let pairs = pairs.new_tree(&mut runner).expect("pairs").current();
+    let (one, other): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let sql = "SELECT a::text || ' and ' || b::text, a = b FROM unnest($1::text[], $2::text[]) p (one, other),
+            CAST(one AS JSONB) a, CAST(other AS JSONB) b
+        WHERE $3 OR (a = b) <> (cache_parameters_key(a) = cache_parameters_key(b))";
+    let wrong = client.query(sql, &[&one, &other, &false]).await.expect("keys");
+    let wrong: Vec<String> = wrong.iter().map(|row| row.get(0)).collect();
+    assert!(wrong.is_empty(), "{} pairs, such as {}", wrong.len(), wrong[0]);
+    let all = client.query(sql, &[&one, &other, &true]).await.expect("pairs");
+    let equal = all.iter().filter(|row| row.get::<_, bool>(1)).count();
+    assert!((500..9_000).contains(&equal), "{equal} of them are equal");
 }
 
 #[tokio::test]

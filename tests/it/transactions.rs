@@ -126,6 +126,7 @@ async fn collisions_are_retried_whatever_error_type_carries_them() {
         assert_eq!(runs.into_inner(), 3, "{code}");
     }
     assert_eq!(count(&**db).await, 2, "only what the last runs wrote");
+    assert_eq!(db.pool().state().retried, 4, "what succeeded in the end is counted");
     // It gives up in the end, with the collision.
     let runs = AtomicU32::new(0);
     let result = db

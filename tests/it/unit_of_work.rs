@@ -5,11 +5,16 @@ use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
-    Error, NewUser, Repositories, Result, UnitOfWork, UserFilter, UserId, UserRepository,
+    AnalysisFilter, AnalysisRepository, CacheFilter, Error, MarketCacheRepository, NewUser,
+    PageRequest, PriceBarFilter, PriceRepository, Repositories, Result, UnitOfWork, UserFilter,
+    UserId, UserRepository,
 };
+use chrono::{DateTime, Utc};
+use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
+use diesel_async::RunQueryDsl;
 
 use crate::support::{
-    active, batch, database, database_with, eventually, number, pool_pid, raw, somebody,
+    active, batch, database, database_with, eventually, number, parsed, pool_pid, raw, somebody,
 };
 
 pub(super) async fn count(repositories: &impl Repositories) -> u64 {
@@ -371,4 +376,45 @@ async fn a_unit_dropped_while_another_task_works_in_it_is_rolled_back() {
     drop(users);
     assert_eq!(count(&**db).await, 0);
     assert_eq!(active(&observer).await, 0, "no transaction is left open in the pool");
+}
+
+#[tokio::test]
+async fn b9_a_refused_argument_of_a_read_leaves_the_unit_as_it_was() {
+    let db = database(1).await;
+    let unit = db.begin().await.unwrap();
+    unit.users().create(&somebody()).await.unwrap();
+    let page = PageRequest::first(10);
+    let nul = || Some("a\0b".to_owned());
+    let analyses = AnalysisFilter { strategy: nul(), ..AnalysisFilter::default() };
+    let entries = CacheFilter { data_source: nul(), ..CacheFilter::default() };
+    let bars = PriceBarFilter { data_source: nul(), ..PriceBarFilter::default() };
+    let refused = [
+        unit.analyses().list(&analyses, &page).await.map(drop),
+        unit.market_cache().list(&entries, &page).await.map(drop),
+        unit.prices().list(&bars, &page).await.map(drop),
+        unit.users().find_by_email("a\0b").await.map(drop),
+        unit.users().find_by_username("a\0b").await.map(drop),
+    ];
+    for (n, answer) in refused.into_iter().enumerate() {
+        assert!(matches!(answer, Err(Error::Invalid { .. })), "{n}: {answer:?}");
+    }
+    let day = chrono::NaiveDate::from_ymd_opt(2024, 1, 2).unwrap();
+    for at in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
+        let answer = unit.prices().range_as_of(&[parsed("A")], day, day, at).await;
+        assert!(matches!(answer, Ok(_) | Err(Error::Invalid { .. })), "{answer:?}");
+    }
+    // A list of values is looked at value by value.
+    let connection = unit.connection().await.unwrap();
+    let texts = diesel::sql_query("SELECT cardinality($1)::BIGINT AS n")
+        .bind::<Array<Nullable<Text>>, _>(vec![Some("a"), None, Some("b\0")]);
+    let answer = RunQueryDsl::execute(texts, &mut &*connection).await.map_err(Error::from);
+    assert!(matches!(answer, Err(Error::Invalid { .. })), "{answer:?}");
+    let days = diesel::sql_query("SELECT cardinality($1)::BIGINT AS n")
+        .bind::<Array<Timestamptz>, _>(vec![Utc::now(), DateTime::<Utc>::MIN_UTC]);
+    let answer = RunQueryDsl::execute(days, &mut &*connection).await.map_err(Error::from);
+    assert!(matches!(answer, Err(Error::Invalid { .. })), "{answer:?}");
+    drop(connection);
+    assert_eq!(count(&unit).await, 1);
+    unit.commit().await.unwrap();
+    assert_eq!(count(&**db).await, 1);
 }

@@ -33,7 +33,7 @@ pub async fn cache_from_files(
     options: FileCacheOptions,
 ) -> Result<FileCacheReport> {
     let cache = repositories.market_cache();
-    let mut reading = Reading::start(source.into(), options);
+    let mut reading = Reading::start(source.into(), options)?;
     while let Some(batch) = reading.next().await? {
         store(cache, batch, &mut reading.report).await?;
         reading.tell();
@@ -50,7 +50,7 @@ pub async fn check_cache_files(
     source: impl Into<FileCacheSource>,
     options: FileCacheOptions,
 ) -> Result<FileCacheReport> {
-    let mut reading = Reading::start(source.into(), options);
+    let mut reading = Reading::start(source.into(), options)?;
     while reading.next().await?.is_some() {
         reading.tell();
     }
@@ -68,7 +68,7 @@ pub async fn compare_cache_files(
     options: FileCacheOptions,
 ) -> Result<FileCacheComparison> {
     let cache = repositories.market_cache();
-    let mut reading = Reading::start(source.into(), options);
+    let mut reading = Reading::start(source.into(), options)?;
     let mut comparison = FileCacheComparison::default();
     while let Some(batch) = reading.next().await? {
         compare(cache, batch, &mut reading.report, &mut comparison).await?;

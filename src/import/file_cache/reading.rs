@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::options::FileCacheOptions;
 use super::parse::{Parsed, parse};
@@ -14,7 +13,7 @@ use super::report::FileCacheReport;
 use super::source::{CachedFile, FileCacheSource, Missed};
 use crate::error::Result;
 use crate::import::field::Reason;
-use crate::import::input::{Counted, ended, gunzipped, unreadable_because};
+use crate::import::input::{self, Counted, beside, ended, gunzipped, unreadable_because};
 use crate::import::{Progress, ProgressObserver};
 use crate::models::Backfill;
 
@@ -52,19 +51,21 @@ impl Batch {
 /// Files that are being read, and what became of them so far.
 pub(super) struct Reading {
     batches: mpsc::Receiver<Batch>,
-    thread: Option<JoinHandle<Result<()>>>,
+    thread: Option<input::Reading<()>>,
     pub report: FileCacheReport,
     bytes: u64,
     observer: Option<ProgressObserver>,
 }
 
 impl Reading {
-    pub fn start(source: FileCacheSource, options: FileCacheOptions) -> Self {
+    /// # Errors
+    /// There can be no thread to read in.
+    pub fn start(source: FileCacheSource, options: FileCacheOptions) -> Result<Self> {
         let (sender, batches) = mpsc::channel(WAITING);
         let observer = options.progress.clone();
-        let thread = tokio::task::spawn_blocking(move || read(source, &options, &sender));
+        let thread = beside(move || read(source, &options, &sender))?;
         let report = FileCacheReport::default();
-        Reading { batches, thread: Some(thread), report, bytes: 0, observer }
+        Ok(Reading { batches, thread: Some(thread), report, bytes: 0, observer })
     }
 
     /// The next live documents, maybe none of many files; `None` after the last.
@@ -104,6 +105,9 @@ fn read(
     let bytes = Arc::new(AtomicU64::new(0));
     let mut batch = Batch::default();
     for found in source.open()? {
+        if batches.is_closed() {
+            return Ok(());
+        }
         match found {
             Ok(file) if !(options.filter)(&file.path) => batch.report.ignored_files += 1,
             Ok(file) => one(file, options, &bytes, &mut batch),

@@ -154,11 +154,15 @@ async fn times_come_from_the_database_or_the_caller(handle: &impl Handle) {
 
 async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
     let analyses = handle.analyses();
+    let at = chrono::Utc::now();
     for (new, name) in [
         (value_of("A").strategy("s".repeat(101)), "strategy"),
         (value_of("A").recommendation("r".repeat(51)), "recommendation"),
         (value_of("A").summary("a\0b"), "summary"),
         (value_of("A").ttl(Duration::ZERO), "ttl"),
+        // B14
+        (value_of("A").calculated_at(at).expires_at(at), "expires_at"),
+        (value_of("A").calculated_at(at).expires_at(at - HOUR), "expires_at"),
     ] {
         match analyses.save(&new).await {
             Err(Error::Invalid { field, .. }) => assert_eq!(field, name),
@@ -333,7 +337,7 @@ async fn histories_are_public_or_of_a_portfolio(handle: &impl Handle) {
     for i in 0..6 {
         let analysis = value_of(if i % 2 == 0 { "AAPL" } else { "MSFT" })
             .calculated_at(at(i / 2))
-            .expires_at(at(1));
+            .expires_at(at(i / 2 + 1));
         new.push(analysis.clone());
         new.push(NewAnalysis {
             id: AnalysisId::generate(),

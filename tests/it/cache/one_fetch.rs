@@ -1,5 +1,7 @@
 //! One fetch at a time, and what becomes of one that others have overtaken.
 
+use std::time::Instant;
+
 use buffetbot_db::{CacheSelector, MarketCacheRepository, Origin, Repositories};
 
 use super::*;
@@ -68,13 +70,12 @@ async fn a_fetch_that_outlasts_its_lease_keeps_it() {
     let first = ask(&here, "AAPL", &Policy::ttl(HOUR), fetch);
     fetching.begun().await;
     let second = ask(&there, "AAPL", &Policy::ttl(HOUR), never());
+    let token = count(&db, "SELECT token AS n FROM cache_leases").await;
+    let began = Instant::now();
     eventually("the lease was renewed past several lives", async || {
-        count(
-            &db,
-            "SELECT count(*) AS n FROM cache_leases WHERE expires_at - taken_at > INTERVAL '1 s'",
-        )
-        .await
-            == 1
+        let held = "SELECT token AS n FROM cache_leases WHERE expires_at > clock_timestamp()";
+        assert_eq!(count(&db, held).await, token, "it is not taken from the one who renews it");
+        began.elapsed() > 4 * LEASE
     })
     .await;
     fetching.answer(Ok(1));
@@ -82,6 +83,61 @@ async fn a_fetch_that_outlasts_its_lease_keeps_it() {
     let second = done(second).await.expect("a value");
     assert_eq!((*second.value, second.origin), (1, Origin::Database));
     assert_eq!(count(&db, "SELECT count(*) AS n FROM cache_leases").await, 0, "given up");
+}
+
+/// The database's clock was ahead when somebody took the lease, or put the next fetch off, and is right now.
+#[tokio::test]
+async fn c7_a_lease_that_cannot_be_true_keeps_nobody_away() {
+    let db = database().await;
+    let here = process(&db, CacheOptions::default());
+    for (ticker, lease) in [
+        ("AAPL", "1, now() + INTERVAL '1 hour', now() + INTERVAL '1 hour 5 s'"),
+        ("MSFT", "1, now(), now() + INTERVAL '1 hour'"),
+        ("NVDA", "NULL, now() + INTERVAL '1 hour', now() + INTERVAL '1 hour 5 s'"),
+    ] {
+        db.sql(&format!(
+            "INSERT INTO cache_leases (space, ticker, name, parameters_key, token, taken_at, expires_at)
+             VALUES ('market_data', '{ticker}', 'fundamentals', cache_parameters_key(NULL), {lease})"
+        ))
+        .await;
+        let answer = done(ask(&here, ticker, &Policy::ttl(HOUR), gives(1))).await.expect("a value");
+        assert_eq!((*answer.value, answer.origin), (1, Origin::Fetched));
+    }
+}
+
+/// "There is no such thing" is an answer: the next caller may ask again, of something else or later.
+#[tokio::test]
+async fn b16_what_a_fetch_says_of_the_request_puts_nobody_off() {
+    let db = database().await;
+    let policy = Policy::ttl(HOUR).retry_after(HOUR);
+    let absent =
+        || |_| async { Err::<u32, _>(Error::NotFound { entity: "listing", key: "AAPL".into() }) };
+    let [here, there] = forgetful(&db);
+    for handle in [&here, &here, &there] {
+        let answer = done(ask(handle, "AAPL", &policy, absent())).await;
+        assert!(matches!(&answer, Err(Error::NotFound { entity: "listing", .. })), "{answer:?}");
+    }
+    let answer = done(ask(&there, "AAPL", &policy, gives(1))).await.expect("a value");
+    assert_eq!((*answer.value, answer.origin), (1, Origin::Fetched));
+    assert_eq!(here.cache().counters().fetch_errors, 0);
+    // Unless it says so, and then for as long as it says.
+    let busy = |_| async { Err::<u32, _>(Error::PutOff { retry_in: HOUR * 2 }) };
+    let answer = done(ask(&here, "MSFT", &policy, busy)).await;
+    assert!(
+        matches!(&answer, Err(Error::PutOff { retry_in }) if *retry_in == HOUR * 2),
+        "{answer:?}"
+    );
+    for handle in [&here, &there] {
+        let answer = done(ask(handle, "MSFT", &policy, never())).await;
+        assert!(
+            matches!(&answer, Err(Error::PutOff { retry_in }) if *retry_in > HOUR),
+            "{answer:?}"
+        );
+    }
+    // What fails is still an error of the fetch.
+    let failing = |_| async { Err::<u32, _>(Error::Cancelled) };
+    let answer = done(ask(&here, "NVDA", &policy, failing)).await;
+    assert!(matches!(&answer, Err(Error::Fetch { .. })), "{answer:?}");
 }
 
 #[tokio::test]

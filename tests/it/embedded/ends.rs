@@ -170,24 +170,27 @@ fn an_ordinary_user_needs_nothing_special() {
     gone(&ready.dir, pid);
 }
 
+/// C12: the server and its URL each take a list of directories, which a comma would split.
 #[test]
-fn a_long_path_gets_a_short_socket() {
-    let tmp = Scratch::new();
-    let long = tmp.0.join("d".repeat(120));
-    std::fs::create_dir(&long).unwrap();
-    std::fs::set_permissions(&long, PermissionsExt::from_mode(0o1777)).unwrap();
-    let mut program = Program::new("ephemeral", "drop", &tmp, |command| {
-        command.env("TMPDIR", &long);
-    });
-    let ready = program.ready().unwrap();
-    assert!(ready.dir.starts_with(&long));
-    assert_eq!(sql(&ready.url, "SELECT 1").unwrap(), ["1"]);
-    let socket_dir = sql(&ready.url, "SHOW unix_socket_directories").unwrap().remove(0);
-    let socket_dir = Path::new(&socket_dir);
-    let mode = std::fs::metadata(socket_dir).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o700);
-    let pid = server_pid(&ready.dir);
-    program.kill();
-    gone(&ready.dir, pid);
-    assert!(!socket_dir.exists());
+fn a_path_that_no_socket_can_have_gets_a_socket_elsewhere() {
+    for name in ["d".repeat(120), "comma,quote\"".to_owned()] {
+        let tmp = Scratch::new();
+        let parent = tmp.0.join(name);
+        std::fs::create_dir(&parent).unwrap();
+        std::fs::set_permissions(&parent, PermissionsExt::from_mode(0o1777)).unwrap();
+        let mut program = Program::new("ephemeral", "drop", &tmp, |command| {
+            command.env("TMPDIR", &parent);
+        });
+        let ready = program.ready().unwrap();
+        assert!(ready.dir.starts_with(&parent));
+        assert_eq!(sql(&ready.url, "SELECT 1").unwrap(), ["1"]);
+        let socket_dir = sql(&ready.url, "SHOW unix_socket_directories").unwrap().remove(0);
+        let socket_dir = Path::new(&socket_dir);
+        let mode = std::fs::metadata(socket_dir).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        let pid = server_pid(&ready.dir);
+        program.kill();
+        gone(&ready.dir, pid);
+        assert!(!socket_dir.exists());
+    }
 }

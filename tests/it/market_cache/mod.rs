@@ -171,7 +171,8 @@ async fn create_refuses_a_key_that_has_an_entry(handle: &impl Handle) {
 
 async fn documents_come_back_as_they_were(handle: &impl Handle) {
     let mut deep = json!("bottom");
-    for _ in 0..100 {
+    // C6: as deep as a document is; one level more is refused.
+    for _ in 0..127 {
         deep = json!([deep]);
     }
     let documents = [
@@ -180,12 +181,14 @@ async fn documents_come_back_as_they_were(handle: &impl Handle) {
         json!({"float": 0.1, "small": 1e-300, "zero": 0, "null": null, "list": [[], {}, [1]]}),
         json!("text"),
         json!(null),
-        deep,
+        deep.clone(),
     ];
     for sent in documents {
         put(handle, &key("AAPL"), sent.clone()).await;
         assert_eq!(get(handle, &key("AAPL")).await, Some(sent));
     }
+    let deeper = Document::encode(&json!([deep])).expect_err("too deep");
+    assert!(matches!(&deeper, Error::Invalid { .. }), "{deeper:?}");
     // 5 MB, hardly compressible.
     let numbers: Vec<u64> = (0..280_000).map(scattered).collect();
     let large = document(json!({ "numbers": numbers }));

@@ -77,8 +77,9 @@ never!(Vec<User>, Vec<Portfolio>, Vec<Position>, Vec<AnalysisResult>);
 fn assert_nothing<T: Nothing>(what: &str, result: Result<T>) {
     match result {
         Ok(value) => assert!(value.is_nothing(), "{what} shows something"),
-        Err(Error::NotFound { .. }) => {}
-        Err(Error::Item { source, .. }) if matches!(*source, Error::NotFound { .. }) => {}
+        Err(Error::NotFound { .. } | Error::InvalidReference { .. }) => {}
+        Err(Error::Item { source, .. })
+            if matches!(*source, Error::NotFound { .. } | Error::InvalidReference { .. }) => {}
         Err(other) => panic!("{what}: {other:?}"),
     }
 }
@@ -348,6 +349,6 @@ async fn lists_and_counts_of_all_are_of_ones_own() {
     let mixed = [new(mine.portfolio.id, "MSFT"), new(theirs.portfolio.id, "MSFT")];
     let refused = scope.positions().create_many(&mixed).await.expect_err("not theirs");
     let Error::Item { index: 1, source } = &refused else { panic!("{refused:?}") };
-    assert!(matches!(&**source, Error::NotFound { entity: "owner", .. }), "{refused:?}");
+    assert!(matches!(&**source, Error::InvalidReference { .. }), "{refused:?}");
     assert_eq!(scope.positions().count(mine.portfolio.id, Activity::Any).await.expect("read"), 1);
 }

@@ -116,7 +116,7 @@ async fn email_and_username_are_unique(handle: &impl Handle) {
     let first = handle.users().create(&first).await.expect("created");
     let other = user(handle, "grace@example.com").await;
     let twins = [
-        ("users_email_lower_key", NewUser::new("ADA@example.COM", hash())),
+        ("users_email_key", NewUser::new("ADA@example.COM", hash())),
         ("users_username_key", NewUser::new("new@example.com", hash()).username("ada")),
     ];
     for (expected, twin) in twins {
