@@ -20,6 +20,7 @@ mod copy;
 mod copy_binary;
 mod copy_rows;
 mod lending;
+mod making;
 mod manager;
 mod pg_connection;
 mod pool;

@@ -66,7 +66,7 @@ pub struct PgConnection {
     /// When the connection is too old to be handed out again.
     pub(super) retire_at: Option<Instant>,
     /// While it lies in the pool.
-    pub(super) parked: Option<super::pool::Parked>,
+    pub(super) parked: Option<super::making::Parked>,
     // Counts the pool's open connections; dropped with the connection.
     pub(super) open: Option<Arc<()>>,
     /// What the pool resets it to; `None` where nothing is set for a session.

@@ -3,13 +3,14 @@
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::poll;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::making::{self, Parked, Shared};
 use super::manager::{ConnectFailure, Manager};
 use super::pg_connection::PgConnection;
 use crate::config::Config;
@@ -25,8 +26,6 @@ pub(crate) const ANNOUNCEMENTS: &str = "buffetbot_cache";
 pub(crate) const EVENTS: &str = "buffetbot_events";
 /// How long announcements are gathered.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(10);
-/// How long one connection too many may idle: the next burst may want it.
-const TRIM_AFTER: Duration = Duration::from_secs(1);
 
 /// A pool of connections; clones share it.
 ///
@@ -38,12 +37,14 @@ pub struct Pool {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    bb8: bb8::Pool<Shared>,
-    manager: Arc<Manager>,
+pub(super) struct Inner {
+    /// Replaced where it waits for a connection that will never be made.
+    bb8: RwLock<bb8::Pool<Shared>>,
+    pub is_stuck: AtomicBool,
+    pub manager: Arc<Manager>,
     queue: Arc<Semaphore>,
-    idle: Arc<AtomicUsize>,
-    kept: usize,
+    pub idle: Arc<AtomicUsize>,
+    pub kept: usize,
     max: usize,
     timeout: Duration,
     transaction_pooler: bool,
@@ -51,36 +52,6 @@ struct Inner {
     announcing: AtomicBool,
     telling: AtomicBool,
     retried: AtomicU64,
-}
-
-/// bb8 owns its manager; the pool asks it for its state too.
-struct Shared {
-    manager: Arc<Manager>,
-    pool: Weak<Inner>,
-}
-
-impl bb8::ManageConnection for Shared {
-    type Connection = PgConnection;
-    type Error = Error;
-
-    /// It counts as idle until it is lent: the caller for whom it is made may get one that comes back before.
-    async fn connect(&self) -> Result<PgConnection> {
-        let mut connection = self.manager.connect().await?;
-        if let Some(inner) = self.pool.upgrade() {
-            let (parked, idle) = Parked::new(&inner.idle);
-            connection.parked = Some(parked);
-            if idle > inner.kept {
-                tokio::spawn(trim(self.pool.clone()));
-            }
-        }
-        Ok(connection)
-    }
-    async fn is_valid(&self, connection: &mut PgConnection) -> Result<()> {
-        self.manager.is_valid(connection).await
-    }
-    fn has_broken(&self, connection: &mut PgConnection) -> bool {
-        self.manager.has_broken(connection)
-    }
 }
 
 /// The pool at a glance.
@@ -106,22 +77,14 @@ impl Pool {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         let manager = Arc::new(Manager::new(config)?);
         let (kept, max) = (config.pool_size as usize, config.pool_max() as usize);
-        let builder = bb8::Pool::builder()
-            .max_size(config.pool_max())
-            .queue_strategy(bb8::QueueStrategy::Lifo)
-            .connection_timeout(config.pool_timeout)
-            // The waiter repeats it, at a pace that notices soon when the server is back.
-            .retry_connection(false)
-            // Age has jitter here (see `Manager`), idle time does not matter: a ping finds the dead.
-            .max_lifetime(None)
-            .idle_timeout(None);
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
         let idle = Arc::default();
         let (announcing, telling) = (AtomicBool::new(false), AtomicBool::new(false));
         let transaction_pooler = config.is_behind_transaction_pooler();
         let inner = Arc::new_cyclic(|pool: &Weak<Inner>| Inner {
-            bb8: builder.build_unchecked(Shared { manager: manager.clone(), pool: pool.clone() }),
+            bb8: RwLock::new(making::bb8(&manager, pool, max, timeout)),
+            is_stuck: AtomicBool::new(false),
             manager,
             queue,
             idle,
@@ -168,7 +131,7 @@ impl Pool {
         };
         // From before the first attempt, so that no failure of it is missed.
         let mut failures = self.inner.manager.failures();
-        let mut get = pin!(self.inner.bb8.get_owned());
+        let mut get = pin!(lend(self.inner.clone()));
         let at_once = poll!(get.as_mut());
         if let Poll::Ready(got) = at_once {
             return self.lent(got, permit, started);
@@ -189,7 +152,7 @@ impl Pool {
                     return Ok(got);
                 }
                 // bb8 connects when asked for a connection, so it is asked again.
-                get.set(self.inner.bb8.get_owned());
+                get.set(lend(self.inner.clone()));
             }
         };
         let deadline = tokio::time::Instant::from_std(span::after(started, self.inner.timeout));
@@ -319,7 +282,22 @@ impl Pool {
     }
 }
 
+impl From<Arc<Inner>> for Pool {
+    fn from(inner: Arc<Inner>) -> Self {
+        Pool { inner }
+    }
+}
+
 impl Inner {
+    /// What lends connections. Those that a stuck one has lent close when they come back.
+    fn bb8(self: &Arc<Self>) -> bb8::Pool<Shared> {
+        if self.is_stuck.swap(false, Ordering::AcqRel) {
+            let another = making::bb8(&self.manager, &Arc::downgrade(self), self.max, self.timeout);
+            *self.bb8.write().unwrap_or_else(PoisonError::into_inner) = another;
+        }
+        self.bb8.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn state(&self) -> PoolState {
         PoolState {
             open: self.manager.open(),
@@ -330,14 +308,10 @@ impl Inner {
     }
 }
 
-/// Closes an idle connection where there are more than are to be kept.
-async fn trim(pool: Weak<Inner>) {
-    tokio::time::sleep(TRIM_AFTER).await;
-    let Some(inner) = pool.upgrade() else { return };
-    if inner.idle.load(Ordering::Acquire) > inner.kept {
-        // What comes back is not kept then.
-        drop(Pool { inner }.checkout().await);
-    }
+async fn lend(
+    inner: Arc<Inner>,
+) -> Result<bb8::PooledConnection<'static, Shared>, bb8::RunError<Error>> {
+    inner.bb8().get_owned().await
 }
 
 /// The next failure to connect after the ones already seen.
@@ -407,22 +381,5 @@ impl Drop for Pooled {
         } else {
             self.connection.discard();
         }
-    }
-}
-
-/// Counts a connection as idle for as long as it exists.
-pub(super) struct Parked(Arc<AtomicUsize>);
-
-impl Parked {
-    /// And how many are idle with it.
-    fn new(count: &Arc<AtomicUsize>) -> (Self, usize) {
-        let others = count.fetch_add(1, Ordering::AcqRel);
-        (Parked(count.clone()), others + 1)
-    }
-}
-
-impl Drop for Parked {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

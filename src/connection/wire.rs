@@ -22,6 +22,10 @@ use super::tls::Driver;
 /// How long a cancel request may take: it opens a connection of its own.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Binds of the largest statement that is kept prepared. Larger ones are batches, whose text differs with every number of
+/// rows: kept, each would take memory of the server's for as long as the connection lives.
+const MOST_KEPT_BINDS: usize = 64;
+
 /// The SQLSTATE of a write where only reading is possible.
 const READ_ONLY: &str = "25006";
 
@@ -191,6 +195,10 @@ impl Wire {
         self.mode
     }
 
+    fn mode_of(&self, built: &Built) -> StatementMode {
+        if built.binds.len() > MOST_KEPT_BINDS { StatementMode::OneTrip } else { self.mode }
+    }
+
     pub fn cached_statements(&self) -> usize {
         self.statements().len()
     }
@@ -217,7 +225,7 @@ impl Wire {
 
     /// Sends a statement and returns its rows to come.
     pub async fn query(&self, built: &Built) -> Result<RowStream, tokio_postgres::Error> {
-        match self.mode {
+        match self.mode_of(built) {
             StatementMode::Prepared => {
                 let statement = self.prepared_for(built).await?;
                 self.client.query_raw(&statement, built.binds.iter()).await
@@ -243,7 +251,7 @@ impl Wire {
     }
 
     async fn execute_once(&self, built: &Built) -> Result<u64, tokio_postgres::Error> {
-        match self.mode {
+        match self.mode_of(built) {
             StatementMode::Prepared => {
                 let statement = self.prepared_for(built).await?;
                 self.client.execute_raw(&statement, built.binds.iter()).await

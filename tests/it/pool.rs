@@ -6,11 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Config, Connection, Database, Error};
+use buffetbot_db::{
+    Config, Connection, Database, Error, NewPortfolio, NewPosition, PortfolioRepository,
+    PositionRepository, Repositories, RiskTolerance, Shares, UserRepository,
+};
 
 use crate::support::proxy::{Network, Proxy};
 use crate::support::server::TcpServer;
-use crate::support::{GENEROUS, database, database_with, eventually, number, pid, pool_pid, raw};
+use crate::support::{
+    GENEROUS, database, database_with, eventually, number, parsed, pid, pool_pid, raw, somebody,
+};
 
 /// That many connections at once, each with its server process.
 async fn take(db: &Database, n: usize) -> (Vec<Connection<'static>>, Vec<i64>) {
@@ -330,4 +335,71 @@ fn a_handle_outlives_a_panic_in_its_tasks() {
         let connection = tokio::time::timeout(GENEROUS, db.connection()).await.unwrap().unwrap();
         assert_eq!(number(&connection, "SELECT 1::bigint AS n").await.unwrap(), 1);
     });
+}
+
+/// C3: bb8 would count on a connection for ever that its runtime has taken along.
+#[test]
+fn c3_a_connect_cut_off_by_the_end_of_its_runtime_leaves_the_pool_usable() {
+    let lasting = tokio::runtime::Runtime::new().unwrap();
+    let server = lasting.block_on(TcpServer::start());
+    let proxy = lasting.block_on(Proxy::start(server.port));
+    let url = server.url().replace(&server.port.to_string(), &proxy.port.to_string());
+    let config = Config::new(&url).unwrap().pool_size(1).pool_max_overflow(0);
+    let db =
+        Database::connect_lazy(config.connect_timeout(GENEROUS).pool_timeout(GENEROUS)).unwrap();
+    proxy.is_now(Network::Swallows);
+    let short = tokio::runtime::Runtime::new().unwrap();
+    let asked = {
+        let db = db.clone();
+        short.spawn(async move { db.connection().await.map(drop) })
+    };
+    lasting.block_on(eventually("it connects", async || proxy.made() == 1));
+    // Somebody else waits for the same connection.
+    let waiting = {
+        let db = db.clone();
+        lasting.spawn(async move { db.connection().await.map(drop) })
+    };
+    proxy.is_now(Network::ForgotTo(1));
+    short.shutdown_background();
+    lasting.block_on(async {
+        waiting.await.unwrap().unwrap();
+        db.connection().await.unwrap();
+        assert!(asked.await.is_err(), "its runtime has ended");
+    });
+    assert_eq!(db.pool().state().open, 1);
+}
+
+/// C4: a statement whose text depends on the number of rows is not kept.
+#[tokio::test]
+async fn c4_batches_of_every_size_leave_the_server_small() {
+    let db = database(1).await;
+    let used = async || {
+        let connection = db.connection().await.unwrap();
+        let sql = "SELECT sum(total_bytes)::BIGINT AS n FROM pg_backend_memory_contexts";
+        number(&connection, sql).await.unwrap()
+    };
+    let owner = db.users().create(&somebody()).await.unwrap();
+    let portfolio = db
+        .portfolios()
+        .create(&NewPortfolio::new(owner.id, "All", RiskTolerance::Moderate))
+        .await
+        .unwrap();
+    let mut before = 0;
+    for rows in 1..=300_usize {
+        let users: Vec<_> = (0..rows).map(|_| somebody()).collect();
+        db.users().create_many(&users).await.unwrap();
+        let named = |n| NewPortfolio::new(owner.id, format!("{rows} {n}"), RiskTolerance::Moderate);
+        let portfolios: Vec<_> = (0..rows).map(named).collect();
+        db.portfolios().create_many(&portfolios).await.unwrap();
+        let held = |n| {
+            NewPosition::new(portfolio.id, parsed(&format!("T{rows}.{n}")), parsed::<Shares>("1"))
+        };
+        let positions: Vec<_> = (0..rows).map(held).collect();
+        db.positions().create_many(&positions).await.unwrap();
+        if rows == 10 {
+            before = used().await;
+        }
+    }
+    let grown = used().await - before;
+    assert!(grown < 5 << 20, "{grown} bytes");
 }
