@@ -9,14 +9,48 @@ use buffetbot_db::{Database, Error, EventFilter, Result};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 
-/// What is written, how it is known, and where it is.
-pub const KINDS: [(&str, &str); 5] = [
-    ("bars", "SELECT ticker AS key FROM price_history WHERE ticker LIKE 'S%'"),
-    ("positions", "SELECT portfolio_id || ' ' || ticker AS key FROM positions"),
-    ("analyses", "SELECT id::text AS key FROM analysis_results WHERE summary = 'soak'"),
-    ("quotes", "SELECT ticker AS key FROM options_data WHERE ticker LIKE 'S%'"),
-    ("actions", "SELECT ticker AS key FROM corporate_actions WHERE ticker LIKE 'S%'"),
+/// What is written, how it is known, and what is in it. Of every position there is an entry in the audit log.
+const KINDS: [(&str, &str); 6] = [
+    (
+        "bars",
+        "SELECT ticker AS key, concat_ws(' ', (date AT TIME ZONE 'UTC')::date, trim_scale(close_price)) AS value
+         FROM price_history WHERE ticker LIKE 'S%'",
+    ),
+    (
+        "positions",
+        "SELECT portfolio_id || ' ' || ticker AS key, trim_scale(shares)::text AS value FROM positions",
+    ),
+    (
+        "analyses",
+        "SELECT id::text AS key, concat_ws(' ', ticker, portfolio_id) AS value FROM analysis_results",
+    ),
+    (
+        "quotes",
+        "SELECT ticker AS key, concat_ws(' ', option_type, trim_scale(strike_price),
+            (expiration_date AT TIME ZONE 'UTC')::date) AS value
+         FROM options_data WHERE ticker LIKE 'S%'",
+    ),
+    (
+        "actions",
+        "SELECT ticker AS key, trim_scale(amount)::text AS value
+         FROM corporate_actions WHERE ticker LIKE 'S%'",
+    ),
+    (
+        AUDIT,
+        "SELECT concat_ws(' ', after->>'portfolio_id', after->>'ticker') AS key,
+            trim_scale((after->>'shares')::numeric)::text AS value
+         FROM audit_log WHERE table_name = 'positions' AND operation = 'insert'",
+    ),
 ];
+
+const AUDIT: &str = "audit";
+
+/// A write that was begun.
+#[derive(Clone)]
+struct Write {
+    value: String,
+    is_acknowledged: bool,
+}
 
 #[derive(Default)]
 pub struct Ledger {
@@ -25,7 +59,7 @@ pub struct Ledger {
     pub cancelled: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     fault: Mutex<&'static str>,
-    acknowledged: Mutex<BTreeMap<&'static str, BTreeSet<String>>>,
+    writes: Mutex<BTreeMap<&'static str, BTreeMap<String, Write>>>,
     told: Mutex<BTreeSet<String>>,
 }
 
@@ -38,9 +72,21 @@ impl Ledger {
         self.stop.load(Ordering::Acquire)
     }
 
-    pub fn acknowledge(&self, kind: &'static str, key: String) {
-        let is_new = lock(&self.acknowledged).entry(kind).or_default().insert(key);
-        assert!(is_new, "keys are given out once");
+    /// Notes a write before it is begun: without an answer it is there, as it was meant, or not.
+    pub fn begin(&self, kind: &'static str, key: &str, value: String) {
+        let write = Write { value, is_acknowledged: false };
+        let before = lock(&self.writes).entry(kind).or_default().insert(key.to_owned(), write);
+        assert!(before.is_none(), "keys are given out once");
+    }
+
+    pub fn acknowledge(&self, kind: &'static str, key: &str) {
+        let mut writes = lock(&self.writes);
+        let write = writes.get_mut(kind).and_then(|writes| writes.get_mut(key));
+        write.expect("it was begun").is_acknowledged = true;
+    }
+
+    fn writes(&self, kind: &str) -> BTreeMap<String, Write> {
+        lock(&self.writes).get(kind).cloned().unwrap_or_default()
     }
 
     pub fn failed(&self, error: &Error) {
@@ -64,36 +110,57 @@ impl Ledger {
         }
     }
 
-    /// Prints each kind; whether everything acknowledged is there, and nothing twice.
+    /// Prints each kind, and whatever is wrong; whether everything acknowledged is there, once and as it was meant, with its
+    /// entry in the audit log, and nothing that nobody wrote.
     pub async fn check(&self, db: &Database) -> Result<bool> {
         // In here: its methods have the names of others'.
         use diesel_async::RunQueryDsl;
 
         #[derive(QueryableByName)]
-        struct Key {
+        struct Row {
             #[diesel(sql_type = Text)]
             key: String,
+            #[diesel(sql_type = Text)]
+            value: String,
         }
-        println!("{:<10} {:>12} {:>8} {:>6} {:>6}", "", "acknowledged", "there", "lost", "twice");
-        let mut is_right = true;
+        println!("{:<10} {:>12} {:>8}", "", "acknowledged", "there");
+        let (mut wrong, mut positions) = (Vec::new(), BTreeMap::new());
         for (kind, query) in KINDS {
             let connection = db.connection().await?;
-            let rows: Vec<Key> = diesel::sql_query(query).load(&mut connection.as_diesel()).await?;
-            let stored: BTreeSet<&str> = rows.iter().map(|row| &*row.key).collect();
-            let acknowledged = lock(&self.acknowledged).get(kind).cloned().unwrap_or_default();
-            let lost = acknowledged.iter().filter(|key| !stored.contains(&***key)).count();
-            let twice = rows.len() - stored.len();
-            let (said, there) = (acknowledged.len(), rows.len());
-            println!("{kind:<10} {said:>12} {there:>8} {lost:>6} {twice:>6}");
-            is_right &= lost == 0 && twice == 0;
+            let rows: Vec<Row> = diesel::sql_query(query).load(&mut connection.as_diesel()).await?;
+            let there = rows.len();
+            let stored: BTreeMap<String, String> =
+                rows.into_iter().map(|row| (row.key, row.value)).collect();
+            let writes =
+                if kind == AUDIT { std::mem::take(&mut positions) } else { self.writes(kind) };
+            let acknowledged: Vec<&String> =
+                writes.iter().filter(|(_, w)| w.is_acknowledged).map(|(key, _)| key).collect();
+            println!("{kind:<10} {:>12} {there:>8}", acknowledged.len());
+            let is_changed = |(key, value): &(&String, &String)| {
+                writes.get(*key).is_some_and(|write| write.value != **value)
+            };
+            let counts = [
+                ("lost", acknowledged.iter().filter(|key| !stored.contains_key(**key)).count()),
+                ("twice", there - stored.len()),
+                ("changed", stored.iter().filter(is_changed).count()),
+                ("unknown", stored.keys().filter(|key| !writes.contains_key(*key)).count()),
+            ];
+            let told = counts.into_iter().filter(|(_, count)| *count > 0);
+            wrong.extend(told.map(|(what, count)| format!("{kind}: {count} {what}")));
+            if kind == "positions" {
+                let there = |(key, value)| (key, Write { value, is_acknowledged: true });
+                positions = stored.into_iter().map(there).collect();
+            }
         }
-        Ok(is_right)
+        wrong.iter().for_each(|line| println!("{line}"));
+        Ok(wrong.is_empty())
     }
 
     /// Whether every acknowledged bar was told of, by a consumer that went through the same faults.
     pub async fn wait_for_events(&self, told: tokio::task::JoinHandle<()>) -> bool {
         let began = Instant::now();
-        let bars = lock(&self.acknowledged).get("bars").cloned().unwrap_or_default();
+        let bars = self.writes("bars").into_iter().filter(|(_, write)| write.is_acknowledged);
+        let bars: BTreeSet<String> = bars.map(|(key, _)| key).collect();
         let missing = || bars.difference(&lock(&self.told)).count();
         while missing() > 0 && began.elapsed() < Duration::from_secs(60) {
             tokio::time::sleep(Duration::from_millis(50)).await;

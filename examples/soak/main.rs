@@ -1,5 +1,5 @@
 //! A thousand users at once on the default pool, all repositories, and faults all the while; at the end every write that
-//! was acknowledged must be there, once:
+//! was acknowledged must be there, once and as it was meant, with its entry in the audit log, and nothing that nobody wrote:
 //!
 //! ```sh
 //! cargo run --example soak -- --minutes 5
@@ -7,6 +7,7 @@
 
 mod faults;
 mod ledger;
+mod sabotage;
 mod work;
 
 use std::collections::BTreeMap;
@@ -18,20 +19,21 @@ use std::time::{Duration, Instant};
 use buffetbot_db::{Config, Database, EventFilter, EventKind, PoolState, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::Ledger;
+use sabotage::Sabotage;
 
 /// SPEC: 1000+ concurrent users.
 const USERS: usize = 1_000;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let minutes = match minutes() {
-        Ok(minutes) => minutes,
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
         Err(usage) => {
             eprintln!("{usage}");
             return ExitCode::FAILURE;
         }
     };
-    match soak(Duration::from_secs_f64(minutes * 60.0)).await {
+    match soak(arguments).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -41,19 +43,31 @@ async fn main() -> ExitCode {
     }
 }
 
-fn minutes() -> Result<f64, String> {
+struct Arguments {
+    time: Duration,
+    /// Shows that the ledger can be wrong.
+    sabotage: Option<Sabotage>,
+}
+
+fn arguments() -> Result<Arguments, String> {
     let usage = || "usage: soak [--minutes N]   (1 by default; 0.5 is half a minute)".to_owned();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let minutes = match &*arguments {
-        [] => 1.0,
-        [name, minutes] if name == "--minutes" => minutes.parse().map_err(|_| usage())?,
-        _ => return Err(usage()),
-    };
-    if minutes > 0.0 && minutes < 1e6 { Ok(minutes) } else { Err(usage()) }
+    let (mut minutes, mut sabotage) = (1.0, None);
+    for pair in arguments.chunks(2) {
+        match pair {
+            [name, value] if name == "--minutes" => minutes = value.parse().map_err(|_| usage())?,
+            [name, value] if name == "--sabotage" => sabotage = Some(value.parse()?),
+            _ => return Err(usage()),
+        }
+    }
+    if !(minutes > 0.0 && minutes < 1e6) {
+        return Err(usage());
+    }
+    Ok(Arguments { time: Duration::from_secs_f64(minutes * 60.0), sabotage })
 }
 
 /// Whether the ledger is right.
-async fn soak(time: Duration) -> Result<bool> {
+async fn soak(Arguments { time, sabotage }: Arguments) -> Result<bool> {
     let db = Database::ephemeral().await?;
     db.migrate().await?;
     db.create_roles().await?;
@@ -68,7 +82,7 @@ async fn soak(time: Duration) -> Result<bool> {
         .map(|account| tokio::spawn(work::run(db.clone(), account, ledger.clone())))
         .collect();
     let admin = Config::new(&db.server().map(|s| s.url("buffetbot")).unwrap_or_default())?;
-    let trouble = tokio::spawn(faults::bring_on(admin.pool_size(2), ledger.clone()));
+    let trouble = tokio::spawn(faults::bring_on(admin.clone().pool_size(2), ledger.clone()));
     watch(&db, &ledger, time).await;
 
     ledger.stop.store(true, Ordering::Release);
@@ -78,6 +92,9 @@ async fn soak(time: Duration) -> Result<bool> {
     }
     let state = settled(&db).await;
     println!("{}", summary(&ledger, time));
+    if let Some(sabotage) = sabotage {
+        sabotage.commit(&admin).await?;
+    }
     let is_right = ledger.check(&db).await?;
     let has_all_events = ledger.wait_for_events(told).await;
     println!("pool: {} open, {} in use", state.open, state.in_use);

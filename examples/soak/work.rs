@@ -68,45 +68,55 @@ async fn work(db: &Database, account: &Account, step: usize, ledger: &Ledger) ->
     let name = format!("S{}N{step}", account.number);
     let fresh: Ticker = name.parse()?;
     let apple: Ticker = "AAPL".parse()?;
+    let held = format!("{} {name}", account.portfolio);
     let day = NaiveDate::default() + chrono::Days::new(step as u64 % 10_000);
     match step % 13 {
         0 => {
             let bar = NewPriceBar::new(fresh, day, "1.5".parse()?);
+            ledger.begin("bars", &name, format!("{day} 1.5"));
             db.prices().upsert_many(&[bar]).await?;
-            ledger.acknowledge("bars", name);
+            ledger.acknowledge("bars", &name);
         }
         1 => {
             let position = NewPosition::new(account.portfolio, fresh, "1".parse::<Shares>()?);
+            ledger.begin("positions", &held, "1".into());
             db.as_user(account.user).positions().create(&position).await?;
-            ledger.acknowledge("positions", format!("{} {name}", account.portfolio));
+            ledger.acknowledge("positions", &held);
         }
         2 => {
-            let analysis = NewAnalysis::new(apple, AnalysisType::Value).summary("soak");
-            let stored = db.analyses().create(&analysis.portfolio(account.portfolio)).await?;
-            ledger.acknowledge("analyses", stored.id.to_string());
+            let analysis =
+                NewAnalysis::new(apple, AnalysisType::Value).portfolio(account.portfolio);
+            let id = analysis.id.to_string();
+            ledger.begin("analyses", &id, format!("AAPL {}", account.portfolio));
+            db.analyses().create(&analysis).await?;
+            ledger.acknowledge("analyses", &id);
         }
         3 => {
             let contract = OptionContract::new(fresh, day, OptionType::Call, "100".parse()?);
+            ledger.begin("quotes", &name, format!("call 100 {day}"));
             db.options().upsert_many(&[NewOptionQuote::new(contract)]).await?;
-            ledger.acknowledge("quotes", name);
+            ledger.acknowledge("quotes", &name);
         }
         4 => {
             let amount: DividendAmount = "0.25".parse()?;
             let action = NewCorporateAction::dividend(fresh, day, amount);
+            ledger.begin("actions", &name, "0.25".into());
             db.corporate_actions().upsert_many(&[action]).await?;
-            ledger.acknowledge("actions", name);
+            ledger.acknowledge("actions", &name);
         }
         5 => {
             // Together or not at all.
             let bar = NewPriceBar::new(fresh.clone(), day, "2.5".parse()?);
-            let position = NewPosition::new(account.portfolio, fresh, "1".parse::<Shares>()?);
+            let position = NewPosition::new(account.portfolio, fresh, "2".parse::<Shares>()?);
+            ledger.begin("positions", &held, "2".into());
+            ledger.begin("bars", &name, format!("{day} 2.5"));
             db.transaction(async |uow| {
                 uow.prices().create(&bar).await?;
                 uow.positions().create(&position).await.map(drop)
             })
             .await?;
-            ledger.acknowledge("positions", format!("{} {name}", account.portfolio));
-            ledger.acknowledge("bars", name);
+            ledger.acknowledge("positions", &held);
+            ledger.acknowledge("bars", &name);
         }
         6 => {
             let key = CacheKey::new(&apple, DataType::FUNDAMENTALS).params([step % 100])?;

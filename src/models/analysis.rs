@@ -255,6 +255,10 @@ impl NewAnalysis {
             Expiry::At(at) if self.calculated_at.is_some_and(|calculated| at <= calculated) => {
                 Err(Error::invalid("expires_at", "must be later than calculated_at"))
             }
+            // It could be stored, and not be read.
+            Expiry::At(at) if span::later(at, self.stale_for).is_none() => {
+                Err(Error::invalid("stale_for", "ends after the last time that there is"))
+            }
             Expiry::Never | Expiry::At(_) => Ok(()),
         }
     }

@@ -8,9 +8,10 @@ use diesel::sql_types::Text;
 use crate::error::{Error, Result};
 
 /// The hash of a password in PHC string format (`$argon2id$v=19$m=...,t=...,p=...$salt$hash`; also
-/// `scrypt`, `pbkdf2-sha256`, `pbkdf2-sha512`) or bcrypt's form (`$2b$12$...`). Nothing else can be
-/// stored, so that a plain password in the wrong argument is refused instead of kept. `Debug` shows
-/// the algorithm only, there is no `Display` and no `Serialize`, and errors never quote the input.
+/// `scrypt`, `pbkdf2-sha256`, `pbkdf2-sha512`) or bcrypt's form (`$2b$12$...`; of older programs `$2a$`, `$2x$`, `$2y$`).
+/// Nothing else can be stored, so that a plain password in the wrong argument is refused instead of kept. What other
+/// programs have stored is read whatever its form: such an account can be listed, deactivated and given another hash.
+/// `Debug` shows the algorithm only, there is no `Display` and no `Serialize`, and errors never quote the input.
 ///
 /// Format: <https://github.com/P-H-C/phc-string-format>.
 #[derive(
@@ -21,6 +22,8 @@ pub struct PasswordHash(Box<str>);
 
 /// Algorithms of the PHC form that are fit for passwords.
 const ALGORITHMS: &[&str] = &["argon2id", "scrypt", "pbkdf2-sha256", "pbkdf2-sha512"];
+/// What bcrypt's form begins with: of the versions since 2011, and those that programs before had.
+const BCRYPT: &[&str] = &["2b", "2a", "2x", "2y"];
 /// Most characters of the column.
 const MAX_LENGTH: usize = 255;
 /// Least bytes of a salt and of a hash, in base64 characters (8 and 16 bytes; OWASP asks for more).
@@ -37,13 +40,9 @@ impl PasswordHash {
         if hash.len() > MAX_LENGTH {
             return refused("longer than 255 characters");
         }
-        let well_formed = match hash.strip_prefix("$2b$") {
-            Some(rest) => is_bcrypt(rest),
-            None => is_phc(hash),
-        };
-        if !well_formed {
+        if !is_bcrypt(hash) && !is_phc(hash) {
             return refused(
-                "expected a PHC string of argon2id, scrypt or pbkdf2, or a bcrypt hash $2b$",
+                "expected a PHC string of argon2id, scrypt or pbkdf2, or a bcrypt hash $2b$, $2a$, $2x$ or $2y$",
             );
         }
         Ok(PasswordHash(hash.into()))
@@ -54,18 +53,22 @@ impl PasswordHash {
         &self.0
     }
 
-    /// The algorithm's name as the hash gives it: `"argon2id"`, `"2b"`.
+    /// The algorithm's name as the hash gives it, such as `"argon2id"` or `"2b"`; `"unknown"` of a hash that another program
+    /// has stored in a form that is not one of these, because the name could be a part of a password then.
     pub fn algorithm(&self) -> &str {
-        self.0.split('$').nth(1).unwrap_or_default()
+        let name = self.0.split('$').nth(1).unwrap_or_default();
+        if is_bcrypt(&self.0) || is_phc(&self.0) { name } else { "unknown" }
     }
 }
 
-/// `cost$` and 53 characters: 22 of salt, 31 of hash.
-fn is_bcrypt(rest: &str) -> bool {
-    let Some((cost, body)) = rest.split_once('$') else {
+/// `$version$cost$` and 53 characters: 22 of salt, 31 of hash.
+fn is_bcrypt(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('$').collect();
+    let ["", version, cost, body] = *parts else {
         return false;
     };
-    cost.len() == 2
+    BCRYPT.contains(&version)
+        && cost.len() == 2
         && cost.parse::<u8>().is_ok_and(|c| (4..=31).contains(&c))
         && body.len() == 53
         && body.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'/')
@@ -134,6 +137,6 @@ impl diesel::serialize::ToSql<Text, diesel::pg::Pg> for PasswordHash {
 
 impl diesel::deserialize::FromSql<Text, diesel::pg::Pg> for PasswordHash {
     fn from_sql(value: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
-        Ok(std::str::from_utf8(value.as_bytes())?.parse::<Self>()?)
+        Ok(PasswordHash(std::str::from_utf8(value.as_bytes())?.into()))
     }
 }

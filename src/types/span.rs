@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::data_types::PgInterval;
 
 use crate::error::{Error, Result};
@@ -27,6 +28,11 @@ pub(crate) fn check(field: &'static str, span: Duration) -> Result<()> {
 /// The time so much after another.
 pub(crate) fn after(start: Instant, span: Duration) -> Instant {
     start + span.min(LONGEST)
+}
+
+/// The time so much after another, if the calendar has it.
+pub(crate) fn later(time: DateTime<Utc>, span: Duration) -> Option<DateTime<Utc>> {
+    time.checked_add_signed(TimeDelta::from_std(span.min(LONGEST)).ok()?)
 }
 
 /// Both spans, one after the other.

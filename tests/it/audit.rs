@@ -119,9 +119,15 @@ async fn nothing_is_taken_out_but_by_retention_and_erasure() {
     let ada = user(&*db, "ada@example.com").await;
     let bob = user(&*db, "bob@example.com").await;
     let client = connect(&db).await;
-    for statement in
-        ["DELETE FROM audit_log", "UPDATE audit_log SET login = 'x'", "TRUNCATE audit_log"]
-    {
+    for statement in [
+        "DELETE FROM audit_log",
+        "UPDATE audit_log SET login = 'x'",
+        "TRUNCATE audit_log",
+        // E4: what it would not tell of.
+        "TRUNCATE users CASCADE",
+        "TRUNCATE portfolios CASCADE",
+        "TRUNCATE positions",
+    ] {
         let refused = client.execute(statement, &[]).await.expect_err(statement);
         assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{statement}");
     }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
-    BoxError, CacheKey, Config, DataType, Error, Isolation, NewUser, PgConnection, Policy,
-    TransactionOptions, UserFilter, UserId, UserPatch, UserRepository, sqlstate,
+    BoxError, CacheKey, Config, DataType, Error, Isolation, NewPortfolio, NewPosition, NewUser,
+    PasswordHash, PgConnection, Policy, PortfolioRepository, PositionRepository, RiskTolerance,
+    Shares, TransactionOptions, UserFilter, UserId, UserPatch, UserRepository, sqlstate,
 };
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
@@ -318,17 +319,47 @@ async fn a_serialization_failure_is_retryable() {
 async fn a_stored_value_that_breaks_its_promise_is_corrupt_and_not_shown() {
     let db = database(1).await;
     let user = db.users().create(&somebody()).await.unwrap();
+    let new = NewPortfolio::new(user.id, "Core", RiskTolerance::Moderate);
+    let portfolio = db.portfolios().create(&new).await.unwrap();
+    let shares = "1".parse::<Shares>().unwrap();
+    let new = NewPosition::new(portfolio.id, "AAPL".parse().unwrap(), shares);
+    let position = db.positions().create(&new).await.unwrap();
     let connection = db.connection().await.unwrap();
-    let sql = format!("UPDATE users SET hashed_password = '{SECRET}' WHERE id = '{}'", user.id);
-    batch(&connection, &sql).await.unwrap();
+    batch(&connection, &format!("UPDATE positions SET ticker = '{SECRET}!'")).await.unwrap();
     drop(connection);
-    let error = db.users().find(user.id).await.unwrap_err();
+    let error = db.positions().find(portfolio.id, position.id).await.unwrap_err();
     assert!(
         matches!(&error, Error::Corrupt { table, column, .. }
-        if table == "users" && column == "hashed_password"),
+        if table == "positions" && column == "ticker"),
         "{error:?}"
     );
     assert_silent(&error);
+}
+
+/// B6: an account that another program made can be used, whatever its hash looks like.
+#[tokio::test]
+async fn b6_accounts_of_other_programs_can_be_read_and_changed() {
+    const LEGACY: &str = "$2y$10$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
+    let db = database(1).await;
+    let legacy = NewUser { hashed_password: LEGACY.parse().unwrap(), ..somebody() };
+    let legacy = db.users().create(&legacy).await.unwrap();
+    assert_eq!(legacy.hashed_password.expose(), LEGACY);
+    assert_eq!(format!("{:?}", legacy.hashed_password), "PasswordHash(2y)");
+    for stored in [LEGACY, SECRET, "$sesameopenup$10$x", "md5:0123"] {
+        let connection = db.connection().await.unwrap();
+        let sql = format!(
+            "UPDATE users SET is_active = true, hashed_password = '{stored}' WHERE id = '{}'",
+            legacy.id
+        );
+        batch(&connection, &sql).await.unwrap();
+        drop(connection);
+        let read = db.users().find(legacy.id).await.unwrap().unwrap();
+        assert_eq!(read.hashed_password.expose(), stored);
+        assert!(!format!("{read:?}").contains(SECRET), "{read:?}");
+        let deactivated = db.users().deactivate(legacy.id).await.unwrap();
+        assert!(!deactivated.is_active);
+        assert!(stored == LEGACY || stored.parse::<PasswordHash>().is_err());
+    }
 }
 
 #[tokio::test]

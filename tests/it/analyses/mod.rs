@@ -160,6 +160,11 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
         (value_of("A").recommendation("r".repeat(51)), "recommendation"),
         (value_of("A").summary("a\0b"), "summary"),
         (value_of("A").ttl(Duration::ZERO), "ttl"),
+        // B6: it could be stored, and not be read.
+        (
+            value_of("A").expires_at(chrono::DateTime::<chrono::Utc>::MAX_UTC).stale_for(HOUR),
+            "stale_for",
+        ),
         // B14
         (value_of("A").calculated_at(at).expires_at(at), "expires_at"),
         (value_of("A").calculated_at(at).expires_at(at - HOUR), "expires_at"),

@@ -177,4 +177,14 @@ pub const TRUST: &[Deviation] = &[
     },
     // The function keeps its name; its result is another.
     Deviation { migration: "hash_cache_parameters_whole", removes: &[], adds: &[] },
+    Deviation {
+        migration: "refuse_truncate",
+        removes: &[],
+        adds: &[
+            "function refuse_truncate() RETURNS trigger",
+            "trigger portfolios_refuse_truncate BEFORE TRUNCATE ON public.portfolios FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+            "trigger positions_refuse_truncate BEFORE TRUNCATE ON public.positions FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+            "trigger users_refuse_truncate BEFORE TRUNCATE ON public.users FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+        ],
+    },
 ];
