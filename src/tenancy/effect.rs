@@ -8,7 +8,7 @@ use super::doctor::{Finding, Severity};
 use super::owned::{KEPT, KeptTable, OWNED, OwnedTable, Person, REFUSED, unique};
 use super::roles::identifier;
 use crate::Database;
-use crate::connection::PgConnection;
+use crate::connection::{PgConnection, sqlstate};
 use crate::error::{Error, Result};
 
 /// The trial waits for nobody for long, and nobody for it.
@@ -150,9 +150,20 @@ impl Trial {
     /// Runs a statement and undoes it: how many rows it reached, or `None` where it is refused.
     async fn attempt(&self, sql: &str) -> Result<Option<u64>> {
         self.connection.batch("SAVEPOINT attempt").await?;
-        let outcome = self.connection.run(diesel::sql_query(sql)).await;
+        let outcome = self.reach(sql).await;
         self.connection.batch(UNDO_ATTEMPT).await?;
-        refused(outcome)
+        outcome
+    }
+
+    /// How many rows a statement reached; `None` where a policy or the lack of a right refused it, which is told by its
+    /// SQLSTATE: a foreign key, which has asked no policy, gives the same error of ours.
+    async fn reach(&self, sql: &str) -> Result<Option<u64>> {
+        use diesel_async::RunQueryDsl;
+        match diesel::sql_query(sql).execute(&mut &self.connection).await {
+            Ok(rows) => Ok(Some(rows as u64)),
+            Err(error) if sqlstate(&error) == Some(INSUFFICIENT_PRIVILEGE) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// As [`attempt`](Self::attempt), of a statement that gives a row to somebody: whether a policy let it pass. What
@@ -174,7 +185,7 @@ impl Trial {
     /// Runs a statement that adds a row: `false` where it is refused.
     async fn add(&self, insert: &str) -> Result<bool> {
         self.connection.batch("SAVEPOINT attempt").await?;
-        let added = refused(self.connection.run(diesel::sql_query(insert)).await)?.is_some();
+        let added = self.reach(insert).await?.is_some();
         let end = if added { "RELEASE SAVEPOINT attempt" } else { UNDO_ATTEMPT };
         self.connection.batch(end).await?;
         Ok(added)
@@ -345,15 +356,6 @@ impl Trial {
             }
         }
         Ok(())
-    }
-}
-
-/// `None` of what a policy or the lack of a right refused.
-fn refused(outcome: Result<u64>) -> Result<Option<u64>> {
-    match outcome {
-        Ok(rows) => Ok(Some(rows)),
-        Err(Error::Denied { .. } | Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

@@ -325,7 +325,9 @@ async fn a_stored_value_that_breaks_its_promise_is_corrupt_and_not_shown() {
     let new = NewPosition::new(portfolio.id, "AAPL".parse().unwrap(), shares);
     let position = db.positions().create(&new).await.unwrap();
     let connection = db.connection().await.unwrap();
-    batch(&connection, &format!("UPDATE positions SET ticker = '{SECRET}!'")).await.unwrap();
+    batch(&connection, &format!("UPDATE positions SET ticker = '{SECRET}' || chr(7)"))
+        .await
+        .unwrap();
     drop(connection);
     let error = db.positions().find(portfolio.id, position.id).await.unwrap_err();
     assert!(
