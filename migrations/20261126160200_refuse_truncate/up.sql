@@ -4,12 +4,12 @@ CREATE FUNCTION refuse_truncate() RETURNS TRIGGER
 AS $$
 BEGIN
     RAISE insufficient_privilege USING
-        MESSAGE = format('%I is not truncated: the audit log would not tell of its rows', TG_TABLE_NAME),
+        MESSAGE = format('%I is not truncated: the audit log would not record what became of its rows', TG_TABLE_NAME),
         HINT = 'DELETE is written down, row by row';
 END;
 $$;
 
-COMMENT ON FUNCTION refuse_truncate() IS 'Refuses what the audit log would not tell of';
+COMMENT ON FUNCTION refuse_truncate() IS 'Refuses what the audit log could not record';
 
 CREATE TRIGGER users_refuse_truncate
     BEFORE TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate();

@@ -123,7 +123,7 @@ async fn nothing_is_taken_out_but_by_retention_and_erasure() {
         "DELETE FROM audit_log",
         "UPDATE audit_log SET login = 'x'",
         "TRUNCATE audit_log",
-        // E4: what it would not tell of.
+        // E4: what it could not record.
         "TRUNCATE users CASCADE",
         "TRUNCATE portfolios CASCADE",
         "TRUNCATE positions",
