@@ -302,15 +302,16 @@ fn of_the_whole(constraint: &str) -> String {
     }
 }
 
-/// The foreign key that refuses a row of this table whose owner does not exist. The message of a policy quotes the table,
-/// in every language.
+/// The foreign key that refuses a row of the table whose owner does not exist. The message of a policy names the table last,
+/// in the quotation marks of the server's language.
 fn owner_key(message: &str) -> Option<&'static str> {
-    match message.split('"').nth(1)? {
+    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').rev();
+    words.find_map(|word| match word {
         "portfolios" => Some("portfolios_user_id_fkey"),
         "positions" => Some("positions_portfolio_id_fkey"),
         "analysis_results" => Some("analysis_results_portfolio_id_fkey"),
         _ => None,
-    }
+    })
 }
 
 impl From<diesel::result::Error> for Error {

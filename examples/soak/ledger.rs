@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use buffetbot_db::{Database, Error, EventFilter, Result};
+use buffetbot_db::{Database, Error, EventFilter, Isolation, Result, TransactionOptions};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 
@@ -125,8 +125,11 @@ impl Ledger {
         }
         println!("{:<10} {:>12} {:>8}", "", "acknowledged", "there");
         let (mut wrong, mut positions) = (Vec::new(), BTreeMap::new());
+        // Of one moment: a call that was cancelled may still come to its end on the server.
+        let options = TransactionOptions { isolation: Isolation::RepeatableRead, read_only: true };
+        let unit = db.begin_with(options).await?;
+        let connection = unit.connection().await?;
         for (kind, query) in KINDS {
-            let connection = db.connection().await?;
             let rows: Vec<Row> = diesel::sql_query(query).load(&mut connection.as_diesel()).await?;
             let there = rows.len();
             let stored: BTreeMap<String, String> =

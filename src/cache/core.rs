@@ -12,6 +12,7 @@ use super::database::{DatabaseLevel, is_down};
 use super::fetching::{self, FetchOutcome};
 use super::flights::{Flight, Flights};
 use super::kind::{Job, Kind, Read};
+use super::lease;
 use super::memory::Memory;
 use super::options::CacheOptions;
 use super::policy::Policy;
@@ -61,6 +62,7 @@ pub(crate) struct Found<T> {
 
 impl Core {
     pub fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
+        let options = CacheOptions { lease: lease::bounded(options.lease), ..options };
         let counters = Arc::new(Counters::default());
         let memory = (options.memory > 0).then(|| Memory::new(options.memory, counters.clone()));
         let database =

@@ -12,9 +12,6 @@ use super::lease::{self, Turn};
 use crate::connection::{Pool, Session, Source};
 use crate::error::{Error, Result};
 
-/// A lease that is renewed more often than this lets through would keep the database busy.
-const SHORTEST_LEASE: Duration = Duration::from_millis(100);
-
 /// The pool, a limit on each use of it, and a breaker.
 pub(crate) struct DatabaseLevel {
     pool: Pool,
@@ -32,7 +29,7 @@ impl DatabaseLevel {
             pool,
             breaker: Breaker::new("PostgreSQL"),
             timeout: options.database_timeout,
-            lease: options.lease.clamp(SHORTEST_LEASE, lease::LONGEST),
+            lease: options.lease,
             counters,
         }
     }

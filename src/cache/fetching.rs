@@ -73,6 +73,7 @@ pub(crate) async fn conclude<K: Kind>(
     if previous.is_some() && value.is_ok() {
         core.counters.refreshes.one();
     }
+    let had = previous.clone();
     let is_answer = value.as_ref().is_err_and(Error::is_of_the_request);
     let settled = match value {
         Ok(new) => K::settle(database, address, token, new, policy, previous, core.packs()).await,
@@ -92,7 +93,13 @@ pub(crate) async fn conclude<K: Kind>(
                 // Where that fails, the lease runs out by itself.
                 let _ = database.release(address.as_ref(), token).await;
             }
-            core.put_off_no_longer(address.as_ref());
+            // Where a value stands in, no caller sees the answer: each would ask again.
+            let now = Instant::now();
+            let stands_in = |p: &Arc<Entry<K::Value>>| span::after(p.loaded, p.kept_for) > now;
+            match had.as_ref().is_some_and(stands_in) {
+                true => core.put_off(address, 0, span::after(now, policy.pause(1))),
+                false => core.put_off_no_longer(address.as_ref()),
+            }
             Err(error)
         }
         Err(error) => {

@@ -15,7 +15,14 @@ use crate::error::Result;
 use crate::types::span;
 
 /// The longest lease: one that lives renews it. Known to [`TAKE`].
-pub(super) const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_secs(60);
+/// The shortest: the renewals of one that is shorter would keep the database busy.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The lease that is taken where this one is asked for.
+pub(super) fn bounded(lease: Duration) -> Duration {
+    lease.clamp(SHORTEST, LONGEST)
+}
 
 /// Takes the lease if nobody has it; else says until when somebody has. Neither row is there when
 /// another took it after this statement began. `taken_at` is when `expires_at` was set: what was set in the future, or

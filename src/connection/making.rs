@@ -12,10 +12,50 @@ use crate::error::{Error, Result};
 /// How long one connection too many may idle: the next burst may want it.
 const TRIM_AFTER: Duration = Duration::from_secs(1);
 
+/// What lends connections: bb8, until a connection that it waits for will never be made. Then another takes its place, and
+/// what this one has lent is not taken back.
+#[derive(Clone)]
+pub(super) struct Lender {
+    pub bb8: bb8::Pool<Shared>,
+    /// How many of its connections idle.
+    pub idle: Arc<AtomicUsize>,
+    /// 0 is the pool's first; each that takes the place of another has the next number.
+    pub number: u64,
+}
+
+impl Lender {
+    /// One that has made nothing yet.
+    pub fn new(
+        number: u64,
+        manager: &Arc<Manager>,
+        pool: &Weak<Inner>,
+        max: usize,
+        timeout: Duration,
+    ) -> Self {
+        let idle = Arc::new(AtomicUsize::new(0));
+        let shared =
+            Shared { number, manager: manager.clone(), pool: pool.clone(), idle: idle.clone() };
+        let bb8 = bb8::Pool::builder()
+            .max_size(u32::try_from(max).unwrap_or(u32::MAX))
+            .queue_strategy(bb8::QueueStrategy::Lifo)
+            .connection_timeout(timeout)
+            // The waiter repeats it, at a pace that notices soon when the server is back.
+            .retry_connection(false)
+            // Age has jitter here (see `Manager`), idle time does not matter: a ping finds the dead.
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .build_unchecked(shared);
+        Lender { bb8, idle, number }
+    }
+}
+
 /// bb8 owns its manager; the pool asks it for its state too.
 pub(super) struct Shared {
+    /// The lender's.
+    number: u64,
     manager: Arc<Manager>,
     pool: Weak<Inner>,
+    idle: Arc<AtomicUsize>,
 }
 
 impl bb8::ManageConnection for Shared {
@@ -24,16 +64,14 @@ impl bb8::ManageConnection for Shared {
 
     /// It counts as idle until it is lent: the caller for whom it is made may get one that comes back before.
     async fn connect(&self) -> Result<PgConnection> {
-        let under_way = Connecting { pool: &self.pool, has_ended: false };
+        let under_way = Connecting { lender: self, has_ended: false };
         let connected = self.manager.connect().await;
         under_way.ended();
         let mut connection = connected?;
-        if let Some(inner) = self.pool.upgrade() {
-            let (parked, idle) = Parked::new(&inner.idle);
-            connection.parked = Some(parked);
-            if idle > inner.kept {
-                tokio::spawn(trim(self.pool.clone()));
-            }
+        let (parked, idle) = Parked::new(&self.idle);
+        connection.parked = Some(parked);
+        if self.pool.upgrade().is_some_and(|inner| idle > inner.kept) {
+            tokio::spawn(trim(self.pool.clone(), self.number));
         }
         Ok(connection)
     }
@@ -48,7 +86,7 @@ impl bb8::ManageConnection for Shared {
 /// A connection in the making. Dropped before it has ended, because its runtime shuts down, or by a panic, bb8 would count on
 /// it for ever.
 struct Connecting<'a> {
-    pool: &'a Weak<Inner>,
+    lender: &'a Shared,
     has_ended: bool,
 }
 
@@ -60,38 +98,18 @@ impl Connecting<'_> {
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        if let Some(inner) = self.pool.upgrade().filter(|_| !self.has_ended) {
-            inner.is_stuck.store(true, Ordering::Release);
-            // Those who wait for it ask again.
-            inner.manager.was_cut_off();
+        if let Some(inner) = self.lender.pool.upgrade().filter(|_| !self.has_ended) {
+            inner.replace(self.lender.number);
         }
     }
 }
 
-/// A pool that has made nothing yet.
-pub(super) fn bb8(
-    manager: &Arc<Manager>,
-    pool: &Weak<Inner>,
-    max: usize,
-    timeout: Duration,
-) -> bb8::Pool<Shared> {
-    bb8::Pool::builder()
-        .max_size(u32::try_from(max).unwrap_or(u32::MAX))
-        .queue_strategy(bb8::QueueStrategy::Lifo)
-        .connection_timeout(timeout)
-        // The waiter repeats it, at a pace that notices soon when the server is back.
-        .retry_connection(false)
-        // Age has jitter here (see `Manager`), idle time does not matter: a ping finds the dead.
-        .max_lifetime(None)
-        .idle_timeout(None)
-        .build_unchecked(Shared { manager: manager.clone(), pool: pool.clone() })
-}
-
 /// Closes an idle connection where there are more than are to be kept.
-async fn trim(pool: Weak<Inner>) {
+async fn trim(pool: Weak<Inner>, number: u64) {
     tokio::time::sleep(TRIM_AFTER).await;
     let Some(inner) = pool.upgrade() else { return };
-    if inner.idle.load(Ordering::Acquire) > inner.kept {
+    let lender = inner.lender();
+    if lender.number == number && lender.idle.load(Ordering::Acquire) > inner.kept {
         // What comes back is not kept then.
         drop(Pool::from(inner).checkout().await);
     }

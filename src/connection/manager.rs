@@ -103,11 +103,6 @@ impl Manager {
         Error::Unavailable { reason }
     }
 
-    /// Tells those who wait that a connection will not be made.
-    pub fn was_cut_off(&self) {
-        self.fail("connecting was cut off by the end of its runtime".into(), false);
-    }
-
     /// The age at which a connection retires: within a tenth of the configured one, so that
     /// connections made together (at start, after a failover) are not all replaced together.
     fn retire_at(&self) -> Option<Instant> {

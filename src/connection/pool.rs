@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures_util::poll;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
-use super::making::{self, Parked, Shared};
+use super::making::{Lender, Parked, Shared};
 use super::manager::{ConnectFailure, Manager};
 use super::pg_connection::PgConnection;
 use crate::config::Config;
@@ -38,12 +38,11 @@ pub struct Pool {
 }
 
 pub(super) struct Inner {
-    /// Replaced where it waits for a connection that will never be made.
-    bb8: RwLock<bb8::Pool<Shared>>,
-    pub is_stuck: AtomicBool,
-    pub manager: Arc<Manager>,
+    lender: RwLock<Lender>,
+    /// The number of the lender: who waits for one that was replaced asks the next.
+    replaced: watch::Sender<u64>,
+    manager: Arc<Manager>,
     queue: Arc<Semaphore>,
-    pub idle: Arc<AtomicUsize>,
     pub kept: usize,
     max: usize,
     timeout: Duration,
@@ -79,15 +78,13 @@ impl Pool {
         let (kept, max) = (config.pool_size as usize, config.pool_max() as usize);
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
-        let idle = Arc::default();
         let (announcing, telling) = (AtomicBool::new(false), AtomicBool::new(false));
         let transaction_pooler = config.is_behind_transaction_pooler();
         let inner = Arc::new_cyclic(|pool: &Weak<Inner>| Inner {
-            bb8: RwLock::new(making::bb8(&manager, pool, max, timeout)),
-            is_stuck: AtomicBool::new(false),
+            lender: RwLock::new(Lender::new(0, &manager, pool, max, timeout)),
+            replaced: watch::Sender::new(0),
             manager,
             queue,
-            idle,
             kept,
             max,
             timeout,
@@ -131,6 +128,7 @@ impl Pool {
         };
         // From before the first attempt, so that no failure of it is missed.
         let mut failures = self.inner.manager.failures();
+        let mut replaced = self.inner.replaced.subscribe();
         let mut get = pin!(lend(self.inner.clone()));
         let at_once = poll!(get.as_mut());
         if let Poll::Ready(got) = at_once {
@@ -142,6 +140,8 @@ impl Pool {
                     biased;
                     got = get.as_mut() => return Ok(got),
                     failure = next_failure(&mut failures) => failure,
+                    // The pool lives as long as this call: there will be another lender.
+                    _ = replaced.changed() => None,
                 };
                 // While others hold connections that work, theirs may come back.
                 let alone = self.inner.manager.open() == 0;
@@ -165,14 +165,15 @@ impl Pool {
 
     fn lent(
         &self,
-        got: Result<bb8::PooledConnection<'static, Shared>, bb8::RunError<Error>>,
+        got: Result<Lent, bb8::RunError<Error>>,
         permit: OwnedSemaphorePermit,
         started: Instant,
     ) -> Result<Pooled> {
         match got {
-            Ok(mut connection) => {
+            Ok((mut connection, Lender { idle, number, .. })) => {
                 connection.parked = None;
-                Ok(Pooled { connection, _permit: permit, inner: self.inner.clone() })
+                let inner = self.inner.clone();
+                Ok(Pooled { connection, _permit: permit, inner, idle, lender: number })
             }
             Err(bb8::RunError::User(e)) => Err(e),
             Err(bb8::RunError::TimedOut) => Err(self.gave_up(started)),
@@ -252,15 +253,14 @@ impl Pool {
             return;
         }
         let pool = self.clone();
+        // Made before the task, which may end with its runtime without ever having run.
+        let announcing = Announcing(self.inner.clone(), under_way);
         // Outside of a runtime nothing can be sent, and nothing is lost but time.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
-            under_way(&self.inner).store(false, Ordering::Release);
-            return;
-        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             tokio::time::sleep(ANNOUNCE_AFTER).await;
             // What is written from here on is announced by the next.
-            under_way(&pool.inner).store(false, Ordering::Release);
+            drop(announcing);
             let sent = match pool.checkout().await {
                 Ok(connection) => connection.batch(&format!("NOTIFY {channel}")).await,
                 Err(error) => Err(error),
@@ -289,13 +289,19 @@ impl From<Arc<Inner>> for Pool {
 }
 
 impl Inner {
-    /// What lends connections. Those that a stuck one has lent close when they come back.
-    fn bb8(self: &Arc<Self>) -> bb8::Pool<Shared> {
-        if self.is_stuck.swap(false, Ordering::AcqRel) {
-            let another = making::bb8(&self.manager, &Arc::downgrade(self), self.max, self.timeout);
-            *self.bb8.write().unwrap_or_else(PoisonError::into_inner) = another;
+    /// What lends connections now.
+    pub(super) fn lender(&self) -> Lender {
+        self.lender.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts another lender in the place of this one, if it is the one that lends.
+    pub(super) fn replace(self: &Arc<Self>, number: u64) {
+        let mut lender = self.lender.write().unwrap_or_else(PoisonError::into_inner);
+        if lender.number == number {
+            let pool = Arc::downgrade(self);
+            *lender = Lender::new(number + 1, &self.manager, &pool, self.max, self.timeout);
+            self.replaced.send_replace(number + 1);
         }
-        self.bb8.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn state(&self) -> PoolState {
@@ -308,10 +314,21 @@ impl Inner {
     }
 }
 
-async fn lend(
-    inner: Arc<Inner>,
-) -> Result<bb8::PooledConnection<'static, Shared>, bb8::RunError<Error>> {
-    inner.bb8().get_owned().await
+/// A NOTIFY on its way: the flag that says so, until this is dropped.
+struct Announcing(Arc<Inner>, fn(&Inner) -> &AtomicBool);
+
+impl Drop for Announcing {
+    fn drop(&mut self) {
+        (self.1)(&self.0).store(false, Ordering::Release);
+    }
+}
+
+/// A connection, and who has lent it.
+type Lent = (bb8::PooledConnection<'static, Shared>, Lender);
+
+async fn lend(inner: Arc<Inner>) -> Result<Lent, bb8::RunError<Error>> {
+    let lender = inner.lender();
+    Ok((lender.bb8.get_owned().await?, lender))
 }
 
 /// The next failure to connect after the ones already seen.
@@ -343,6 +360,9 @@ pub struct Pooled {
     connection: bb8::PooledConnection<'static, Shared>,
     _permit: OwnedSemaphorePermit,
     inner: Arc<Inner>,
+    /// How many idle where it came from, and which lender that is.
+    idle: Arc<AtomicUsize>,
+    lender: u64,
 }
 
 impl Pooled {
@@ -371,11 +391,12 @@ impl DerefMut for Pooled {
 }
 
 impl Drop for Pooled {
-    /// Under load overflow connections are reused like all others; as many as are to be kept may idle.
+    /// Under load overflow connections are reused like all others; as many as are to be kept may idle, of those whose lender
+    /// still lends.
     fn drop(&mut self) {
         self.connection.set_patient(false);
-        let (parked, idle) = Parked::new(&self.inner.idle);
-        if idle <= self.inner.kept {
+        let (parked, idle) = Parked::new(&self.idle);
+        if idle <= self.inner.kept && *self.inner.replaced.borrow() == self.lender {
             self.connection.parked = Some(parked);
             self.connection.clean();
         } else {

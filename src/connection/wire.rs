@@ -195,10 +195,6 @@ impl Wire {
         self.mode
     }
 
-    fn mode_of(&self, built: &Built) -> StatementMode {
-        if built.binds.len() > MOST_KEPT_BINDS { StatementMode::OneTrip } else { self.mode }
-    }
-
     pub fn cached_statements(&self) -> usize {
         self.statements().len()
     }
@@ -219,13 +215,16 @@ impl Wire {
         }
         let statement = self.client.prepare_typed(&built.sql, &built.types).await?;
         self.prepared.fetch_add(1, Ordering::Relaxed);
-        self.statements().put(&built.sql, statement.clone());
+        // One that is not kept is closed on the server when its last clone is dropped.
+        if built.binds.len() <= MOST_KEPT_BINDS {
+            self.statements().put(&built.sql, statement.clone());
+        }
         Ok(statement)
     }
 
     /// Sends a statement and returns its rows to come.
     pub async fn query(&self, built: &Built) -> Result<RowStream, tokio_postgres::Error> {
-        match self.mode_of(built) {
+        match self.mode {
             StatementMode::Prepared => {
                 let statement = self.prepared_for(built).await?;
                 self.client.query_raw(&statement, built.binds.iter()).await
@@ -251,7 +250,7 @@ impl Wire {
     }
 
     async fn execute_once(&self, built: &Built) -> Result<u64, tokio_postgres::Error> {
-        match self.mode_of(built) {
+        match self.mode {
             StatementMode::Prepared => {
                 let statement = self.prepared_for(built).await?;
                 self.client.execute_raw(&statement, built.binds.iter()).await

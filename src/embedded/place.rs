@@ -380,8 +380,8 @@ pub(super) fn sockets(account: &Account, dir: &Path) -> Result<Sockets> {
 /// Whether a socket's path can be in it, and the server and its URL can name it: each takes a list of directories.
 fn fits(dir: &Path) -> bool {
     let bytes = dir.as_os_str().as_bytes();
-    bytes.len() + 1 + SOCKET_FILE.len() <= SOCKET_PATH_MAX
-        && !bytes.iter().any(|b| b",\"".contains(b))
+    let is_listed = !bytes.iter().any(|b| b",\"".contains(b)) && !bytes.ends_with(b" ");
+    bytes.len() + 1 + SOCKET_FILE.len() <= SOCKET_PATH_MAX && is_listed
 }
 
 /// Whether `dir` is a separate socket directory made by [`sockets`].

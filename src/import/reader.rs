@@ -23,7 +23,7 @@ const BATCH: usize = 10_000;
 /// Batches that may wait to be stored while the next is read.
 const WAITING: usize = 1;
 
-/// Bytes of the longest record, and of the longest header: where a quote is not closed, a record is all that follows.
+/// Bytes of the longest record, with the blank lines before it, and of the longest header: where a quote is not closed, a record is all that follows.
 const RECORD: u64 = 1 << 20;
 
 /// Where a file comes from: a path, or anything that can be read.
@@ -174,6 +174,7 @@ fn read<N>(
     let mut header = Header::new(csv.byte_headers().map_err(csv_error)?);
     let mut parse = columns(&mut header)?;
     let width = csv.byte_headers().map_err(csv_error)?.len();
+    csv.get_mut().given = 0;
     let mut record = ByteRecord::new();
     let mut batch = Batch::new();
     while csv.read_byte_record(&mut record).map_err(csv_error)? {

@@ -78,7 +78,7 @@ fn nearly_equal() -> impl Strategy<Value = (String, String)> {
         (-999_i32..999).prop_map(|n| n.to_string()),
         (-999_i32..999, 0_u32..100).prop_map(|(n, cents)| format!("{n}.{cents:02}")),
     ];
-    let text = "[a-c01.\\\"]{0,4}".prop_map(|text| serde_json::Value::from(text).to_string());
+    let text = "[a-c01.\\\\\"]{0,4}".prop_map(|text| serde_json::Value::from(text).to_string());
     let scalar = prop_oneof![3 => number, 2 => text, 1 => Just("null".to_owned())];
     let spelled = |parts: &[String], shape: u8| match shape {
         0 => format!("[{}]", parts.join(",")),
