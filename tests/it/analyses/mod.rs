@@ -154,7 +154,7 @@ async fn times_come_from_the_database_or_the_caller(handle: &impl Handle) {
 
 async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
     let analyses = handle.analyses();
-    let at = chrono::Utc::now();
+    let at = at(1);
     for (new, name) in [
         (value_of("A").strategy("s".repeat(101)), "strategy"),
         (value_of("A").recommendation("r".repeat(51)), "recommendation"),
