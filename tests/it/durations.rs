@@ -24,7 +24,7 @@ const SPANS: [Duration; 7] = [
 ];
 
 /// What is no setting: what the crate reports, and what it hands on inside.
-const NO_SETTINGS: [&str; 16] = [
+const NO_SETTINGS: [&str; 17] = [
     "cache/cached::age",
     "cache/cached::fresh_for",
     "cache/cached::is_usable_at",
@@ -36,6 +36,7 @@ const NO_SETTINGS: [&str; 16] = [
     "cache/packed::kept_for",
     "cache/sync::is_current",
     "config/url::connect_timeout",
+    "connection/making::new",
     "connection/pg_connection::answer_timeout",
     "connection/pg_connection::slow_query",
     "connection/wire::elapsed",
