@@ -6,7 +6,7 @@ use std::time::Duration;
 use buffetbot_db::{Config, Database, Result};
 use diesel_async::SimpleAsyncConnection;
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, again};
 
 /// What it is called, what brings it on, how long it lasts, what ends it.
 const FAULTS: [(&str, &str, u64, &str); 4] = [
@@ -62,11 +62,11 @@ pub async fn bring_on(admin: Config, ledger: Arc<Ledger>) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(lasts)).await;
         let _ = run(good).await;
         if bad.starts_with("ALTER SYSTEM") {
-            mend(&db).await?;
+            again(|| mend(&db)).await?;
         }
     }
     ledger.set_fault("");
-    mend(&db).await
+    again(|| mend(&db)).await
 }
 
 async fn mend(db: &Database) -> Result<()> {

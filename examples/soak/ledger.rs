@@ -45,6 +45,40 @@ const KINDS: [(&str, &str); 6] = [
 
 const AUDIT: &str = "audit";
 
+#[derive(QueryableByName)]
+struct Row {
+    #[diesel(sql_type = Text)]
+    key: String,
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+/// Everything that is there, at one moment: a call that was cancelled may still come to its end on the server.
+async fn stored(db: &Database) -> Result<Vec<(&'static str, Vec<Row>)>> {
+    // In here: its methods have the names of others'.
+    use diesel_async::RunQueryDsl;
+
+    let options = TransactionOptions { isolation: Isolation::RepeatableRead, read_only: true };
+    let unit = db.begin_with(options).await?;
+    let connection = unit.connection().await?;
+    let mut stored = Vec::new();
+    for (kind, query) in KINDS {
+        stored.push((kind, diesel::sql_query(query).load(&mut connection.as_diesel()).await?));
+    }
+    Ok(stored)
+}
+
+/// Tries again what a fault may still hit.
+pub async fn again<T, F: Future<Output = Result<T>>>(run: impl Fn() -> F) -> Result<T> {
+    for _ in 0..100 {
+        match run().await {
+            Err(Error::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+            answer => return answer,
+        }
+    }
+    run().await
+}
+
 /// A write that was begun.
 #[derive(Clone)]
 struct Write {
@@ -113,24 +147,10 @@ impl Ledger {
     /// Prints each kind, and whatever is wrong; whether everything acknowledged is there, once and as it was meant, with its
     /// entry in the audit log, and nothing that nobody wrote.
     pub async fn check(&self, db: &Database) -> Result<bool> {
-        // In here: its methods have the names of others'.
-        use diesel_async::RunQueryDsl;
-
-        #[derive(QueryableByName)]
-        struct Row {
-            #[diesel(sql_type = Text)]
-            key: String,
-            #[diesel(sql_type = Text)]
-            value: String,
-        }
         println!("{:<10} {:>12} {:>8}", "", "acknowledged", "there");
         let (mut wrong, mut positions) = (Vec::new(), BTreeMap::new());
-        // Of one moment: a call that was cancelled may still come to its end on the server.
-        let options = TransactionOptions { isolation: Isolation::RepeatableRead, read_only: true };
-        let unit = db.begin_with(options).await?;
-        let connection = unit.connection().await?;
-        for (kind, query) in KINDS {
-            let rows: Vec<Row> = diesel::sql_query(query).load(&mut connection.as_diesel()).await?;
+        // The last fault may still have cut connections that idle in the pool.
+        for (kind, rows) in again(|| stored(db)).await? {
             let there = rows.len();
             let stored: BTreeMap<String, String> =
                 rows.into_iter().map(|row| (row.key, row.value)).collect();
