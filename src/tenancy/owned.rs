@@ -166,7 +166,7 @@ pub(super) struct KeptTable {
 }
 
 /// Every such table but that of the migrations, which is judged by its privileges.
-pub(super) const KEPT: [KeptTable; 4] = [
+pub(super) const KEPT: [KeptTable; 5] = [
     KeptTable {
         name: "event_consumers",
         insert: "INSERT INTO event_consumers (name, seen) VALUES ('{mark}', pg_current_snapshot())",
@@ -196,6 +196,13 @@ pub(super) const KEPT: [KeptTable; 4] = [
             VALUES ('{ticker}', now(), now(), '{mark}', 1, false, now())",
         row: "id = '{mark}'",
         change: "data_source = 'doctor'",
+        deletable: false,
+    },
+    KeptTable {
+        name: "archived_price_years",
+        insert: "INSERT INTO archived_price_years (year) VALUES (hashtext('{mark}'))",
+        row: "year = hashtext('{mark}')",
+        change: "archived_at = now()",
         deletable: false,
     },
 ];

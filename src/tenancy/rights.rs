@@ -46,6 +46,7 @@ const TABLES: &[Rights] = &[
     rights("market_data_cache", EVERYTHING, EVERYTHING),
     rights("price_history", EVERYTHING, EVERYTHING),
     rights("price_revisions", READING, &["SELECT", "DELETE"]),
+    rights("archived_price_years", READING, READING),
     rights("corporate_actions", EVERYTHING, EVERYTHING),
     rights("options_data", EVERYTHING, EVERYTHING),
     rights("cache_leases", EVERYTHING, EVERYTHING),

@@ -230,6 +230,7 @@ pub const LATER_ROWS: &[Row] = &[
             ("corrected_at", "NULL"),
         ],
     ),
+    ("archived_price_years", &[("year", "2008"), ("archived_at", "'2024-01-03 03:04:05.678901Z'")]),
 ];
 
 /// Columns to be changed in, or added to, a sample row.

@@ -13,7 +13,7 @@
     UNION ALL
     SELECT 'danger', 'privileges', r.label, format('the application role may %s, which is the %s alone: run Database::create_roles',
         string_agg(excess, ', '), CASE r.relname WHEN '__diesel_schema_migrations' THEN 'owner''s'
-            WHEN 'price_revisions' THEN 'maintenance role''s' ELSE 'triggers''' END)
+            WHEN 'archived_price_years' THEN 'owner''s' WHEN 'price_revisions' THEN 'maintenance role''s' ELSE 'triggers''' END)
     FROM application a CROSS JOIN relations r
     CROSS JOIN unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) excess
     WHERE r.at_home AND r.relname IN (SELECT relname FROM rights)

@@ -189,4 +189,15 @@ pub const TRUST: &[Deviation] = &[
     },
     // The function keeps its name and its result.
     Deviation { migration: "lighten_cache_keys", removes: &[], adds: &[] },
+    Deviation {
+        migration: "record_archived_years",
+        removes: &[],
+        adds: &[
+            "column archived_price_years.archived_at timestamp with time zone NOT NULL DEFAULT now()",
+            "column archived_price_years.year integer NOT NULL",
+            "constraint archived_price_years.archived_price_years_pkey PRIMARY KEY (year)",
+            "index UNIQUE INDEX archived_price_years_pkey ON public.archived_price_years USING btree (year)",
+            "table archived_price_years",
+        ],
+    },
 ];
