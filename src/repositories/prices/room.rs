@@ -52,10 +52,12 @@ pub(super) struct Refusal {
     pub error: Error,
 }
 
+/// From the first of two times up to the second, which is not included; without one there is no bound.
+type Span = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
+
 /// What the table has room for at a moment.
 pub(super) struct Room {
-    /// From the first of two times up to the second, which is not included; without one there is no bound.
-    spans: Vec<(Option<DateTime<Utc>>, Option<DateTime<Utc>>)>,
+    spans: Vec<Span>,
     archived: HashSet<i32>,
     present_year: Option<i32>,
 }
@@ -79,7 +81,7 @@ impl Room {
     /// Why there is no room for a bar of this day; `None` where there is.
     pub fn refusal(&self, day: TradingDay) -> Option<Refusal> {
         let at = day.midnight_utc();
-        let holds = |&(start, end): &(Option<DateTime<Utc>>, Option<DateTime<Utc>>)| {
+        let holds = |&(start, end): &Span| {
             start.is_none_or(|start| start <= at) && end.is_none_or(|end| at < end)
         };
         if self.spans.iter().any(holds) {

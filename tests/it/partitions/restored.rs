@@ -43,8 +43,8 @@ async fn b8_a_year_is_restored_beside_what_is_there() {
     let added = db.prices().find_by_day(&parsed("NEW"), day("2008-01-02")).await.expect("read");
     assert!(added.is_some());
     // What the file knew counts as corrected.
-    assert_eq!(known_at(&db, old_from).await, [old.clone()]);
-    assert_eq!(known_at(&db, new_from).await, [new.clone()]);
+    assert_eq!(known_at(&db, old_from).await, [old.as_str()]);
+    assert_eq!(known_at(&db, new_from).await, [new.as_str()]);
     let known = db.prices().revisions(&parsed("^GSPC"), day("2008-01-02")).await.expect("read");
     let known: Vec<_> = known.iter().map(|r| (r.bar.close.to_string(), r.replaced_at)).collect();
     assert_eq!(known, [(old, Some(new_from)), (new, None)]);
@@ -118,7 +118,7 @@ async fn b8_what_was_deleted_meanwhile_is_known_of_its_time() {
     assert_eq!(db.prices().delete_range(&anew.ticker, day, day).await.expect("deleted"), 1);
     let restored = partitions.restore_year(&path).await.expect("restored");
     assert_eq!(restored.kept, 0);
-    assert_eq!(known_at(&db, old_from).await, [old.clone()]);
+    assert_eq!(known_at(&db, old_from).await, [old.as_str()]);
     assert_eq!(known_at(&db, anew.known_from()).await, ["7"]);
     let (present, from) = close(&db).await;
     assert!(present == old && from > anew.known_from(), "{present} from {from}");
