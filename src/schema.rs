@@ -267,6 +267,8 @@ diesel::table! {
         is_suspect -> Bool,
         /// Since when the present values are known, kept by a trigger; NULL: since created_at, never corrected
         corrected_at -> Nullable<Timestamptz>,
+        /// The transaction that stored the present values, kept by triggers; NULL: unknown, their time alone tells
+        added_by -> Nullable<Int8>,
     }
 }
 

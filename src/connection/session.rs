@@ -50,6 +50,15 @@ impl Session {
         matches!(self.source, Source::Pool(..))
     }
 
+    /// For a statement on `table` that must be visible to all at once, also where this session is part of a unit of work.
+    pub fn aside(&self, table: &'static str) -> Session {
+        let source = match &self.source {
+            Source::Transaction(transaction) => Source::Pool(transaction.pool().clone(), None),
+            source => source.clone(),
+        };
+        Session { source, table }
+    }
+
     /// Whether a statement that writes may be the only one on its [`connection`](Self::connection): it is a
     /// transaction by itself, or part of the unit of work.
     pub fn writes_alone(&self) -> bool {

@@ -38,12 +38,14 @@ pub(crate) struct Transaction {
     tells: AtomicBool,
     /// Longest wait for others to let go of the connection.
     patience: Duration,
+    pool: Pool,
 }
 
 impl Transaction {
     fn new(connection: Pooled, tenant: Option<&Tenant>) -> Self {
         Transaction {
             patience: connection.pool_timeout(),
+            pool: connection.pool(),
             identity: Identity::new(&connection, tenant),
             connection: RwLock::new(Some(connection)),
             over: OnceLock::new(),
@@ -141,6 +143,11 @@ impl Transaction {
 
     pub fn tell(&self) {
         self.tells.store(true, Ordering::Release);
+    }
+
+    /// For what must not be part of it.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     fn check_open(&self) -> Result<()> {

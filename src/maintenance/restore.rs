@@ -35,9 +35,9 @@ const FIND_OUTDATED: &str = "
 const MERGE: &str = "
     WITH merged AS (
         INSERT INTO price_history (id, ticker, date, open_price, high_price, low_price, close_price, volume,
-            adjusted_close, data_source, is_suspect, created_at, corrected_at)
+            adjusted_close, data_source, is_suspect, created_at, corrected_at, added_by)
         SELECT id, ticker, date, open_price, high_price, low_price, close_price, volume,
-            adjusted_close, data_source, is_suspect, created_at, corrected_at
+            adjusted_close, data_source, is_suspect, created_at, corrected_at, NULL
         FROM price_history_restored
         ORDER BY ticker COLLATE \"C\", date
         ON CONFLICT DO NOTHING
@@ -88,11 +88,17 @@ pub(super) async fn restore(
     let name = partition_name(year);
     let kept = match place(connection, year, &name).await? {
         Place::New => {
-            connection.batch(&standalone(year)).await?;
+            // By which transactions the bars were known is not in the file: their times tell.
+            let unstamped = format!("ALTER TABLE {name} ALTER COLUMN added_by DROP DEFAULT");
+            connection.batch(&format!("{}; {unstamped}", standalone(year))).await?;
             copy(connection, path, noted, &name).await?;
-            connection.batch(&attach(year)).await.map_err(|error| match error {
-                Error::Invalid { .. } => outside(path, year),
-                other => other,
+            let stamped =
+                format!("ALTER TABLE {name} ALTER COLUMN added_by SET DEFAULT txid_current()");
+            connection.batch(&format!("{stamped}; {}", attach(year))).await.map_err(|error| {
+                match error {
+                    Error::Invalid { .. } => outside(path, year),
+                    other => other,
+                }
             })?;
             None
         }

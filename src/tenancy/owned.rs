@@ -166,7 +166,7 @@ pub(super) struct KeptTable {
 }
 
 /// Every such table but that of the migrations, which is judged by its privileges.
-pub(super) const KEPT: [KeptTable; 5] = [
+pub(super) const KEPT: [KeptTable; 6] = [
     KeptTable {
         name: "event_consumers",
         insert: "INSERT INTO event_consumers (name, seen) VALUES ('{mark}', pg_current_snapshot())",
@@ -196,6 +196,13 @@ pub(super) const KEPT: [KeptTable; 5] = [
             VALUES ('{ticker}', now(), now(), '{mark}', 1, false, now())",
         row: "id = '{mark}'",
         change: "data_source = 'doctor'",
+        deletable: false,
+    },
+    KeptTable {
+        name: "knowledge_points",
+        insert: "INSERT INTO knowledge_points (known_at) VALUES (now())",
+        row: "known_at = (SELECT max(known_at) FROM knowledge_points)",
+        change: "system_identifier = 0",
         deletable: false,
     },
     KeptTable {

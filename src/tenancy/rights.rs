@@ -47,6 +47,7 @@ const TABLES: &[Rights] = &[
     rights("price_history", EVERYTHING, EVERYTHING),
     rights("price_revisions", READING, &["SELECT", "DELETE"]),
     rights("archived_price_years", READING, READING),
+    rights("knowledge_points", &["SELECT", "INSERT"], &["SELECT", "INSERT", "DELETE"]),
     rights("corporate_actions", EVERYTHING, EVERYTHING),
     rights("options_data", EVERYTHING, EVERYTHING),
     rights("cache_leases", EVERYTHING, EVERYTHING),
@@ -60,6 +61,7 @@ const TABLES: &[Rights] = &[
 const SEQUENCES: &[Rights] = &[
     rights("cache_version", &["USAGE", "SELECT"], &["USAGE", "SELECT"]),
     rights("events_id_seq", &[], &[]),
+    rights("price_revisions_number_seq", &[], &[]),
 ];
 
 /// Functions with the owner's rights that are meant to be called, by signature; PUBLIC may call none.

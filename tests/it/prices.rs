@@ -3,6 +3,7 @@
 mod columns;
 mod digest;
 mod ingest;
+mod knowledge;
 mod plans;
 mod reading;
 mod revisions;

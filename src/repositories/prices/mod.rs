@@ -6,6 +6,7 @@ mod coverage;
 mod digest;
 mod intake;
 mod jump;
+mod knowledge;
 mod latest;
 mod order;
 mod repository;

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::sql_types::{Array, Interval, Text, Timestamptz};
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Timestamptz};
 
+use super::knowledge;
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{PriceBar, PriceRevision, Swept};
@@ -18,24 +20,62 @@ macro_rules! bar_columns {
     };
 }
 
-/// The values of a bar at a time are in one place: the table, if they are the present ones, or among
-/// the revisions, which do not overlap.
+/// A version is known from the first point that sees its transaction; between that point and the one before, from the
+/// time of its statement. The same holds of its end. Versions of an unknown transaction go by their times.
+macro_rules! is_past {
+    ($transaction:literal, $time:literal) => {
+        concat!(
+            "CASE WHEN ",
+            $transaction,
+            " IS NULL OR (SELECT is_foreign FROM around) THEN ",
+            $time,
+            " <= $4
+            ELSE txid_visible_in_snapshot(",
+            $transaction,
+            ", (SELECT next FROM around))
+                AND (",
+            $time,
+            " <= $4 OR txid_visible_in_snapshot(",
+            $transaction,
+            ", (SELECT previous FROM around)))
+            END IS TRUE"
+        )
+    };
+}
+
+/// What the points around the time see of the table and of the revisions.
 const AS_OF: &str = concat!(
     "
+    WITH around AS MATERIALIZED (
+        SELECT $5::TEXT::TXID_SNAPSHOT AS previous, $6::TEXT::TXID_SNAPSHOT AS next, $7::BOOLEAN AS is_foreign
+    )
     SELECT ",
     bar_columns!(),
-    "
+    ", NULL::BIGINT AS number
     FROM price_history
     WHERE ticker = ANY ($1) AND date >= $2 AND date < $3
-        AND COALESCE(corrected_at, created_at) <= $4
+        AND ",
+    is_past!("added_by", "COALESCE(corrected_at, created_at)"),
+    "
     UNION ALL
     SELECT ",
     bar_columns!(),
-    "
+    ", number
     FROM price_revisions
     WHERE ticker = ANY ($1) AND date >= $2 AND date < $3
-        AND COALESCE(corrected_at, created_at) <= $4 AND replaced_at > $4"
+        AND ",
+    is_past!("added_by", "COALESCE(corrected_at, created_at)"),
+    " AND NOT ",
+    is_past!("removed_by", "replaced_at"),
 );
+
+#[derive(QueryableByName)]
+struct Version {
+    #[diesel(embed)]
+    bar: PriceBar,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    number: Option<i64>,
+}
 
 pub(super) async fn range_as_of(
     session: &Session,
@@ -43,29 +83,40 @@ pub(super) async fn range_as_of(
     (from, to): (DateTime<Utc>, DateTime<Utc>),
     known_at: DateTime<Utc>,
 ) -> Result<Vec<PriceBar>> {
+    let known_at = bound::floor(known_at);
+    let around = knowledge::around(session, known_at).await?;
     let statement = diesel::sql_query(AS_OF)
         .bind::<Array<Text>, _>(tickers)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to)
-        .bind::<Timestamptz, _>(bound::floor(known_at));
-    let mut bars: Vec<PriceBar> = session.fetch_all(statement).await?;
-    // Sorted here, so that the order of the tickers is not left to the server's collation.
-    bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
-    Ok(bars)
+        .bind::<Timestamptz, _>(known_at)
+        .bind::<Nullable<Text>, _>(around.previous)
+        .bind::<Nullable<Text>, _>(around.next)
+        .bind::<Bool, _>(around.is_foreign);
+    let mut versions: Vec<Version> = session.fetch_all(statement).await?;
+    // Sorted here, so that the order of the tickers is not left to the server's collation. Of two versions of a day the later
+    // one can only have been committed after the earlier one had gone.
+    let order = |v: &Version| (v.number.is_none(), v.number);
+    versions.sort_unstable_by(|a, b| {
+        let days = a.bar.ticker.cmp(&b.bar.ticker).then_with(|| a.bar.date.cmp(&b.bar.date));
+        days.then_with(|| order(a).cmp(&order(b)))
+    });
+    versions.dedup_by(|b, a| (&a.bar.ticker, a.bar.date) == (&b.bar.ticker, b.bar.date));
+    Ok(versions.into_iter().map(|version| version.bar).collect())
 }
 
 const OF_DAY: &str = concat!(
     "
-    SELECT ",
+    SELECT * FROM (SELECT ",
     bar_columns!(),
-    ", replaced_at
+    ", replaced_at, removed_by IS NOT NULL AS is_counted, number
     FROM price_revisions WHERE ticker = $1 AND date >= $2 AND date < $3
     UNION ALL
     SELECT ",
     bar_columns!(),
-    ", NULL
-    FROM price_history WHERE ticker = $1 AND date >= $2 AND date < $3
-    ORDER BY replaced_at NULLS LAST"
+    ", NULL, TRUE, NULL
+    FROM price_history WHERE ticker = $1 AND date >= $2 AND date < $3) AS known
+    ORDER BY is_counted, CASE WHEN is_counted THEN NULL ELSE replaced_at END, number NULLS LAST"
 );
 
 pub(super) async fn of_day(
@@ -84,14 +135,15 @@ pub(super) async fn sweep(session: &Session, limit: u32, age: Duration) -> Resul
     let statement = diesel::sql_query(format!(
         "
     WITH doomed AS MATERIALIZED (
-        SELECT ticker, date, replaced_at FROM price_revisions
+        SELECT number FROM price_revisions
         WHERE replaced_at < now() - $1::INTERVAL
         ORDER BY replaced_at LIMIT {limit} FOR UPDATE SKIP LOCKED
     )
     DELETE FROM price_revisions AS revision USING doomed
-    WHERE revision.ticker = doomed.ticker AND revision.date = doomed.date
-        AND revision.replaced_at = doomed.replaced_at"
+    WHERE revision.number = doomed.number"
     ));
     let statement = statement.bind::<Interval, _>(span::age(age));
-    Ok(Swept::new(session.execute(statement).await?, limit))
+    let swept = Swept::new(session.execute(statement).await?, limit);
+    knowledge::sweep(session, limit, age).await?;
+    Ok(swept)
 }

@@ -13,7 +13,7 @@ use super::{bar, nth, parsed, series};
 use crate::support::handle::Handle;
 
 /// The database's time.
-async fn now(db: &Database) -> DateTime<Utc> {
+pub(super) async fn now(db: &Database) -> DateTime<Utc> {
     #[derive(QueryableByName)]
     struct Now {
         #[diesel(sql_type = Timestamptz)]

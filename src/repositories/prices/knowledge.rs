@@ -1,0 +1,70 @@
+//! Points at which is known which transactions were visible.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use diesel::prelude::QueryableByName;
+use diesel::sql_types::{Bool, Interval, Nullable, Text, Timestamptz};
+
+use crate::connection::Session;
+use crate::error::Result;
+use crate::types::span;
+
+const TABLE: &str = "knowledge_points";
+
+/// The points around a time, as text of their snapshots.
+#[derive(QueryableByName)]
+pub(super) struct Around {
+    /// The last one before the time.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub previous: Option<String>,
+    /// The first one that is not before the time; of a time to come, the newest.
+    #[diesel(sql_type = Nullable<Text>)]
+    pub next: Option<String>,
+    /// Whether no later point will come before the time.
+    #[diesel(sql_type = Bool)]
+    is_closed: bool,
+    /// Whether transactions have other numbers here: the database was restored into another cluster.
+    #[diesel(sql_type = Bool)]
+    pub is_foreign: bool,
+}
+
+const AROUND: &str = "
+    SELECT (SELECT snapshot::TEXT FROM knowledge_points WHERE known_at < $1 ORDER BY known_at DESC LIMIT 1) AS previous,
+        COALESCE(closing.snapshot, newest.snapshot)::TEXT AS next,
+        closing.snapshot IS NOT NULL AS is_closed,
+        COALESCE((SELECT system_identifier FROM knowledge_points ORDER BY known_at LIMIT 1)
+            <> (SELECT system_identifier FROM pg_control_system()), false) AS is_foreign
+    FROM (SELECT) AS one
+    LEFT JOIN (SELECT snapshot FROM knowledge_points WHERE known_at >= $1 ORDER BY known_at LIMIT 1) AS closing ON true
+    LEFT JOIN (SELECT snapshot FROM knowledge_points ORDER BY known_at DESC LIMIT 1) AS newest ON true";
+
+/// The points around `at`. Where no point closes the time yet, one is made, so that the answer stays the same: by a statement of
+/// its own, also within a unit of work.
+///
+/// # Errors
+/// Those of the statements; `ReadOnly` where a point is to be made and the server accepts none.
+pub(super) async fn around(session: &Session, at: DateTime<Utc>) -> Result<Around> {
+    let aside = session.aside(TABLE);
+    let ask = || diesel::sql_query(AROUND).bind::<Timestamptz, _>(at);
+    let found: Around = aside.fetch_one(ask()).await?;
+    if found.is_closed {
+        return Ok(found);
+    }
+    let make = "INSERT INTO knowledge_points (known_at) VALUES ($1)";
+    aside.execute(diesel::sql_query(make).bind::<Timestamptz, _>(at)).await?;
+    aside.fetch_one(ask()).await
+}
+
+/// Forgets points that are older than `age`, but for the newest of them, which the time behind it needs.
+pub(super) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<u64> {
+    let statement = diesel::sql_query(format!(
+        "
+    DELETE FROM knowledge_points WHERE known_at IN (
+        SELECT known_at FROM knowledge_points
+        WHERE known_at < (SELECT max(known_at) FROM knowledge_points WHERE known_at < now() - $1::INTERVAL)
+        ORDER BY known_at LIMIT {limit} FOR UPDATE SKIP LOCKED
+    )"
+    ));
+    session.execute(statement.bind::<Interval, _>(span::age(age))).await
+}
