@@ -232,7 +232,7 @@ impl From<Reported> for Error {
             // A check has a name; what no partition takes in is told by the same code.
             "23514" if constraint.is_empty() => Error::invalid(
                 "date",
-                "no partition holds this day; Database::price_partitions() makes one",
+                "no partition holds this day: Database::price_partitions() makes one, or restores an archived year",
             ),
             "23514" => Error::invalid(constraint, "refused by the check constraint"),
             "23502" => Error::invalid(r.column.unwrap_or_default(), "must not be null"),

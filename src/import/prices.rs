@@ -1,5 +1,6 @@
 //! Price bars.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bigdecimal::{BigDecimal, One, Zero};
@@ -9,7 +10,9 @@ use super::header::Header;
 use super::reader::{self, CsvSource, Parser};
 use super::{CsvOptions, ImportReport};
 use crate::error::{Error, Result};
-use crate::models::{NewCorporateAction, NewPriceBar, Rejected, UpsertReport};
+use crate::models::{
+    NewCorporateAction, NewPriceBar, Rejected, RejectedKind, UpsertReport, check_day,
+};
 use crate::repositories::{CorporateActionRepository, PriceRepository, Repositories};
 use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 
@@ -23,8 +26,10 @@ use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 /// ignored and listed. Dates are ISO 8601; of one with a time and an offset the local day counts.
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
-/// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a number that
-/// is none (NaN, zero, infinite) makes its row rejected, whatever becomes of suspicious bars.
+/// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a value that
+/// is no price (NaN, zero, infinite) makes its row rejected, whatever becomes of suspicious bars; so does a day that cannot be
+/// right, that is of an archived year, or that no partition holds. What happened on a day that cannot be right is not
+/// stored either.
 ///
 /// # Errors
 /// `Invalid` of `file` or `header`: it cannot be read, or lacks a column; of a line, where suspicious bars
@@ -48,7 +53,15 @@ pub async fn prices_from_csv(
             let (bars, actions): (Vec<_>, Vec<_>) =
                 rows.into_iter().map(|row| (row.bar, row.actions)).unzip();
             let stored = prices.upsert_many_with(&bars, ingest).await?;
-            let actions: Vec<_> = actions.into_iter().flatten().collect();
+            // What is of a mistyped day is that as a dividend, too.
+            let is_mistyped = |rejected: &&Rejected| rejected.kind == RejectedKind::ImplausibleDay;
+            let mistyped = stored.rejected.iter().filter(is_mistyped);
+            let mistyped: HashSet<usize> = mistyped.map(|rejected| rejected.index).collect();
+            let actions = actions.into_iter().enumerate();
+            let actions: Vec<_> = actions
+                .filter(|(index, _)| !mistyped.contains(index))
+                .flat_map(|(_, actions)| actions)
+                .collect();
             if !actions.is_empty() {
                 let report = repositories.corporate_actions().upsert_many(&actions).await?;
                 written.fetch_add(report.written(), Ordering::Relaxed);
@@ -64,7 +77,8 @@ pub async fn prices_from_csv(
 }
 
 /// Reads a file as [`prices_from_csv`] does, and stores nothing: which lines would be rejected and why, how many values
-/// would be rounded. What only the stored bars can tell (equal, superseded, a jump) is not counted.
+/// would be rounded. What only the database can tell is not counted: bars that are equal or superseded, that jump, of a year
+/// that is archived, has no partition, or is too far ahead of the database's clock.
 ///
 /// # Errors
 /// As [`prices_from_csv`], but for those of the database.
@@ -76,8 +90,9 @@ pub async fn check_prices_csv(
     let check = |rows: Vec<Row>| async move {
         let mut report = UpsertReport::default();
         for (index, row) in rows.iter().enumerate() {
-            if let Err(Error::Invalid { field, reason }) = row.bar.validate() {
-                report.rejected.push(Rejected { index, field, reason });
+            let judged = row.bar.validate().and_then(|()| check_day(row.bar.date, None));
+            if let Err(Error::Invalid { field, reason }) = judged {
+                report.rejected.push(Rejected { index, kind: RejectedKind::Value, field, reason });
             }
         }
         Ok(report)

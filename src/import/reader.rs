@@ -154,7 +154,9 @@ fn of_line(error: Error, lines: &[u64]) -> Error {
             (Some(line), Error::Invalid { field, reason }) => {
                 Error::invalid(format!("line {line}"), format!("{field}: {reason}"))
             }
-            (_, other) => other.at(index),
+            // The place in a batch means nothing to the owner of the file.
+            (Some(line), other) => Error::invalid(format!("line {line}"), other.to_string()),
+            (None, other) => other.at(index),
         },
         other => other,
     }

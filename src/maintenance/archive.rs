@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use diesel::prelude::QueryableByName;
-use diesel::sql_types::{Bool, Nullable, Text};
-use futures_util::TryStreamExt;
+use diesel::sql_types::{Bool, Integer, Nullable, Text};
 use serde::{Deserialize, Serialize};
 
 use super::partitions::{
-    PriceLayout, PricePartition, PricePartitions, attach, bounds, check_years, first_day, layout,
-    list, lock, partition_name, standalone,
+    PricePartition, PricePartitions, attach, check_years, list, lock, partition_name,
 };
+use super::restore::restore;
 use crate::connection::PgConnection;
 use crate::error::{Error, Result};
-use crate::series::arrow::{archive_batches, restore_batch};
+use crate::series::arrow::archive_batches;
 use crate::series::parquet::{self, Contents};
 
 /// A year of bars in a Parquet file: what it holds, as it was read back.
@@ -36,18 +35,22 @@ pub struct PriceArchive {
     /// little-endian, a text's length in 8 bytes and its UTF-8, an id's 16 bytes, a flag's one, a time's
     /// microseconds since 1970 or a count in 8, or a price's units of 10^-10 in 16.
     pub checksums: BTreeMap<String, String>,
+    /// Of a year that was restored: how many of these bars were left out, because the table held one of the ticker and day
+    /// by then, which stays.
+    #[serde(default)]
+    pub kept: u64,
 }
 
 impl PriceArchive {
     fn new(path: PathBuf, contents: Contents) -> Self {
         let Contents { year, rows, checksums } = contents;
-        PriceArchive { path, year, rows, checksums }
+        PriceArchive { path, year, rows, checksums, kept: 0 }
     }
 }
 
 /// Where the table of a year stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Attached,
     /// It was to be detached, and whoever did it has gone.
     Leaving,
@@ -74,7 +77,7 @@ struct StateRow {
     is_alike: bool,
 }
 
-async fn state(connection: &PgConnection, name: &str) -> Result<Option<State>> {
+pub(super) async fn state(connection: &PgConnection, name: &str) -> Result<Option<State>> {
     let query = diesel::sql_query(STATE).bind::<Text, _>(name);
     let row: Option<StateRow> = connection.fetch_optional(query).await?;
     Ok(row.filter(|row| row.is_alike).map(|row| match row.is_leaving {
@@ -84,14 +87,19 @@ async fn state(connection: &PgConnection, name: &str) -> Result<Option<State>> {
     }))
 }
 
+/// That the year is in a file: what is delivered for it is refused as such.
+const RECORD: &str = "INSERT INTO archived_price_years (year) VALUES ($1)
+    ON CONFLICT (year) DO UPDATE SET archived_at = excluded.archived_at";
+
 /// Bars are many: a statement takes as long as it takes.
-const PATIENT: &str = "SET LOCAL statement_timeout = 0";
+pub(super) const PATIENT: &str = "SET LOCAL statement_timeout = 0";
 
 impl PricePartitions {
     /// Moves a year into a Parquet file: writes it, reads it back and compares every value, detaches the partition without blocking readers or writers of other years,
     /// compares once more what the table holds, and drops it. Until that last step the bars are in
     /// both; from the detaching on they are in the file alone for whoever reads `price_history`. What is
-    /// delivered for the year afterwards is refused as `Invalid` of `date`.
+    /// delivered for the year afterwards is rejected as [`ArchivedYear`](crate::RejectedKind::ArchivedYear), until the
+    /// year is restored, or [`create_years`](Self::create_years) makes room for it anew.
     ///
     /// Broken off anywhere (an error, a lost connection, a dropped future) nothing is lost, and the same
     /// call goes on where it stopped. One batch of rows is in memory. A file that is there already is never
@@ -152,6 +160,7 @@ impl PricePartitions {
         dropping.batch(&format!("{PATIENT}; LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")).await?;
         if parquet::contents(year, archive_batches(&dropping, &name)).await? == in_file {
             dropping.batch(&format!("DROP TABLE {name}")).await?;
+            dropping.run(diesel::sql_query(RECORD).bind::<Integer, _>(year)).await?;
             dropping.commit().await?;
             return Ok(PriceArchive::new(path, in_file));
         }
@@ -164,54 +173,35 @@ impl PricePartitions {
         Err(Error::Archive { path, reason })
     }
 
-    /// Brings an archived year back as a partition: reads the file and compares it with its checksums,
-    /// copies it in, compares what is stored, and attaches it, in one transaction. Readers and
-    /// writers of other years go on.
+    /// Brings an archived year back: reads the file and compares it with its checksums, copies it in, compares what is
+    /// stored, and attaches it as a partition, in one transaction. Readers and writers of other years go on.
+    ///
+    /// Where the table holds bars of the year by then (a partition was made for it, the table is plain), it goes on with
+    /// what is there: of a ticker's day the bar in the table stays, and [`kept`](PriceArchive::kept) counts it; all others are
+    /// added, which writes events. What the file knew of a bar that stays counts as
+    /// corrected by it, in [`range_as_of`](crate::PriceRepository::range_as_of) and
+    /// [`revisions`](crate::PriceRepository::revisions). A second time changes nothing.
     ///
     /// # Errors
-    /// `Archive` of the file; `Conflict` where there is a partition with days of the year;
-    /// `Invalid` of `layout` of a plain table; those of the database. Nothing has changed then.
+    /// `Archive` of the file; `Invalid` of `layout` while the year is being detached; those of the database. Nothing has
+    /// changed then.
     pub async fn restore_year(&self, path: impl Into<PathBuf>) -> Result<PriceArchive> {
         let path = path.into();
         let noted = parquet::verify(&path).await?;
         let year = noted.year;
-        let wrong = |reason: String| Error::Archive { path: path.clone(), reason };
-        check_years(&(year..=year)).map_err(|e| wrong(e.to_string()))?;
-        let (name, session) = (partition_name(year), self.session());
+        check_years(&(year..=year))
+            .map_err(|e| Error::Archive { path: path.clone(), reason: e.to_string() })?;
+        let session = self.session();
         let atomic = session.atomic().await?;
         atomic.set_patient(true);
         lock(&atomic).await?;
-        atomic.batch(PATIENT).await?;
-        if layout(&atomic).await? == PriceLayout::Plain {
-            return Err(Error::invalid("layout", "price_history is not partitioned by year"));
-        }
-        let days = first_day(year).zip(first_day(year + 1));
-        let overlaps = |p: &PricePartition| {
-            days.is_some_and(|(start, end)| p.end > start && p.start.is_none_or(|from| from < end))
-        };
-        let present = list(&atomic).await?.into_iter().find(overlaps).map(|p| p.name);
-        let present = match state(&atomic, &name).await? {
-            Some(_) => Some(name.clone()),
-            None => present,
-        };
-        if let Some(constraint) = present {
-            return Err(Error::Conflict { entity: "price_history".into(), constraint });
-        }
-        atomic.batch(&standalone(year)).await?;
-        let mut batches = parquet::read(&path);
-        while let Some(batch) = batches.try_next().await? {
-            restore_batch(&atomic, &name, &batch).await?;
-        }
-        if parquet::contents(year, archive_batches(&atomic, &name)).await? != noted {
-            return Err(wrong("the database does not hold what the file does".into()));
-        }
-        atomic.batch(&attach(year)).await.map_err(|error| match error {
-            Error::Invalid { .. } => wrong(format!("holds bars outside of {}", bounds(year))),
-            other => other,
-        })?;
+        let kept = restore(&atomic, &path, &noted).await?;
         atomic.commit().await?;
-        session.connection().await?.batch(&format!("ANALYZE {name}")).await?;
-        Ok(PriceArchive::new(path, noted))
+        if kept.is_none() {
+            let analyze = format!("ANALYZE {}", partition_name(year));
+            session.connection().await?.batch(&analyze).await?;
+        }
+        Ok(PriceArchive { kept: kept.unwrap_or(0), ..PriceArchive::new(path, noted) })
     }
 
     /// Reads an archive, every value of it, and compares it with its checksums; needs no database.

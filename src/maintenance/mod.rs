@@ -4,6 +4,8 @@
 mod archive;
 mod partitions;
 mod rebuild;
+#[cfg(feature = "arrow")]
+mod restore;
 
 #[cfg(feature = "arrow")]
 pub use archive::PriceArchive;

@@ -47,8 +47,8 @@ impl PricePartition {
 
 /// The partitions of `price_history`: one per year and, unbounded below, one for all before. There is no
 /// DEFAULT partition, which would take in rows by mistake and keep years from being detached without
-/// blocking readers: bars after the last year are refused until [`create_ahead`](Self::create_ahead) has
-/// made room.
+/// blocking readers: bars after the last year are [rejected](crate::RejectedKind) one by one until
+/// [`create_ahead`](Self::create_ahead) has made room.
 #[derive(Debug, Clone)]
 pub struct PricePartitions {
     pool: Pool,
@@ -184,7 +184,8 @@ impl PricePartitions {
     }
 
     /// Makes sure that there are partitions for these years, as [`create_ahead`](Self::create_ahead)
-    /// does; years that the partition without a beginning holds have one.
+    /// does; years that the partition without a beginning holds have one. An archived year gets an empty one, to which
+    /// `restore_year` adds its bars.
     ///
     /// # Errors
     /// `Invalid` of `years`: more than 400, or outside of the calendar; those of the database.

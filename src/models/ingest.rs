@@ -1,13 +1,45 @@
 //! Bars on their way in: what to do with suspicious ones, and those that arrive as floats.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
+use chrono::Datelike;
 use serde::{Deserialize, Serialize};
 
 use super::{NewPriceBar, market};
 use crate::error::{Error, Result};
 use crate::types::{AdjustedPrice, Price, Ticker, TradingDay};
+
+/// The years of which bars are taken in. The first exchange opened in 1602; the end is far enough to catch a digit too
+/// much or too little (`0205`, `2925`) without a clock.
+const YEARS: RangeInclusive<i32> = 1600..=2199;
+
+/// How many years ahead of the present one the day of a delivered bar may be: simulated series run that far.
+const YEARS_AHEAD: i32 = 30;
+
+/// A year that the database's clock has passed. Up to [`YEARS_AHEAD`] after it no clock need be asked.
+const PASSED_YEAR: i32 = 2026;
+
+/// Whether it takes the database's clock to judge a day.
+pub(crate) fn needs_clock(day: TradingDay) -> bool {
+    day.date().year() > PASSED_YEAR + YEARS_AHEAD
+}
+
+/// Refuses the day of a delivered bar that cannot be right: its year is probably mistyped. Without the present year
+/// only what no year could make right is refused.
+pub(crate) fn check_day(day: TradingDay, present_year: Option<i32>) -> Result<()> {
+    let year = day.date().year();
+    let last = present_year.map_or(*YEARS.end(), |present| {
+        present.max(PASSED_YEAR).saturating_add(YEARS_AHEAD).min(*YEARS.end())
+    });
+    let (first, day) = (*YEARS.start(), day.date());
+    if (first..=last).contains(&year) {
+        return Ok(());
+    }
+    let reason = format!("{day}: is the year mistyped? Bars are of the years {first} to {last}");
+    Err(Error::invalid("date", reason))
+}
 
 /// What becomes of a bar that cannot be right: one whose prices contradict each other, one with a price
 /// that is no number or zero, one that [jumps](IngestOptions::max_jump).
@@ -20,7 +52,7 @@ pub enum SuspectPolicy {
     /// It is stored, with `is_suspect`, and counted. A float that no column can hold (NaN, zero,
     /// infinite) is absent then; without a close there is no bar, so that it is rejected.
     Flag,
-    /// Nothing is stored at all: [`Error::Item`] gives its index.
+    /// Nothing is stored at all: [`Error::Item`] gives its index. So it is with any other item that would be rejected.
     Fail,
 }
 

@@ -65,11 +65,32 @@ impl UpsertReport {
     }
 }
 
+/// What kind of rule an item breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum RejectedKind {
+    /// A rule on its values.
+    #[default]
+    Value,
+    /// The day of a price bar cannot be right, whatever the layout of the table: the year is before 1600, after 2199, or
+    /// more than thirty years after the present one by the database's clock (and after 2056). It is probably mistyped.
+    ImplausibleDay,
+    /// The year of a price bar is in a file: see `PricePartitions::archive_year` and `restore_year`.
+    ArchivedYear,
+    /// The table is partitioned and has no partition for the year of a price bar, which was not archived: see
+    /// [`PricePartitions::create_years`](crate::PricePartitions::create_years).
+    NoPartition,
+}
+
 /// An item that an upsert left out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rejected {
     /// Position in the caller's input, counted from 0.
     pub index: usize,
+    /// What kind of rule it breaks.
+    #[serde(default)]
+    pub kind: RejectedKind,
     /// The field that breaks a rule.
     pub field: Cow<'static, str>,
     /// Which rule.

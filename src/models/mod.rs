@@ -43,9 +43,10 @@ pub use corporate_action::{
 pub use coverage::{Coverage, Gaps};
 pub use event::{ConsumerState, Event, EventData, EventFilter};
 pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
+pub(crate) use ingest::{check_day, needs_clock};
 pub use inputs::{BarsDigest, DocumentRevision, Inputs};
 pub use lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
-pub use market::{Rejected, UpsertReport};
+pub use market::{Rejected, RejectedKind, UpsertReport};
 pub use option_quote::{
     ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch,
 };

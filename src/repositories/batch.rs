@@ -1,7 +1,9 @@
 //! Writing many rows: all or nothing, and the culprit named.
 
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 
+use super::culprit::{is_of_an_item, single_out};
 use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
 
@@ -186,8 +188,8 @@ where
     Ok(written)
 }
 
-/// The error of a refused chunk with the index of its first item that is refused alone: the server
-/// names the constraint, never the row. What this writes is rolled back with the rest.
+/// The error of a refused chunk with the index of its first item that is refused. What this writes is rolled back with
+/// the rest.
 async fn culprit<N, R, F>(
     connection: &PgConnection,
     items: &[N],
@@ -196,25 +198,19 @@ async fn culprit<N, R, F>(
     insert: F,
 ) -> Error
 where
+    N: Sync,
+    R: Send,
     F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
 {
-    if is_of_an_item(&error) {
-        for &index in chunk {
-            if let Err(alone) = insert(connection, vec![&items[index]]).await {
-                return alone.at(index);
-            }
-        }
+    if !is_of_an_item(&error) {
+        return error;
     }
-    error
-}
-
-/// Whether an error is one that a single item of a statement can be blamed for.
-fn is_of_an_item(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Conflict { .. }
-            | Error::InvalidReference { .. }
-            | Error::Invalid { .. }
-            | Error::NotFound { .. }
-    )
+    let rows: Vec<&N> = chunk.iter().map(|&i| &items[i]).collect();
+    let found = single_out(connection, &rows, error, |connection, rows| {
+        insert(connection, rows.to_vec()).map_ok(drop).boxed()
+    });
+    match found.await {
+        (Some(position), error) => error.at(chunk[position]),
+        (None, error) => error,
+    }
 }

@@ -3,14 +3,15 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
 use uuid::Uuid;
 
+use super::culprit::{is_of_an_item, single_out};
 use crate::connection::{PgConnection, Session};
 use crate::error::{Error, Result};
-use crate::models::{Rejected, UpsertReport};
+use crate::models::{Rejected, RejectedKind, UpsertReport};
 
 /// Rows of one statement: enough that the round trip does not count, few enough that a batch of
 /// millions is in memory in small parts only.
@@ -40,11 +41,18 @@ impl Written {
         }
         written
     }
+
+    pub fn add(&mut self, more: Written) {
+        self.inserted += more.inserted;
+        self.updated += more.updated;
+    }
 }
 
 /// The items to be merged, in the order of their keys, and a report on the others.
 pub(super) struct Plan<'a, N> {
     rows: Vec<&'a N>,
+    /// Where each of them is among the items.
+    indexes: Vec<usize>,
     report: UpsertReport,
 }
 
@@ -62,43 +70,46 @@ impl<'a, N> Plan<'a, N> {
         let mut report = UpsertReport::default();
         for (index, item) in items.iter().enumerate() {
             match check(item) {
-                Ok(()) => rows.push(item),
+                Ok(()) => rows.push((index, item)),
                 Err(Error::Invalid { field, reason }) => {
-                    report.rejected.push(Rejected { index, field, reason });
+                    let kind = RejectedKind::Value;
+                    report.rejected.push(Rejected { index, kind, field, reason });
                 }
                 Err(other) => return Err(other.at(index)),
             }
         }
         // Stable: among equal keys the last item stays last, and is the one that is kept.
-        rows.sort_by(|a, b| order(a, b));
+        rows.sort_by(|(_, a), (_, b)| order(a, b));
         let checked = rows.len();
         rows.reverse();
-        rows.dedup_by(|earlier, last| order(earlier, last) == Ordering::Equal);
+        rows.dedup_by(|(_, earlier), (_, last)| order(earlier, last) == Ordering::Equal);
         rows.reverse();
         report.superseded = (checked - rows.len()) as u64;
-        Ok(Plan { rows, report })
+        let (indexes, rows) = rows.into_iter().unzip();
+        Ok(Plan { rows, indexes, report })
     }
 
     /// Merges all rows or, on an error, none: in one statement where they fit, else in one
     /// transaction (in a unit of work, one savepoint).
+    ///
+    /// # Errors
+    /// [`Error::Item`] with the index of the first item, in the order of the keys, that the server refused; those of the
+    /// database.
     pub async fn run<F>(self, session: &Session, merge: F) -> Result<UpsertReport>
     where
         N: Sync,
         F: for<'c> Fn(&'c PgConnection, &'c [&'a N]) -> BoxFuture<'c, Result<Written>>,
     {
-        let Plan { rows, mut report } = self;
-        let written = if rows.is_empty() {
-            Written { inserted: 0, updated: 0 }
-        } else if rows.len() <= CHUNK && session.writes_alone() {
-            let connection = session.connection().await?;
-            let written = merge(&connection, &rows).await?;
-            session.wrote();
-            written
-        } else {
-            let atomic = session.atomic().await?;
-            let written = pipelined(rows.chunks(CHUNK).map(|chunk| merge(&atomic, chunk))).await?;
-            atomic.commit().await?;
-            written
+        let Plan { rows, indexes, mut report } = self;
+        if rows.is_empty() {
+            return Ok(report);
+        }
+        let written = match at_once(session, &rows, &merge).await {
+            // Nothing was written; the second time it is seen which of them was refused.
+            Err(error) if is_of_an_item(&error) => {
+                one_by_one(session, &rows, &indexes, &merge).await?
+            }
+            result => result?,
         };
         report.inserted = written.inserted;
         report.updated = written.updated;
@@ -107,21 +118,70 @@ impl<'a, N> Plan<'a, N> {
     }
 }
 
+async fn at_once<N, F>(session: &Session, rows: &[N], merge: F) -> Result<Written>
+where
+    F: for<'c> Fn(&'c PgConnection, &'c [N]) -> BoxFuture<'c, Result<Written>>,
+{
+    if rows.len() <= CHUNK && session.is_pooled() {
+        let connection = session.connection().await?;
+        let written = merge(&connection, rows).await?;
+        session.wrote();
+        return Ok(written);
+    }
+    let atomic = session.atomic().await?;
+    let written = pipelined(rows.chunks(CHUNK).map(|chunk| merge(&atomic, chunk))).await?;
+    atomic.commit().await?;
+    Ok(written)
+}
+
+/// As [`at_once`], one chunk after the other, with the index of the item that is refused.
+async fn one_by_one<N, F>(
+    session: &Session,
+    rows: &[N],
+    indexes: &[usize],
+    merge: F,
+) -> Result<Written>
+where
+    N: Sync,
+    F: for<'c> Fn(&'c PgConnection, &'c [N]) -> BoxFuture<'c, Result<Written>>,
+{
+    let atomic = session.atomic().await?;
+    let mut total = Written::default();
+    for (chunk, indexes) in rows.chunks(CHUNK).zip(indexes.chunks(CHUNK)) {
+        atomic.batch("SAVEPOINT chunk").await?;
+        match merge(&atomic, chunk).await {
+            Ok(written) => total.add(written),
+            Err(error) if is_of_an_item(&error) => {
+                atomic.batch("ROLLBACK TO SAVEPOINT chunk").await?;
+                let found = single_out(&atomic, chunk, error, |connection, rows| {
+                    merge(connection, rows).map_ok(drop).boxed()
+                });
+                return match found.await {
+                    (Some(position), error) => Err(error.at(indexes[position])),
+                    (None, error) => Err(error),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+        atomic.batch("RELEASE SAVEPOINT chunk").await?;
+    }
+    atomic.commit().await?;
+    Ok(total)
+}
+
 /// Runs the statements in their order, a few in flight. After an error no other is started, but
 /// those in flight are waited for: dropped, they would cost the connection.
 async fn pipelined<'c>(
     mut statements: impl Iterator<Item = BoxFuture<'c, Result<Written>>>,
 ) -> Result<Written> {
     let mut in_flight: FuturesOrdered<_> = statements.by_ref().take(IN_FLIGHT).collect();
-    let mut total = Ok(Written { inserted: 0, updated: 0 });
+    let mut total = Ok(Written::default());
     while let Some(result) = in_flight.next().await {
         total = match (total, result) {
-            (Ok(sum), Ok(written)) => {
+            (Ok(mut sum), Ok(written)) => {
                 in_flight.extend(statements.next());
-                Ok(Written {
-                    inserted: sum.inserted + written.inserted,
-                    updated: sum.updated + written.updated,
-                })
+                sum.add(written);
+                Ok(sum)
             }
             (Err(first), _) => Err(first),
             (_, Err(error)) => Err(error),

@@ -9,6 +9,7 @@ pub(crate) mod analyses;
 mod audit;
 mod batch;
 mod corporate_actions;
+mod culprit;
 mod keyset;
 mod market_cache;
 mod merge;

@@ -35,6 +35,7 @@ mod pool;
 mod portfolios;
 mod positions;
 mod prices;
+mod refused_rows;
 mod rows;
 mod schema_contract;
 mod schema_docs;

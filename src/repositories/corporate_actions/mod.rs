@@ -41,7 +41,7 @@ pub trait CorporateActionRepository: Send + Sync {
     /// the last one counts. An item that breaks a rule is reported and left out.
     ///
     /// # Errors
-    /// Those of the database; nothing was written then.
+    /// `Item` of one that the database refuses for a rule of its own; those of the database. Nothing was written then.
     async fn upsert_many(&self, actions: &[NewCorporateAction]) -> Result<UpsertReport>;
 
     /// The action of this id.

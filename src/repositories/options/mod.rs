@@ -50,7 +50,7 @@ pub trait OptionRepository: Send + Sync {
     /// reported and left out. All others are stored in one transaction, however many.
     ///
     /// # Errors
-    /// `Invalid` of `fetched_at`; those of the database. Nothing was written then.
+    /// `Invalid` of `fetched_at`; as [`upsert_many`](Self::upsert_many). Nothing was written then.
     async fn put_chain(
         &self,
         ticker: &Ticker,
@@ -62,7 +62,7 @@ pub trait OptionRepository: Send + Sync {
     /// that of the transaction.
     ///
     /// # Errors
-    /// Those of the database; nothing was written then.
+    /// `Item` of one that the database refuses for a rule of its own; those of the database. Nothing was written then.
     async fn upsert_many(&self, quotes: &[NewOptionQuote]) -> Result<UpsertReport>;
 
     /// The quote of this id.

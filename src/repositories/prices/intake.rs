@@ -2,10 +2,12 @@
 
 use std::ops::Deref;
 
+use super::careful::Stored;
 use super::order;
 use crate::error::{Error, Result};
 use crate::models::{
-    DeliveredBar, IngestOptions, NewPriceBar, Rejected, SuspectPolicy, UpsertReport,
+    DeliveredBar, IngestOptions, NewPriceBar, Rejected, RejectedKind, SuspectPolicy, UpsertReport,
+    check_day,
 };
 use crate::repositories::merge::Written;
 
@@ -59,7 +61,7 @@ impl<'a> Intake<'a> {
             }
             Err(error) => {
                 let index = self.next_index();
-                self.refuse(index, error)
+                self.refuse(index, RejectedKind::Value, error)
             }
         }
     }
@@ -69,7 +71,10 @@ impl<'a> Intake<'a> {
     pub fn exact(&mut self, bar: Bar<'a>) -> Result<()> {
         let index = self.next_index();
         if let Err(error) = bar.check_fields() {
-            return self.refuse(index, error);
+            return self.refuse(index, RejectedKind::Value, error);
+        }
+        if let Err(error) = check_day(bar.date, None) {
+            return self.refuse(index, RejectedKind::ImplausibleDay, error);
         }
         match bar.check_coherence() {
             Err(error) => {
@@ -92,7 +97,7 @@ impl<'a> Intake<'a> {
     /// `Item`, with [`SuspectPolicy::Fail`].
     pub fn suspect(&mut self, mut row: Row<'a>, error: Error) -> Result<Option<Row<'a>>> {
         if self.options.on_suspect != SuspectPolicy::Flag {
-            return self.refuse(row.index, error).map(|()| None);
+            return self.refuse(row.index, RejectedKind::Value, error).map(|()| None);
         }
         self.report.flagged += 1;
         row.bar = Bar::Ours(Box::new(NewPriceBar { is_suspect: true, ..row.bar.clone() }));
@@ -123,12 +128,34 @@ impl<'a> Intake<'a> {
         self.report.unchanged += rows as u64 - written.inserted - written.updated;
     }
 
+    /// Accounts for a chunk of which the table may have no room for some.
+    ///
+    /// # Errors
+    /// `Item`, with [`SuspectPolicy::Fail`].
+    pub fn stored(&mut self, stored: Stored) -> Result<()> {
+        self.wrote(stored.rows, stored.written);
+        for (index, refusal) in stored.refused {
+            self.refuse(index, refusal.kind, refusal.error)?;
+        }
+        Ok(())
+    }
+
+    /// What became of all bars.
+    pub fn finish(mut self) -> UpsertReport {
+        self.report.rejected.sort_by_key(|rejected| rejected.index);
+        self.report
+    }
+
     fn next_index(&mut self) -> usize {
         self.taken += 1;
         self.taken - 1
     }
 
-    fn refuse(&mut self, index: usize, error: Error) -> Result<()> {
+    /// Leaves a bar out.
+    ///
+    /// # Errors
+    /// `Item`, with [`SuspectPolicy::Fail`].
+    pub fn refuse(&mut self, index: usize, kind: RejectedKind, error: Error) -> Result<()> {
         if self.options.on_suspect == SuspectPolicy::Fail {
             return Err(error.at(index));
         }
@@ -137,7 +164,7 @@ impl<'a> Intake<'a> {
                 self.report.rejected_unlisted += 1;
             }
             Error::Invalid { field, reason } => {
-                self.report.rejected.push(Rejected { index, field, reason });
+                self.report.rejected.push(Rejected { index, kind, field, reason });
             }
             other => return Err(other.at(index)),
         }

@@ -1,6 +1,7 @@
 //! Price bars.
 
 mod adjusted;
+mod careful;
 mod coverage;
 mod digest;
 mod intake;
@@ -9,6 +10,7 @@ mod latest;
 mod order;
 mod repository;
 mod revisions;
+mod room;
 mod store;
 mod streamed;
 mod upsert;
@@ -102,7 +104,10 @@ impl PriceRepository for PgPrices {
         bar.validate()?;
         let values = (price_history::id.eq(BarId::generate()), bar);
         let insert = diesel::insert_into(price_history::table).values(values);
-        self.session.fetch_one(insert.returning(PriceBar::as_returning())).await
+        match self.session.fetch_one(insert.returning(PriceBar::as_returning())).await {
+            Err(error) => Err(room::explained(&self.session, error, |_| Some(bar.date)).await),
+            stored => stored,
+        }
     }
 
     #[tracing::instrument(level = "debug", name = "prices.create_many", skip_all)]
@@ -110,7 +115,7 @@ impl PriceRepository for PgPrices {
         for (index, bar) in bars.iter().enumerate() {
             bar.validate().map_err(|e| e.at(index))?;
         }
-        batch::insert_many(
+        let stored = batch::insert_many(
             &self.session,
             bars,
             |bar| (bar.ticker.clone(), bar.date),
@@ -122,8 +127,14 @@ impl PriceRepository for PgPrices {
                 let insert = diesel::insert_into(price_history::table).values(rows);
                 connection.fetch_all(insert.returning(PriceBar::as_returning())).boxed()
             },
-        )
-        .await
+        );
+        match stored.await {
+            Err(error) => {
+                let day = |index: Option<usize>| index.map(|index| bars[index].date);
+                Err(room::explained(&self.session, error, day).await)
+            }
+            stored => stored,
+        }
     }
 
     #[tracing::instrument(level = "debug", name = "prices.upsert_many", skip_all)]

@@ -29,7 +29,8 @@ pub trait PriceRepository: Send + Sync {
     /// Stores a bar.
     ///
     /// # Errors
-    /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field.
+    /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field; of `date` where the year is archived or has
+    /// no partition.
     async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar>;
 
     /// Stores all of these bars, or none; returned in the order given.
@@ -43,16 +44,19 @@ pub trait PriceRepository: Send + Sync {
     /// equal ones nothing is written. Of several items for one ticker and day the last one counts.
     ///
     /// An item that breaks a rule (such as a high below the low without the flag `is_suspect`) is
-    /// reported and left out. All others are stored in one transaction, however many.
+    /// reported and left out, with the reason and its [kind](crate::RejectedKind). So is one of a day that cannot be
+    /// right, of an archived year, or of a year without a partition. All others are stored in one transaction,
+    /// however many.
     ///
     /// # Errors
-    /// Those of the database; nothing was written then.
+    /// `Item` of one that the database refuses for a rule of its own, such as a constraint that was added; those of the
+    /// database. Nothing was written then.
     async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport>;
 
     /// As [`upsert_many`](Self::upsert_many), with a say in what becomes of suspicious bars.
     ///
     /// # Errors
-    /// Those of the database; `Item` with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail);
+    /// As [`upsert_many`](Self::upsert_many); `Item` with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail);
     /// `Invalid` of `max_jump`. Nothing was written then.
     async fn upsert_many_with(
         &self,
