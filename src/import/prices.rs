@@ -26,8 +26,8 @@ use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 /// ignored and listed. Dates are ISO 8601; of one with a time and an offset the local day counts.
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
-/// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a number that
-/// is none (NaN, zero, infinite) makes its row rejected, whatever becomes of suspicious bars; so does a day that cannot be
+/// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a value that
+/// is no price (NaN, zero, infinite) makes its row rejected, whatever becomes of suspicious bars; so does a day that cannot be
 /// right, that is of an archived year, or that no partition holds. What happened on a day that cannot be right is not
 /// stored either.
 ///
