@@ -67,7 +67,9 @@ const KEEP_REVISIONS: &str = "
         ) known
         WHERE known.known_from > COALESCE(own.corrected_at, r.created_at)
     ) later
-    ON CONFLICT DO NOTHING";
+    WHERE NOT EXISTS (
+        SELECT FROM price_revisions v
+        WHERE v.ticker = r.ticker AND v.date = r.date AND v.replaced_at = later.known_from AND v.id = r.id)";
 
 fn failed(path: &Path, reason: impl Into<String>) -> Error {
     Error::Archive { path: path.to_owned(), reason: reason.into() }

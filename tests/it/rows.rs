@@ -230,6 +230,14 @@ pub const LATER_ROWS: &[Row] = &[
             ("corrected_at", "NULL"),
         ],
     ),
+    (
+        "knowledge_points",
+        &[
+            ("known_at", "'2024-01-03 03:04:05.678901Z'"),
+            ("snapshot", "'3:5:3'"),
+            ("system_identifier", "7000000000000000000"),
+        ],
+    ),
     ("archived_price_years", &[("year", "2008"), ("archived_at", "'2024-01-03 03:04:05.678901Z'")]),
 ];
 

@@ -248,8 +248,19 @@ pub trait PriceRepository: Send + Sync {
     async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64>;
 
     /// As [`range_many`](Self::range_many), as it was known at `known_at` by the database's clock: without
-    /// what was stored or corrected since, with what was corrected or deleted since. A delivery counts
-    /// from the beginning of its transaction.
+    /// what was stored or corrected since, with what was corrected or deleted since. Only what was committed is known,
+    /// also to a unit of work.
+    ///
+    /// The answer for a time that has come stays the same, whatever transactions end afterwards. A time that is asked for
+    /// before any later one keeps a snapshot of its own, a knowledge point: one INSERT on a connection of its own, and where
+    /// many ask for the present a wait of up to 0.2 seconds. A time of which nobody asked then is exact but for transactions
+    /// that were under way: they count from the statement that stored the bar. Bars that were stored before the migration
+    /// `know_by_transaction`, or come from an archive, count from `created_at` and `corrected_at`, and so do all after a
+    /// restore into another cluster, whose transactions have other numbers.
+    ///
+    /// # Errors
+    /// Those of a statement; `ReadOnly` where the server accepts no writes and no point closes the time yet; `Busy` within a
+    /// unit of work where the pool has no other connection.
     #[doc(alias = "as_of")]
     #[doc(alias = "point_in_time")]
     async fn range_as_of(

@@ -117,6 +117,7 @@ pub const KEYS: &[Refused] = &[
     ("corporate_actions_pkey", "corporate_actions", &[("ticker", "'MSFT'")]),
     ("corporate_actions_ticker_date_type_key", "corporate_actions", &[OTHER_ID, ("split_to", "7")]),
     ("price_revisions_pkey", "price_revisions", &[("number", "1"), ("close_price", "1")]),
+    ("knowledge_points_pkey", "knowledge_points", &[("system_identifier", "7")]),
     ("archived_price_years_pkey", "archived_price_years", &[("archived_at", "'2024-02-01Z'")]),
 ];
 

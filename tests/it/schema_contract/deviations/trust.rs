@@ -190,17 +190,6 @@ pub const TRUST: &[Deviation] = &[
     // The function keeps its name and its result.
     Deviation { migration: "lighten_cache_keys", removes: &[], adds: &[] },
     Deviation {
-        migration: "record_archived_years",
-        removes: &[],
-        adds: &[
-            "column archived_price_years.archived_at timestamp with time zone NOT NULL DEFAULT now()",
-            "column archived_price_years.year integer NOT NULL",
-            "constraint archived_price_years.archived_price_years_pkey PRIMARY KEY (year)",
-            "index UNIQUE INDEX archived_price_years_pkey ON public.archived_price_years USING btree (year)",
-            "table archived_price_years",
-        ],
-    },
-    Deviation {
         migration: "know_by_transaction",
         removes: &[
             "column price_history.created_at timestamp with time zone NOT NULL DEFAULT now()",
@@ -227,6 +216,17 @@ pub const TRUST: &[Deviation] = &[
             "table knowledge_points",
             "trigger knowledge_points_place BEFORE INSERT ON public.knowledge_points FOR EACH ROW EXECUTE FUNCTION place_knowledge_point()",
             "trigger price_history_refuse_forged AFTER INSERT ON public.price_history FOR EACH ROW WHEN ((new.added_by IS DISTINCT FROM txid_current())) EXECUTE FUNCTION refuse_forged_bar()",
+        ],
+    },
+    Deviation {
+        migration: "record_archived_years",
+        removes: &[],
+        adds: &[
+            "column archived_price_years.archived_at timestamp with time zone NOT NULL DEFAULT now()",
+            "column archived_price_years.year integer NOT NULL",
+            "constraint archived_price_years.archived_price_years_pkey PRIMARY KEY (year)",
+            "index UNIQUE INDEX archived_price_years_pkey ON public.archived_price_years USING btree (year)",
+            "table archived_price_years",
         ],
     },
 ];
