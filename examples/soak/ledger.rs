@@ -126,7 +126,11 @@ impl Ledger {
         println!("{:<10} {:>12} {:>8}", "", "acknowledged", "there");
         let (mut wrong, mut positions) = (Vec::new(), BTreeMap::new());
         // Of one moment: a call that was cancelled may still come to its end on the server.
-        let options = TransactionOptions { isolation: Isolation::RepeatableRead, read_only: true };
+        let options = TransactionOptions {
+            isolation: Isolation::RepeatableRead,
+            read_only: true,
+            ..TransactionOptions::default()
+        };
         let unit = db.begin_with(options).await?;
         let connection = unit.connection().await?;
         for (kind, query) in KINDS {

@@ -91,7 +91,7 @@ impl<'a, N> Plan<'a, N> {
             Written { inserted: 0, updated: 0 }
         } else if rows.len() <= CHUNK && session.writes_alone() {
             let connection = session.connection().await?;
-            let written = merge(&connection, &rows).await?;
+            let written = session.checked(merge(&connection, &rows).await).await?;
             session.wrote();
             written
         } else {
