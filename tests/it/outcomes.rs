@@ -241,7 +241,7 @@ async fn a_receipt_comes_with_the_first_write() {
     assert_eq!(unit.receipt().await, None, "it has only read");
     let id = "SELECT coalesce(pg_current_xact_id_if_assigned()::text::bigint, 0) AS n";
     let assigned = async |unit: &UnitOfWork| {
-        crate::support::number(&*unit.connection().await.unwrap(), id).await.unwrap()
+        crate::support::number(&unit.connection().await.unwrap(), id).await.unwrap()
     };
     assert_eq!(assigned(&unit).await, 0);
     unit.users().create(&somebody()).await.unwrap();
