@@ -92,7 +92,7 @@ fn rest<'s>(words: &mut Peekable<Tokens<'s>>) -> impl Iterator<Item = Token<'s>>
 /// Whether what follows a query's first word writes: as part of the query, or by a function that is called.
 fn query_may_write(words: &mut Peekable<Tokens<'_>>, first: &str) -> bool {
     let mut before = Token::Mark(' ');
-    let mut last = Token::Word(if first == "WITH" { "WITH" } else { "SELECT" });
+    let mut last = Token::Word(if matches!(first, "WITH" | "COPY") { "WITH" } else { "SELECT" });
     let mut depth = 0u32;
     while let Some(token) = words.next() {
         match token {
@@ -168,7 +168,7 @@ const FAMILIES: [&str; 10] = [
 
 /// Others, and words of the language, in the order of their bytes.
 #[rustfmt::skip]
-const READING: [&str; 331] = [
+const READING: [&str; 332] = [
     "abs", "account_is_known", "account_salt", "acldefault", "aclexplode", "age", "all", "and", "any", "array",
     "array_agg", "array_append", "array_cat", "array_dims", "array_length", "array_lower", "array_ndims",
     "array_position", "array_positions", "array_prepend", "array_remove", "array_replace", "array_to_json",
@@ -205,8 +205,8 @@ const READING: [&str; 331] = [
     "regr_intercept", "regr_r2", "regr_slope", "repeat", "replace", "reverse", "right", "rollup", "round", "row",
     "row_number", "row_security_active", "row_to_json", "rpad", "rtrim", "scale", "select", "set_config", "sha256",
     "sign", "similar", "some", "split_part", "sqrt", "starts_with", "statement_timestamp", "stddev", "stddev_pop",
-    "stddev_samp", "string_agg", "string_to_array", "strpos", "substr", "substring", "sum", "tenant_id", "then",
-    "time", "timestamp", "timestamptz", "timezone", "to_char", "to_date", "to_hex", "to_json", "to_jsonb",
+    "stddev_samp", "stdout", "string_agg", "string_to_array", "strpos", "substr", "substring", "sum", "tenant_id",
+    "then", "time", "timestamp", "timestamptz", "timezone", "to_char", "to_date", "to_hex", "to_json", "to_jsonb",
     "to_number", "to_regclass", "to_regnamespace", "to_regproc", "to_regprocedure", "to_regrole", "to_regtype",
     "to_timestamp", "to_tsquery", "to_tsvector", "transaction_timestamp", "translate", "trim", "trim_array",
     "trim_scale", "trunc", "tsrange", "txid_current", "union", "unistr", "unnest", "upper", "upper_inc", "upper_inf",
