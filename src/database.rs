@@ -7,7 +7,7 @@ use crate::cache::{Cache, CacheOptions};
 use crate::config::{Config, Environment};
 use crate::connection::session::Lease;
 use crate::connection::{self, ApplicationRole, Connection, Pool, Session, Source, Tenant};
-use crate::connection::{TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
+use crate::connection::{Outcome, TransactionError, TransactionFn, TransactionOptions, UnitOfWork};
 #[cfg(feature = "embedded")]
 use crate::embedded::{EmbeddedOptions, EmbeddedServer};
 #[cfg(feature = "embedded")]
@@ -19,7 +19,7 @@ use crate::models::EventFilter;
 use crate::passwords::PasswordHasher;
 use crate::repositories::RepositorySet;
 use crate::tenancy::TenantScope;
-use crate::types::UserId;
+use crate::types::{Receipt, UserId};
 
 /// A database: its pool and the repositories over it. Cloning is cheap; clones share the pool.
 ///
@@ -112,7 +112,9 @@ impl Database {
 
     /// Runs `work` in a transaction and commits what it did; an error rolls back. On deadlock and
     /// serialization failure it runs again from the start, up to six times in all, with growing,
-    /// jittered pauses, so that it may have no effects besides the transaction's.
+    /// jittered pauses, so that it may have no effects besides the transaction's. So it does where
+    /// [`resolve_within`](TransactionOptions::resolve_within) is set and a COMMIT that was not answered turns out to have been
+    /// rolled back.
     ///
     /// ```no_run
     /// # use buffetbot_db::{Database, Result, UserId, UserRepository};
@@ -157,6 +159,37 @@ impl Database {
         E: TransactionError + Send,
     {
         connection::transaction(&self.pool, options, None, work).await
+    }
+
+    /// What became of a transaction, by its receipt: of one whose COMMIT was not answered, or in which a program ended. One
+    /// that is still in progress, because its old connection is, is ended where this login may, and asked for again, for
+    /// some seconds.
+    ///
+    /// It is known while a server of the same timeline answers, for some hundred million transactions. If that has recovered
+    /// from a crash since, a transaction that looks committed is [`Unknowable`](Outcome::Unknowable) unless its id is known
+    /// to have survived: PostgreSQL may have given it to another one. No answer is right of a server that was set
+    /// back to an older copy of its disk, which cannot be told from itself.
+    ///
+    /// ```no_run
+    /// # use buffetbot_db::{Database, Error, NewUser, Outcome, Result, TransactionOptions, UserRepository};
+    /// # async fn example(db: &Database, user: &NewUser) -> Result<()> {
+    /// let options = TransactionOptions { receipt: true, ..TransactionOptions::default() };
+    /// let uow = db.begin_with(options).await?;
+    /// uow.users().create(user).await?;
+    /// match uow.commit().await {
+    ///     Err(Error::OutcomeUnknown { receipt: Some(receipt), .. }) => match db.outcome(&receipt).await? {
+    ///         Outcome::Committed => Ok(()),
+    ///         other => todo!("{other:?}"),
+    ///     },
+    ///     other => other,
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of taking a connection and of a query: ask again.
+    pub async fn outcome(&self, receipt: &Receipt) -> Result<Outcome> {
+        connection::outcome(&self.pool, receipt, connection::PATIENCE).await
     }
 
     /// The same repositories in the name of a user: of what somebody owns, they see and change what this user

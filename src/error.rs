@@ -7,9 +7,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use diesel::result::{DatabaseErrorKind, DeserializeFieldError};
+use diesel::result::DeserializeFieldError;
 
 use crate::connection::sqlstate;
+use crate::types::Receipt;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -89,9 +90,18 @@ pub enum Error {
         /// The limit: `"statement_timeout"`, `"idle_in_transaction_session_timeout"`.
         limit: &'static str,
     },
-    /// The server cannot be reached or is going away; whether a write in flight took effect is unknown.
+    /// The server cannot be reached or is going away; this call wrote nothing.
     #[error("database unavailable: {reason}")]
     Unavailable {
+        /// What was seen, without secrets.
+        reason: String,
+    },
+    /// A write, or a COMMIT, was sent and no answer came: it was done or it was not. Do not run it again without a look.
+    /// [`Database::outcome`](crate::Database::outcome) finds out by the receipt.
+    #[error("outcome unknown: {reason}")]
+    OutcomeUnknown {
+        /// Of a transaction that was to have one ([`TransactionOptions::receipt`](crate::TransactionOptions::receipt)).
+        receipt: Option<Receipt>,
         /// What was seen, without secrets.
         reason: String,
     },
@@ -216,12 +226,18 @@ pub(crate) struct Reported {
     pub column: Option<String>,
     pub constraint: Option<String>,
     pub stale_plan: bool,
+    /// The statement may have taken effect.
+    pub outcome_unknown: bool,
     /// A policy of the table refused the new row.
     pub row_policy: bool,
 }
 
 impl From<Reported> for Error {
     fn from(r: Reported) -> Self {
+        if r.outcome_unknown {
+            let reason = format!("{} (SQLSTATE {})", r.message, r.sqlstate);
+            return Error::OutcomeUnknown { receipt: None, reason };
+        }
         let constraint = r.constraint.as_deref().map(of_the_whole).unwrap_or_default();
         match r.sqlstate.as_str() {
             "23505" | "23P01" => {
@@ -318,13 +334,15 @@ impl From<diesel::result::Error> for Error {
     fn from(error: diesel::result::Error) -> Self {
         use diesel::result::Error as D;
         match error {
-            D::DatabaseError(kind, info) => match sqlstate::reported(&*info) {
+            D::DatabaseError(_, info) => match sqlstate::reported(&*info) {
                 Some(reported) => reported.into(),
-                None if matches!(kind, DatabaseErrorKind::ClosedConnection) => {
-                    Error::Unavailable { reason: info.message().into() }
+                None if sqlstate::is_outcome_unknown(&*info) => {
+                    Error::OutcomeUnknown { receipt: None, reason: info.message().into() }
                 }
                 None => Error::Unavailable { reason: info.message().into() },
             },
+            // What failed first tells the caller more.
+            D::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
             D::DeserializationError(e) => corrupt(e),
             D::NotFound => Error::not_found("row", "(by query)"),
             D::SerializationError(e) => match e.downcast::<Error>() {

@@ -114,9 +114,9 @@ pub use cache::{
 pub use chains::{AtTheMoney, OptionChain, PutCallRatio, SmilePoint, StrikeInterest, TermPoint};
 pub use config::{Config, Environment};
 pub use connection::{
-    Certificates, Connection, CopyIn, CopyOut, Isolation, PgConnection, PgField, PgRow, Pool,
-    PoolState, Pooled, QueryObserver, QueryReport, Rows, SslMode, StatementMode, TransactionError,
-    TransactionFn, TransactionOptions, UnitOfWork, sqlstate,
+    Certificates, Connection, CopyIn, CopyOut, Isolation, Outcome, PgConnection, PgField, PgRow,
+    Pool, PoolState, Pooled, QueryObserver, QueryReport, Rows, SslMode, StatementMode,
+    TransactionError, TransactionFn, TransactionOptions, UnitOfWork, sqlstate,
 };
 pub use database::Database;
 pub use error::{Error, Result};

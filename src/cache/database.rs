@@ -111,5 +111,10 @@ impl DatabaseLevel {
 /// Whether the error says that the database cannot be reached, not that it refused something. No
 /// connection to be had is no better than none that works.
 pub(super) fn is_down(error: &Error) -> bool {
-    matches!(error, Error::Unavailable { .. } | Error::Busy { resource: "pooled connection", .. })
+    matches!(
+        error,
+        Error::Unavailable { .. }
+            | Error::OutcomeUnknown { .. }
+            | Error::Busy { resource: "pooled connection", .. }
+    )
 }

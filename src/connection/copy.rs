@@ -12,7 +12,7 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 use super::lending::OwnStatement;
 use super::pg_connection::PgConnection;
 use super::sqlstate::diesel_error;
-use super::wire::{Deadline, Guard, StatementMode, unanswered};
+use super::wire::{Deadline, Guard, StatementMode};
 use crate::error::{Error, Result};
 
 /// A running `COPY ... FROM STDIN`. Nothing is stored until [`finish`](CopyIn::finish) returns;
@@ -41,15 +41,17 @@ impl CopyIn<'_> {
     /// # Errors
     /// The server refused the data; nothing of it is stored.
     pub async fn finish(mut self) -> Result<u64> {
-        let wire = self.connection.wire();
-        match wire.answered(self.sink.as_mut().finish()).await? {
+        let Some(guard) = self.guard.take() else {
+            return Err(Error::Ended { reason: "the copy has failed" });
+        };
+        // Before its end is sent nothing of it is stored.
+        guard.is_sent();
+        match guard.answered(self.sink.as_mut().finish()).await? {
             Ok(rows) => {
-                if let Some(guard) = self.guard.take() {
-                    guard.finish(rows);
-                }
+                guard.finish(rows);
                 Ok(rows)
             }
-            Err(e) => Err(self.fail(e)),
+            Err(e) => Err(guard.fail(e).into()),
         }
     }
 
@@ -84,8 +86,7 @@ impl Stream for CopyOut<'_> {
         match next {
             Poll::Pending => me.deadline.poll(me.guard.as_ref(), context).map(|limit| {
                 // The guard goes unfinished: the statement is cancelled and the connection discarded.
-                me.guard = None;
-                Some(Err(unanswered(limit).into()))
+                me.guard.take().map(|guard| Err(guard.unanswered(limit).into()))
             }),
             Poll::Ready(Some(Ok(piece))) => {
                 self.pieces += 1;
@@ -175,13 +176,16 @@ impl PgConnection {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
         match self.wire().answered(self.wire().client.copy_out(sql)).await? {
-            Ok(stream) => Ok(CopyOut {
-                stream: Box::pin(stream),
-                guard: Some(guard),
-                pieces: 0,
-                deadline: Deadline::default(),
-                _connection: self,
-            }),
+            Ok(stream) => {
+                guard.is_sent();
+                Ok(CopyOut {
+                    stream: Box::pin(stream),
+                    guard: Some(guard),
+                    pieces: 0,
+                    deadline: Deadline::default(),
+                    _connection: self,
+                })
+            }
             Err(e) => Err(guard.fail(e).into()),
         }
     }

@@ -8,6 +8,7 @@ use diesel_async::AnsiTransactionManager;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::pg_connection::PgConnection;
+use super::receipts::{HISTORY, History};
 use super::sqlstate::without_secrets;
 use super::tenant::Tenant;
 use super::wire::Wire;
@@ -145,6 +146,7 @@ impl PgConnection {
             wire.close();
             return;
         };
+        wire.transaction_ends();
         // In an aborted transaction BEGIN would be refused; in none, ROLLBACK alone fills the server's log with warnings.
         let begin = if wire.take_failed() { "" } else { "BEGIN; " };
         // Where SQL prepared statements, the driver's next may meet a name that is taken; where it
@@ -205,26 +207,37 @@ impl Identity {
         }
     }
 
-    /// Begins the transaction, in one message.
+    /// Begins the transaction, in one message; returns on which history of the server, if asked to.
     ///
     /// # Errors
     /// Whatever the server reports; the role is not fit.
-    pub async fn begin(&self, connection: &PgConnection, begin: &str) -> Result<()> {
+    pub async fn begin(
+        &self,
+        connection: &PgConnection,
+        begin: &str,
+        asks_history: bool,
+    ) -> Result<Option<History>> {
         let mut sql = format!("{begin}; SET LOCAL {UNIT} = '{}'", *MARK);
         if self.standing.get().is_none() {
             sql.push_str("; ");
             sql.push_str(SHOW);
+        }
+        if asks_history {
+            sql.push_str("; ");
+            sql.push_str(HISTORY);
         }
         if let Some(tenant) = &self.tenant {
             let assume = tenant.assume(connection).await?;
             sql.push_str("; ");
             sql.push_str(assume);
         }
-        if let Some(standing) = Standing::of(&connection.ask(&sql).await?) {
+        let mut shown = connection.ask(&sql).await?;
+        let history = asks_history.then(|| shown.pop()).flatten();
+        if let Some(standing) = Standing::of(&shown) {
             // Nobody else begins this transaction.
             let _ = self.standing.set(standing);
         }
-        Ok(())
+        Ok(history.and_then(|history| History::of(&history)))
     }
 
     /// Whether a borrower ran statements since the transaction began.

@@ -5,31 +5,38 @@
 //! |---|---|
 //! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
 //! | `wire`, `rows`, `copy`, `copy_binary`, `copy_rows` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
-//! | `cancel` | the cancel request |
+//! | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
 //! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
 //! | `sqlstate` | the server's error report through Diesel's error type |
 //! | `manager`, `pool` | bb8 behind a fair queue |
 //! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
 //! | `lending` | what a borrower's SQL leaves: reset on return, noticed by a unit of work |
+//! | `reads`, `scope` | whether a statement that was not answered may have taken effect |
+//! | `receipts`, `outcome` | the receipt of a transaction, and what became of it |
 //! | `snapshot` | what a reader of a log has seen |
 //! | `retried` | a transaction that collides is run again |
 //! | `tls`, `rustls_config` | transport by `sslmode` |
 
 mod cancel;
+mod companions;
 mod copy;
 mod copy_binary;
 mod copy_rows;
 mod lending;
 mod making;
 mod manager;
+mod outcome;
 mod pg_connection;
 mod pool;
 mod produced;
+mod reads;
+mod receipts;
 mod retried;
 mod row;
 mod rows;
 #[cfg(feature = "tls")]
 mod rustls_config;
+mod scope;
 pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod sqlstate;
@@ -44,6 +51,8 @@ pub use copy::{CopyIn, CopyOut};
 #[cfg(feature = "arrow")]
 pub(crate) use copy_binary::RowWriter;
 pub(crate) use copy_rows::CopiedRow;
+pub use outcome::Outcome;
+pub(crate) use outcome::{PATIENCE, outcome};
 pub(crate) use pg_connection::Options;
 pub use pg_connection::PgConnection;
 pub(crate) use pool::{ANNOUNCEMENTS, EVENTS};

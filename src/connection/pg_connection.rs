@@ -254,6 +254,7 @@ impl PgConnection {
         if self.wire.is_broken() {
             return;
         }
+        self.wire.sends_unheard(sql);
         // One poll queues the message; a ready future means that it could not be queued.
         if self.wire.client.batch_execute(sql).now_or_never().is_some() {
             self.wire.mark_broken();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::pool::Pool;
 use super::tenant::Tenant;
-use super::unit_of_work::{TransactionOptions, UnitOfWork};
+use super::unit_of_work::{TransactionOptions, UnitOfWork, undone};
 use crate::error::{Error, Result};
 
 /// An error type that a retried transaction can return: it takes up this crate's error and says
@@ -67,15 +67,20 @@ where
 {
     for attempt in 1.. {
         let unit = UnitOfWork::begin(pool, options, tenant).await?;
+        let mut was_undone = false;
         let error = match work(&unit).await {
-            Ok(value) => match unit.commit().await {
-                Ok(()) => return Ok(value),
+            Ok(value) => match unit.commits().await {
+                Ok(true) => return Ok(value),
+                Ok(false) => {
+                    was_undone = true;
+                    undone().into()
+                }
                 Err(e) => e.into(),
             },
             // Dropping the unit rolls back.
             Err(e) => e,
         };
-        if attempt == ATTEMPTS || !error.is_retryable() {
+        if attempt == ATTEMPTS || !(was_undone || error.is_retryable()) {
             return Err(error);
         }
         pool.count_retried();

@@ -14,7 +14,7 @@ use super::lending::first_columns;
 use super::row::PgRow;
 use super::sqlstate;
 use super::statement::Built;
-use super::wire::{Deadline, Guard, Wire, first_cause, unanswered};
+use super::wire::{Deadline, Guard, Wire, first_cause};
 
 /// Rows that a dropped stream still takes from what has already arrived, before it gives the rest
 /// up and the connection with it.
@@ -71,8 +71,10 @@ impl Rest {
             Failure::Told(error) => error,
             // The guard goes unfinished: the statement is cancelled and the connection discarded.
             Failure::Unanswered(limit) => {
-                self.guard = None;
-                return unanswered(limit);
+                return match self.guard.take() {
+                    Some(guard) => guard.unanswered(limit),
+                    None => sqlstate::closed(format!("no answer within {limit:?}"), false),
+                };
             }
         };
         match self.guard.take() {
@@ -150,12 +152,13 @@ impl Stream for Rows<'_> {
 /// Sends a statement and waits for its first two rows. A plan that a migration made stale is
 /// prepared anew, once: the server refuses it before the first row.
 pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Rows<'a>> {
+    let _waiting = wire.companions.joined();
     let guard = Guard::arm(wire, &built.sql)?;
-    match wire.answered(read_ahead(wire, built)).await? {
+    match guard.answered(read_ahead(wire, built, &guard)).await? {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
         Err(e) if sqlstate::is_stale_plan(&e) => {
             wire.forget(&built.sql, &e);
-            match wire.answered(read_ahead(wire, built)).await? {
+            match guard.answered(read_ahead(wire, built, &guard)).await? {
                 Ok(started) => Ok(Rows::new(started.guarded(guard))),
                 Err(again) => Err(failed(guard, first_cause(e, again)).await),
             }
@@ -190,8 +193,12 @@ impl Started {
     }
 }
 
-async fn read_ahead(wire: &Wire, built: &Built) -> Result<Started, tokio_postgres::Error> {
-    let mut rows = Box::pin(wire.query(built).await?);
+async fn read_ahead(
+    wire: &Wire,
+    built: &Built,
+    guard: &Guard,
+) -> Result<Started, tokio_postgres::Error> {
+    let mut rows = Box::pin(wire.query(built, guard).await?);
     let Some(first) = rows.try_next().await? else {
         return Ok(Started::Empty);
     };
@@ -215,8 +222,9 @@ async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::E
 
 /// Runs a statement without rows; returns how many it changed.
 pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64> {
+    let _waiting = wire.companions.joined();
     let guard = Guard::arm(wire, &built.sql)?;
-    match wire.answered(wire.execute(built)).await? {
+    match guard.answered(wire.execute(built, &guard)).await? {
         Ok(n) => {
             guard.finish(n);
             Ok(n)
@@ -227,8 +235,9 @@ pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64>
 
 /// Runs statements without binds, by the simple protocol.
 pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
-    let guard = Guard::arm(&wire, &sql)?;
-    match wire.answered(wire.client.batch_execute(&sql)).await? {
+    let _waiting = wire.companions.joined();
+    let guard = Guard::arm_batch(&wire, &sql)?;
+    match guard.answered(wire.client.batch_execute(&sql)).await? {
         Ok(()) => {
             guard.finish(0);
             Ok(())
@@ -239,8 +248,9 @@ pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
 
 /// As [`batch`]; returns the first column of every row, as text.
 pub(super) async fn ask(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<Vec<String>> {
-    let guard = Guard::arm(&wire, &sql)?;
-    match wire.answered(wire.client.simple_query(&sql)).await? {
+    let _waiting = wire.companions.joined();
+    let guard = Guard::arm_batch(&wire, &sql)?;
+    match guard.answered(wire.client.simple_query(&sql)).await? {
         Ok(messages) => {
             let shown = first_columns(&messages);
             guard.finish(shown.len() as u64);

@@ -141,6 +141,18 @@ impl Session {
         Ok(atomic)
     }
 
+    /// What was found before anything is sent. In a unit of work an error waits for the calls beside it: an error that
+    /// ends a `try_join!` would drop them in flight, and the unit with them.
+    ///
+    /// # Errors
+    /// Those of `found`.
+    pub async fn checked<T>(&self, found: Result<T>) -> Result<T> {
+        if let (Err(_), Source::Transaction(transaction)) = (&found, &self.source) {
+            transaction.quiet().await;
+        }
+        found
+    }
+
     /// Runs one statement wherever this session's run.
     async fn statement<T>(
         &self,
@@ -168,8 +180,11 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = Built::new(&query.as_query());
-        self.statement(&built?, |connection, built| connection.all(built).boxed()).await
+        let built = Built::new(&query.as_query()).map_err(Error::from);
+        self.statement(&self.checked(built).await?, |connection, built| {
+            connection.all(built).boxed()
+        })
+        .await
     }
 
     /// The rows of one statement as they arrive: a few are in memory. The stream has a connection as
@@ -203,8 +218,11 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query());
-        self.statement(&built?, |connection, built| connection.optional(built).boxed()).await
+        let built = Built::new(&query.as_query()).map_err(Error::from);
+        self.statement(&self.checked(built).await?, |connection, built| {
+            connection.optional(built).boxed()
+        })
+        .await
     }
 
     /// The row of a statement that always has one: an INSERT ... RETURNING, an aggregate.
@@ -222,9 +240,12 @@ impl Session {
 
     /// Runs one statement; returns how many rows it changed.
     pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = Built::new(&query);
+        let built = Built::new(&query).map_err(Error::from);
         drop(query);
-        self.statement(&built?, |connection, built| connection.count(built).boxed()).await
+        self.statement(&self.checked(built).await?, |connection, built| {
+            connection.count(built).boxed()
+        })
+        .await
     }
 
     fn named(&self, error: Error) -> Error {

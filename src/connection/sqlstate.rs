@@ -18,6 +18,8 @@ const TAG: &str = "SQLSTATE ";
 const STALE_PLAN: &str = "stale plan";
 /// Behind the SQLSTATE: a policy of the table refused the new row.
 const ROW_POLICY: &str = "row policy";
+/// Behind the SQLSTATE, or alone where the server said nothing: the statement may have taken effect.
+const OUTCOME_UNKNOWN: &str = "outcome unknown";
 
 /// The SQLSTATE of a Diesel error that came through a [`PgConnection`](super::PgConnection).
 pub fn sqlstate(error: &DieselError) -> Option<&str> {
@@ -43,7 +45,24 @@ pub(crate) fn reported(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> O
         constraint: info.constraint_name().map(str::to_owned),
         stale_plan: mark == Some(STALE_PLAN),
         row_policy: mark == Some(ROW_POLICY),
+        outcome_unknown: mark == Some(OUTCOME_UNKNOWN),
     })
+}
+
+/// Whether a Diesel error says that the connection failed while a statement was under way that may have taken effect.
+pub(crate) fn is_outcome_unknown(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> bool {
+    info.details() == Some(OUTCOME_UNKNOWN)
+}
+
+/// Whether the error leaves open what became of a statement that was sent: the connection failed, or the server ended
+/// it for a reason that can come at any time. An error of the statement itself undoes it; the limits of idle sessions and
+/// of transactions end what has not been committed.
+pub(super) fn leaves_outcome_open(error: &tokio_postgres::Error) -> bool {
+    let Some(db) = error.as_db_error() else { return true };
+    let code = db.code().code();
+    let ends = matches!(db.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+    (ends || code.starts_with("08") || code.starts_with("57P"))
+        && !["25P03", "25P04", "57P05"].contains(&code)
 }
 
 /// Whether the statement's cached plan was refused because a migration changed its result.
@@ -72,6 +91,15 @@ pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
 
 /// The driver's error, of a statement that ran for `elapsed`, as Diesel's.
 pub(crate) fn diesel_error(error: &tokio_postgres::Error, elapsed: Duration) -> DieselError {
+    diesel_error_of(error, elapsed, false)
+}
+
+/// As [`diesel_error`], of a statement that may have taken effect or not.
+pub(super) fn diesel_error_of(
+    error: &tokio_postgres::Error,
+    elapsed: Duration,
+    outcome_unknown: bool,
+) -> DieselError {
     let is_stale = is_stale_plan(error);
     match error.as_db_error() {
         Some(db) => {
@@ -89,6 +117,7 @@ pub(crate) fn diesel_error(error: &tokio_postgres::Error, elapsed: Duration) -> 
             };
             let mark = match is_stale {
                 true => Some(STALE_PLAN),
+                false if outcome_unknown => Some(OUTCOME_UNKNOWN),
                 false => is_row_policy(db).then_some(ROW_POLICY),
             };
             DieselError::DatabaseError(kind, Box::new(Info::new(db, mark, elapsed)))
@@ -96,8 +125,22 @@ pub(crate) fn diesel_error(error: &tokio_postgres::Error, elapsed: Duration) -> 
         None => {
             let kind =
                 if error.is_closed() { Kind::ClosedConnection } else { Kind::UnableToSendCommand };
-            DieselError::DatabaseError(kind, Box::new(without_secrets(error)))
+            closed_as(kind, without_secrets(error), outcome_unknown)
         }
+    }
+}
+
+/// The error of a connection that is of no more use, without the server's word.
+pub(super) fn closed(reason: String, outcome_unknown: bool) -> DieselError {
+    closed_as(Kind::ClosedConnection, reason, outcome_unknown)
+}
+
+fn closed_as(kind: Kind, reason: String, outcome_unknown: bool) -> DieselError {
+    if outcome_unknown {
+        DieselError::DatabaseError(kind, Box::new(Info::unknown(reason)))
+    } else {
+        // Diesel's own impl for `String` is a report with this message and nothing else.
+        DieselError::DatabaseError(kind, Box::new(reason))
     }
 }
 
@@ -130,6 +173,11 @@ struct Info {
 }
 
 impl Info {
+    fn unknown(message: String) -> Self {
+        let tagged = OUTCOME_UNKNOWN.into();
+        Info { message, tagged, table: None, column: None, constraint: None }
+    }
+
     fn new(db: &DbError, mark: Option<&str>, elapsed: Duration) -> Self {
         let mut tagged = format!("{TAG}{} {}", db.code().code(), elapsed.as_micros());
         if let Some(mark) = mark {

@@ -10,19 +10,28 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 
 use super::lending::Identity;
+use super::outcome;
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
+use super::receipts::Asked;
 use super::retried::TransactionFn;
 use super::session::{Lease, Session, Source};
 use super::statement::Built;
 use super::tenant::Tenant;
 use crate::error::{Error, Result};
 use crate::repositories::RepositorySet;
+use crate::types::Receipt;
 
 const ENDED: &str = "it was committed, rolled back or dropped";
 
 fn ended(reason: &'static str) -> Error {
     Error::Ended { reason }
+}
+
+/// # Errors
+/// [`Error::Ended`] where a statement went unanswered: the connection was discarded, which undid everything.
+fn answered(connection: &PgConnection) -> Result<()> {
+    connection.wire().abandoned().map_or(Ok(()), |reason| Err(ended(reason)))
 }
 
 /// The connection of a unit of work, shared by its repositories; empty when it is over.
@@ -39,10 +48,13 @@ pub(crate) struct Transaction {
     /// Longest wait for others to let go of the connection.
     patience: Duration,
     pool: Pool,
+    /// It is to have a receipt.
+    asked: OnceLock<Arc<Asked>>,
+    resolve_within: Option<Duration>,
 }
 
 impl Transaction {
-    fn new(connection: Pooled, tenant: Option<&Tenant>) -> Self {
+    fn new(connection: Pooled, options: TransactionOptions, tenant: Option<&Tenant>) -> Self {
         Transaction {
             patience: connection.pool_timeout(),
             pool: connection.pool(),
@@ -51,6 +63,8 @@ impl Transaction {
             over: OnceLock::new(),
             announces: AtomicBool::new(false),
             tells: AtomicBool::new(false),
+            asked: OnceLock::new(),
+            resolve_within: options.resolve_within,
         }
     }
 
@@ -79,12 +93,37 @@ impl Transaction {
         run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let connection = self.shared().await?;
-        let done = run(&connection, built).await?;
+        let done = match run(&connection, built).await {
+            Ok(done) => done,
+            Err(error) => {
+                // Those beside it, which have failed with it, are not dropped in flight.
+                if !connection.is_discarded() {
+                    connection.wire().companions.quiet().await;
+                }
+                if matches!(error, Error::Ended { .. }) {
+                    // Of a `try_join!` the error that aborted the transaction wins: it is told in the turn between.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                }
+                return Err(error);
+            }
+        };
         match self.identity.changed(&connection).await {
             Ok(Some(reason)) => Err(self.lose(&connection, reason)),
             // What the borrower made fail afterwards, the borrower is told.
             Ok(None) | Err(Error::Ended { .. }) => Ok(done),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Returns when no other call is under way, or after some seconds: an error of a call that was not sent is told
+    /// then, and nobody drops the others in flight because of it.
+    pub async fn quiet(&self) {
+        if let Ok(slot) = self.patiently(self.connection.read()).await
+            && let Some(wire) = slot.as_deref().map(|connection| connection.wire().clone())
+        {
+            drop(slot);
+            wire.companions.quiet().await;
         }
     }
 
@@ -112,7 +151,10 @@ impl Transaction {
             Err(_) => self.patiently(self.connection.read()).await?,
         };
         self.check_open()?;
-        RwLockReadGuard::try_map(slot, |c| c.as_deref()).map_err(|_| ended(ENDED))
+        let connection = RwLockReadGuard::try_map(slot, |c| c.as_deref());
+        let connection = connection.map_err(|_| ended(ENDED))?;
+        answered(&connection)?;
+        Ok(connection)
     }
 
     /// For statements that nothing may run between.
@@ -121,6 +163,7 @@ impl Transaction {
         self.check_open()?;
         let connection = RwLockWriteGuard::try_map(slot, |c| c.as_deref_mut());
         let connection = connection.map_err(|_| ended(ENDED))?;
+        answered(&connection)?;
         self.check(&connection).await?;
         Ok(connection)
     }
@@ -133,6 +176,7 @@ impl Transaction {
         let mut slot = self.patiently(self.connection.write()).await?;
         self.check_open()?;
         let connection = slot.as_deref().ok_or(ended(ENDED))?;
+        answered(connection)?;
         let changed = self.identity.changed(connection).await;
         Ok((slot.take().ok_or(ended(ENDED))?, changed))
     }
@@ -214,6 +258,14 @@ pub struct TransactionOptions {
     pub isolation: Isolation,
     /// Refuse writes with [`Error::ReadOnly`].
     pub read_only: bool,
+    /// Have a [receipt](UnitOfWork::receipt): by it [`Database::outcome`](crate::Database::outcome) finds out what became
+    /// of a COMMIT that was not answered. The server is asked for it with the transaction's begin and its first write, which
+    /// takes no round trip more, and writes a record of a few bytes into its log.
+    pub receipt: bool,
+    /// Find that out at once, within this time, where a COMMIT is not answered (and so have a receipt): what was committed is
+    /// `Ok`, what was rolled back is [`Error::Unavailable`], or run again by
+    /// [`transaction`](crate::Database::transaction), and only what stays unknown is [`Error::OutcomeUnknown`].
+    pub resolve_within: Option<Duration>,
 }
 
 impl TransactionOptions {
@@ -226,13 +278,24 @@ impl TransactionOptions {
         let access = if self.read_only { "READ ONLY" } else { "READ WRITE" };
         format!("BEGIN ISOLATION LEVEL {isolation}, {access}")
     }
+
+    fn asks_for_receipt(self) -> bool {
+        (self.receipt || self.resolve_within.is_some()) && !self.read_only
+    }
+}
+
+/// The error of a transaction that was not committed, although its COMMIT was sent.
+pub(super) fn undone() -> Error {
+    Error::Unavailable { reason: "the connection failed; the transaction was rolled back".into() }
 }
 
 /// One transaction with the repositories of [`Database`](crate::Database), all on its connection.
 ///
 /// Independent statements pipeline: `try_join!(uow.users().find(a), uow.prices().latest(&b))`
 /// takes about one round trip. An error of the server aborts the transaction, as always in
-/// PostgreSQL; what may fail goes into a [`savepoint`](UnitOfWork::savepoint). Dropped without
+/// PostgreSQL; what may fail goes into a [`savepoint`](UnitOfWork::savepoint). An error of a call is told when the calls beside
+/// it have been answered, so that a `try_join!` drops none of them in flight: a call that is dropped so ends the unit, because
+/// what it did is not known. Dropped without
 /// [`commit`](UnitOfWork::commit), everything is rolled back. A repository kept after the end
 /// answers [`Error::Ended`].
 pub struct UnitOfWork {
@@ -248,7 +311,7 @@ impl UnitOfWork {
         tenant: Option<&Tenant>,
     ) -> Result<Self> {
         let connection = pool.checkout().await?;
-        let transaction = Arc::new(Transaction::new(connection, tenant));
+        let transaction = Arc::new(Transaction::new(connection, options, tenant));
         // Made before BEGIN is sent, so that a drop in between rolls back.
         let unit = UnitOfWork {
             repositories: RepositorySet::new(&Source::Transaction(transaction.clone())),
@@ -256,7 +319,13 @@ impl UnitOfWork {
             savepoints: AtomicU32::new(0),
         };
         let connection = unit.transaction.unchecked().await?;
-        unit.transaction.identity.begin(&connection, &options.begin()).await?;
+        let (identity, asks) = (&unit.transaction.identity, options.asks_for_receipt());
+        let history = identity.begin(&connection, &options.begin(), asks).await?;
+        if let Some(asked) = history.and_then(Asked::on) {
+            connection.wire().ask_for_receipt(asked.clone());
+            // It begins once.
+            let _ = unit.transaction.asked.set(asked);
+        }
         drop(connection);
         Ok(unit)
     }
@@ -279,14 +348,38 @@ impl UnitOfWork {
         Ok(Connection(Lease::Shared(self.transaction.lent().await?)))
     }
 
+    /// Names this transaction, from its first write on and where it [asked for it](TransactionOptions::receipt): kept
+    /// elsewhere, it tells a later run of the program what became of a transaction in which the program ended. Takes a
+    /// round trip: whether a crash can take the id away is asked anew.
+    pub async fn receipt(&self) -> Option<Receipt> {
+        let asked = self.transaction.asked.get()?;
+        let connection = self.transaction.connection.try_read();
+        let wire = connection.ok().and_then(|slot| slot.as_deref().map(|c| c.wire().clone()));
+        if let Some(wire) = wire {
+            asked.ask_whether_kept(&wire).await;
+        }
+        asked.receipt().await
+    }
+
     /// Makes everything permanent.
     ///
     /// # Errors
     /// [`Error::Ended`] when an earlier error had aborted the transaction, or SQL on its
     /// [`connection`](Self::connection) ended it or changed its role (nothing is committed by this call);
     /// [`Error::Retryable`] on a serialization failure; [`Error::Unavailable`] when the connection
-    /// failed, and then whether it was committed is unknown.
+    /// failed and nothing was committed; [`Error::OutcomeUnknown`] when it failed while the COMMIT was under way.
     pub async fn commit(self) -> Result<()> {
+        match self.commits().await? {
+            true => Ok(()),
+            false => Err(undone()),
+        }
+    }
+
+    /// As [`commit`](Self::commit); `false` where the COMMIT was not answered and all was found to be rolled back.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) async fn commits(self) -> Result<bool> {
         let (connection, changed) = self.transaction.take().await?;
         let identity = &self.transaction.identity;
         match changed {
@@ -297,17 +390,39 @@ impl UnitOfWork {
                 return Err(error);
             }
         }
-        match identity.commit(&connection) {
-            Some(reset) => connection.commit_after(&reset).await?,
-            None => connection.commit().await?,
+        if let Some(asked) = self.transaction.asked.get() {
+            asked.ask_whether_kept(connection.wire()).await;
         }
+        let done = match identity.commit(&connection) {
+            Some(reset) => connection.commit_after(&reset).await,
+            None => connection.commit().await,
+        };
+        let pool = connection.pool();
+        // Whoever asks what became of it may need the connection's place in the pool.
+        drop(connection);
+        let done = match done {
+            Ok(()) => Ok(true),
+            Err(Error::OutcomeUnknown { reason, .. }) => self.resolve(&pool, reason).await,
+            Err(error) => return Err(error),
+        };
         if self.transaction.announces.load(Ordering::Acquire) {
-            connection.pool().announce();
+            pool.announce();
         }
         if self.transaction.tells.load(Ordering::Acquire) {
-            connection.pool().tell();
+            pool.tell();
         }
-        Ok(())
+        done
+    }
+
+    /// Whether it was committed, where that was to be found out and can be.
+    async fn resolve(&self, pool: &Pool, reason: String) -> Result<bool> {
+        let receipt = self.receipt().await;
+        if let (Some(receipt), Some(within)) = (&receipt, self.transaction.resolve_within)
+            && let Some(committed) = outcome::resolve(pool, receipt, within).await
+        {
+            return Ok(committed);
+        }
+        Err(Error::OutcomeUnknown { receipt, reason })
     }
 
     /// Undoes everything.

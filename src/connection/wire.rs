@@ -3,18 +3,21 @@
 use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
-use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::result::Error as DieselError;
 use tokio::time::Sleep;
 use tokio_postgres::{Client, RowStream, Statement};
 
 use super::cancel::Canceller;
+use super::companions::Companions;
 use super::lending::OwnSql;
-use super::sqlstate::{self, diesel_error};
+use super::receipts::Asked;
+use super::scope::{Scope, Sending};
+use super::sqlstate::{self, closed, diesel_error, diesel_error_of};
 use super::statement::Built;
 use super::statements::Statements;
 use super::tls::Driver;
@@ -25,6 +28,10 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 /// Binds of the largest statement that is kept prepared. Larger ones are batches, whose text differs with every number of
 /// rows: kept, each would take memory of the server's for as long as the connection lives.
 const MOST_KEPT_BINDS: usize = 64;
+
+/// Why a connection is of no more use.
+const UNANSWERED: &str = "the server did not answer a call on it in time";
+const DROPPED: &str = "a call on it was dropped before its answer came";
 
 /// The SQLSTATE of a write where only reading is possible.
 const READ_ONLY: &str = "25006";
@@ -80,6 +87,9 @@ pub(super) struct Wire {
     /// Where a cancel request runs, also when the guard is dropped outside of the runtime.
     runtime: tokio::runtime::Handle,
     broken: AtomicBool,
+    /// Why, where a statement on it went unanswered.
+    abandoned: OnceLock<&'static str>,
+    pub companions: Companions,
     read_only: AtomicBool,
     made: Instant,
     prepared: AtomicU64,
@@ -87,6 +97,10 @@ pub(super) struct Wire {
     pub own_sql: OwnSql,
     /// The server refused a statement: a transaction that is open may be aborted.
     failed: AtomicBool,
+    /// Whether what is sent is part of a transaction.
+    scope: Scope,
+    /// The transaction that is open is to have a receipt.
+    asked: Mutex<Option<Arc<Asked>>>,
     /// The server forgot a statement that was prepared here.
     forgotten: AtomicBool,
 }
@@ -113,11 +127,15 @@ impl Wire {
             canceller,
             runtime: tokio::runtime::Handle::current(),
             broken: AtomicBool::new(false),
+            abandoned: OnceLock::new(),
+            companions: Companions::default(),
             read_only: AtomicBool::new(false),
             made: Instant::now(),
             prepared: AtomicU64::new(0),
             own_sql: OwnSql::default(),
             failed: AtomicBool::new(false),
+            scope: Scope::default(),
+            asked: Mutex::default(),
             forgotten: AtomicBool::new(false),
         }
     }
@@ -145,9 +163,63 @@ impl Wire {
         self.broken.load(Ordering::Acquire) || self.client.is_closed()
     }
 
+    /// Why the connection was discarded, where a statement on it went unanswered.
+    pub fn abandoned(&self) -> Option<&'static str> {
+        self.abandoned.get().copied()
+    }
+
     /// What the server said last, where that ended the connection.
     fn last_word(&self) -> Option<&tokio_postgres::Error> {
         self.driver.end.get().filter(|end| end.as_db_error().is_some())
+    }
+
+    /// The transaction that has begun is to have a receipt.
+    pub fn ask_for_receipt(&self, asked: Arc<Asked>) {
+        *self.asked() = Some(asked);
+    }
+
+    fn asked(&self) -> std::sync::MutexGuard<'_, Option<Arc<Asked>>> {
+        // Nothing panics while it is held.
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The transaction is over, or will be when what is sent now was run.
+    pub fn transaction_ends(&self) {
+        self.scope.ends();
+        *self.asked() = None;
+    }
+
+    /// To be called before statements are sent whose answer nobody waits for.
+    pub fn sends_unheard(&self, sql: &str) {
+        self.sends(self.scope.sends(sql));
+    }
+
+    /// To be called before a statement is sent.
+    fn sends(&self, sending: Sending) -> Sending {
+        if sending.boundaries.ends {
+            *self.asked() = None;
+        } else if self.scope.has_written()
+            && let Some(asked) = &*self.asked()
+        {
+            asked.before_write(self);
+        }
+        sending
+    }
+
+    /// # Errors
+    /// The connection was discarded or is closed.
+    fn check_open(&self) -> QueryResult<()> {
+        if !self.is_broken() {
+            return Ok(());
+        }
+        if let Some(end) = self.last_word() {
+            return Err(diesel_error(end, Duration::ZERO));
+        }
+        let reason = match self.broken.load(Ordering::Acquire) {
+            true => "the connection was discarded after an abandoned statement",
+            false => "the connection was closed",
+        };
+        Err(closed(reason.into(), false))
     }
 
     pub fn mark_broken(&self) {
@@ -180,14 +252,16 @@ impl Wire {
         self.answer_timeout.filter(|_| !self.patient.load(Ordering::Relaxed))
     }
 
-    /// Waits for the server's answer.
+    /// Waits for the server's answer to what writes nothing.
     ///
     /// # Errors
     /// None came in time. The statement is to be abandoned then.
     pub async fn answered<T>(&self, answer: impl Future<Output = T>) -> QueryResult<T> {
         match self.answer_timeout() {
             None => Ok(answer.await),
-            Some(limit) => tokio::time::timeout(limit, answer).await.map_err(|_| unanswered(limit)),
+            Some(limit) => tokio::time::timeout(limit, answer)
+                .await
+                .map_err(|_| closed(format!("no answer within {limit:?}"), false)),
         }
     }
 
@@ -223,14 +297,20 @@ impl Wire {
     }
 
     /// Sends a statement and returns its rows to come.
-    pub async fn query(&self, built: &Built) -> Result<RowStream, tokio_postgres::Error> {
+    pub async fn query(
+        &self,
+        built: &Built,
+        guard: &Guard,
+    ) -> Result<RowStream, tokio_postgres::Error> {
         match self.mode {
             StatementMode::Prepared => {
                 let statement = self.prepared_for(built).await?;
+                guard.is_sent();
                 self.client.query_raw(&statement, built.binds.iter()).await
             }
             StatementMode::OneTrip => {
                 let typed = built.binds.iter().zip(built.types.iter().cloned());
+                guard.is_sent();
                 self.client.query_typed_raw(&built.sql, typed).await
             }
         }
@@ -238,21 +318,30 @@ impl Wire {
 
     /// Runs a statement, giving up on its rows; returns how many it changed. A plan that a
     /// migration made stale is prepared anew, once: the server refused it before it had any effect.
-    pub async fn execute(&self, built: &Built) -> Result<u64, tokio_postgres::Error> {
-        match self.execute_once(built).await {
+    pub async fn execute(
+        &self,
+        built: &Built,
+        guard: &Guard,
+    ) -> Result<u64, tokio_postgres::Error> {
+        match self.execute_once(built, guard).await {
             Err(e) if sqlstate::is_stale_plan(&e) => {
                 self.forget(&built.sql, &e);
                 // Inside a transaction the second error only says that the first aborted it.
-                self.execute_once(built).await.map_err(|again| first_cause(e, again))
+                self.execute_once(built, guard).await.map_err(|again| first_cause(e, again))
             }
             other => other,
         }
     }
 
-    async fn execute_once(&self, built: &Built) -> Result<u64, tokio_postgres::Error> {
+    async fn execute_once(
+        &self,
+        built: &Built,
+        guard: &Guard,
+    ) -> Result<u64, tokio_postgres::Error> {
         match self.mode {
             StatementMode::Prepared => {
                 let statement = self.prepared_for(built).await?;
+                guard.is_sent();
                 self.client.execute_raw(&statement, built.binds.iter()).await
             }
             StatementMode::OneTrip => {
@@ -262,6 +351,7 @@ impl Wire {
                     .map(|b| b as &(dyn tokio_postgres::types::ToSql + Sync))
                     .zip(built.types.iter().cloned())
                     .collect();
+                guard.is_sent();
                 self.client.execute_typed(&built.sql, &typed).await
             }
         }
@@ -309,22 +399,67 @@ pub(super) struct Guard {
     sql: Arc<str>,
     started: Instant,
     armed: bool,
+    sending: Sending,
+    /// The server may have begun to run it.
+    sent: AtomicBool,
 }
 
 impl Guard {
+    /// Of one statement. Until [`is_sent`](Self::is_sent) it is known to have had no effect.
+    ///
     /// # Errors
-    /// The connection was discarded.
+    /// The connection was discarded or is closed: nothing is sent.
     pub fn arm(wire: &Arc<Wire>, sql: &Arc<str>) -> QueryResult<Self> {
-        if wire.broken.load(Ordering::Acquire) {
-            if let Some(end) = wire.last_word() {
-                return Err(diesel_error(end, Duration::ZERO));
+        wire.check_open()?;
+        Ok(Self::armed(wire, sql, wire.sends(wire.scope.sends_one(sql)), false))
+    }
+
+    /// Of a message of statements without binds, which is sent at once.
+    ///
+    /// # Errors
+    /// As [`arm`](Self::arm).
+    pub fn arm_batch(wire: &Arc<Wire>, sql: &Arc<str>) -> QueryResult<Self> {
+        wire.check_open()?;
+        Ok(Self::armed(wire, sql, wire.sends(wire.scope.sends(sql)), true))
+    }
+
+    fn armed(wire: &Arc<Wire>, sql: &Arc<str>, sending: Sending, sent: bool) -> Self {
+        let (wire, sql, started) = (wire.clone(), sql.clone(), Instant::now());
+        Guard { wire, sql, started, armed: true, sending, sent: AtomicBool::new(sent) }
+    }
+
+    /// From here on the server may run the statement.
+    pub fn is_sent(&self) {
+        self.sent.store(true, Ordering::Release);
+    }
+
+    /// Whether the statement, which was not answered, may have made something permanent.
+    fn may_have_committed(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
+            && self.wire.scope.may_have_committed(&self.sql, &self.sending)
+    }
+
+    /// Waits for the server's answer.
+    ///
+    /// # Errors
+    /// None came in time. The statement is to be abandoned then.
+    pub async fn answered<T>(&self, answer: impl Future<Output = T>) -> QueryResult<T> {
+        match self.wire.answer_timeout() {
+            None => Ok(answer.await),
+            Some(limit) => {
+                tokio::time::timeout(limit, answer).await.map_err(|_| self.unanswered(limit))
             }
-            return Err(closed("the connection was discarded after an abandoned statement".into()));
         }
-        Ok(Guard { wire: wire.clone(), sql: sql.clone(), started: Instant::now(), armed: true })
+    }
+
+    /// The error of a statement that the server did not answer.
+    pub(super) fn unanswered(&self, limit: Duration) -> DieselError {
+        self.wire.abandoned.get_or_init(|| UNANSWERED);
+        closed(format!("no answer within {limit:?}"), self.may_have_committed())
     }
 
     pub fn finish(mut self, rows: u64) {
+        self.wire.scope.is_done(&self.sending);
         self.report(rows, None);
     }
 
@@ -338,6 +473,7 @@ impl Guard {
         self.wire.failed.store(true, Ordering::Release);
         let code = error.code().map_or_else(|| "?".to_owned(), |c| c.code().to_owned());
         let waited = self.started.elapsed();
+        let unknown = sqlstate::leaves_outcome_open(error) && self.may_have_committed();
         match sqlstate::ends_connection(error) {
             // An answer that the driver does not expect, such as that to a COPY by its text.
             true if error.as_db_error().is_none() => self.wire.close(),
@@ -348,7 +484,7 @@ impl Guard {
             self.wire.read_only.store(true, Ordering::Relaxed);
         }
         self.report(0, Some(&code));
-        diesel_error(error, waited)
+        diesel_error_of(error, waited, unknown)
     }
 
     fn report(&mut self, rows: u64, sqlstate: Option<&str>) {
@@ -371,6 +507,7 @@ impl Drop for Guard {
         if !self.armed {
             return;
         }
+        self.wire.abandoned.get_or_init(|| DROPPED);
         self.wire.mark_broken();
         let token = self.wire.client.cancel_token();
         let canceller = self.wire.canceller.clone();
@@ -407,15 +544,4 @@ impl Deadline {
         let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         sleep.as_mut().poll(context).map(|()| limit)
     }
-}
-
-/// The error of a statement that the server did not answer.
-pub(super) fn unanswered(limit: Duration) -> DieselError {
-    closed(format!("no answer within {limit:?}; whether the statement took effect is unknown"))
-}
-
-/// The error of a connection that is of no more use.
-fn closed(reason: String) -> DieselError {
-    // Diesel's own impl for `String` is a report with this message and nothing else.
-    DieselError::DatabaseError(DatabaseErrorKind::ClosedConnection, Box::new(reason))
 }

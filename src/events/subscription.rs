@@ -103,6 +103,7 @@ fn passes(error: &Error) -> bool {
     matches!(
         error,
         Error::Unavailable { .. }
+            | Error::OutcomeUnknown { .. }
             | Error::Busy { .. }
             | Error::Timeout { .. }
             | Error::Cancelled

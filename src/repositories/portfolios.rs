@@ -152,7 +152,7 @@ macro_rules! filtered {
 impl PortfolioRepository for PgPortfolios {
     #[tracing::instrument(level = "debug", name = "portfolios.create", skip_all)]
     async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio> {
-        portfolio.validate()?;
+        self.session.checked(portfolio.validate()).await?;
         let insert = diesel::insert_into(portfolios::table).values(portfolio);
         self.session.fetch_one(insert.returning(Portfolio::as_returning())).await
     }
@@ -160,7 +160,7 @@ impl PortfolioRepository for PgPortfolios {
     #[tracing::instrument(level = "debug", name = "portfolios.create_many", skip_all)]
     async fn create_many(&self, portfolios: &[NewPortfolio]) -> Result<Vec<Portfolio>> {
         for (index, portfolio) in portfolios.iter().enumerate() {
-            portfolio.validate().map_err(|e| e.at(index))?;
+            self.session.checked(portfolio.validate().map_err(|e| e.at(index))).await?;
         }
         batch::insert_many(
             &self.session,
@@ -181,7 +181,7 @@ impl PortfolioRepository for PgPortfolios {
 
     #[tracing::instrument(level = "debug", name = "portfolios.find_by_name", skip_all)]
     async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>> {
-        text::check("name", name, text::UNLIMITED)?;
+        self.session.checked(text::check("name", name, text::UNLIMITED)).await?;
         let query = portfolios::table
             .filter(portfolios::user_id.eq(user).and(portfolios::name.eq(name)))
             .order((
@@ -233,14 +233,18 @@ impl PortfolioRepository for PgPortfolios {
 
     #[tracing::instrument(level = "debug", name = "portfolios.update", skip_all)]
     async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         if *patch == PortfolioPatch::default() {
-            return self.find(id).await?.ok_or_else(|| Error::not_found("portfolio", id));
+            let found = self.find(id).await?;
+            return self
+                .session
+                .checked(found.ok_or_else(|| Error::not_found("portfolio", id)))
+                .await;
         }
         let update = diesel::update(portfolios::table.find(id)).set(patch);
         let changed =
             self.session.fetch_optional(update.returning(Portfolio::as_returning())).await?;
-        changed.ok_or_else(|| Error::not_found("portfolio", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("portfolio", id))).await
     }
 
     async fn activate(&self, id: PortfolioId) -> Result<Portfolio> {
@@ -314,7 +318,7 @@ impl PortfolioRepository for PgPortfolios {
 
     #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all)]
     async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio> {
-        check_portfolio_name(name)?;
+        self.session.checked(check_portfolio_name(name)).await?;
         let new = PortfolioId::generate();
         let copy = diesel::sql_query(DUPLICATE)
             .bind::<SqlUuid, _>(id)

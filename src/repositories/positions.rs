@@ -167,7 +167,7 @@ macro_rules! insert_or_revive {
 impl PositionRepository for PgPositions {
     #[tracing::instrument(level = "debug", name = "positions.create", skip_all)]
     async fn create(&self, position: &NewPosition) -> Result<Position> {
-        position.validate()?;
+        self.session.checked(position.validate()).await?;
         let added = self.session.fetch_optional(insert_or_revive!(position)).await?;
         added.ok_or_else(held)
     }
@@ -176,7 +176,7 @@ impl PositionRepository for PgPositions {
     async fn create_many(&self, positions: &[NewPosition]) -> Result<Vec<Position>> {
         let mut keys = HashSet::with_capacity(positions.len());
         for (index, position) in positions.iter().enumerate() {
-            position.validate().map_err(|e| e.at(index))?;
+            self.session.checked(position.validate().map_err(|e| e.at(index))).await?;
             // ON CONFLICT refuses to meet a row of its own statement.
             if !keys.insert((position.portfolio_id, &position.ticker)) {
                 return Err(held().at(index));
@@ -202,7 +202,7 @@ impl PositionRepository for PgPositions {
 
     #[tracing::instrument(level = "debug", name = "positions.upsert", skip_all)]
     async fn upsert(&self, position: &NewPosition) -> Result<Position> {
-        position.validate()?;
+        self.session.checked(position.validate()).await?;
         let statement = insert_or_replace!(position).returning(Position::as_returning());
         self.session.fetch_one(statement).await
     }
@@ -257,15 +257,18 @@ impl PositionRepository for PgPositions {
         id: PositionId,
         patch: &PositionPatch,
     ) -> Result<Position> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         if *patch == PositionPatch::default() {
             let found = self.find(portfolio, id).await?;
-            return found.ok_or_else(|| Error::not_found("position", id));
+            return self
+                .session
+                .checked(found.ok_or_else(|| Error::not_found("position", id)))
+                .await;
         }
         let update = diesel::update(one!(portfolio, id)).set(patch);
         let changed =
             self.session.fetch_optional(update.returning(Position::as_returning())).await?;
-        changed.ok_or_else(|| Error::not_found("position", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("position", id))).await
     }
 
     async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position> {
@@ -290,7 +293,7 @@ impl PositionRepository for PgPositions {
             .bind::<SqlUuid, _>(id)
             .bind::<SqlUuid, _>(to);
         let moved = self.session.fetch_optional(statement).await?;
-        moved.ok_or_else(|| Error::not_found("position", id))
+        self.session.checked(moved.ok_or_else(|| Error::not_found("position", id))).await
     }
 }
 

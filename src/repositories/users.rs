@@ -173,7 +173,7 @@ macro_rules! filtered {
 impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.create", skip_all)]
     async fn create(&self, user: &NewUser) -> Result<User> {
-        user.validate()?;
+        self.session.checked(user.validate()).await?;
         let insert = diesel::insert_into(users::table).values(user);
         self.session.fetch_one(insert.returning(User::as_returning())).await
     }
@@ -181,7 +181,7 @@ impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.create_many", skip_all)]
     async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>> {
         for (index, user) in users.iter().enumerate() {
-            user.validate().map_err(|e| e.at(index))?;
+            self.session.checked(user.validate().map_err(|e| e.at(index))).await?;
         }
         batch::insert_many(
             &self.session,
@@ -202,14 +202,14 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.find_by_email", skip_all)]
     async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
-        text::check("email", email, text::UNLIMITED)?;
+        self.session.checked(text::check("email", email, text::UNLIMITED)).await?;
         let query = users::table.filter(lower(users::email).eq(lower(email)));
         self.session.fetch_optional(query.select(User::as_select())).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.find_by_username", skip_all)]
     async fn find_by_username(&self, username: &str) -> Result<Option<User>> {
-        text::check("username", username, text::UNLIMITED)?;
+        self.session.checked(text::check("username", username, text::UNLIMITED)).await?;
         let query = users::table.filter(users::username.eq(username));
         self.session.fetch_optional(query.select(User::as_select())).await
     }
@@ -234,32 +234,33 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.exists_email", skip_all)]
     async fn exists_email(&self, email: &str) -> Result<bool> {
-        text::check("email", email, text::UNLIMITED)?;
+        self.session.checked(text::check("email", email, text::UNLIMITED)).await?;
         let query = users::table.filter(lower(users::email).eq(lower(email)));
         self.session.fetch_one(diesel::select(exists(query))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.exists_username", skip_all)]
     async fn exists_username(&self, username: &str) -> Result<bool> {
-        text::check("username", username, text::UNLIMITED)?;
+        self.session.checked(text::check("username", username, text::UNLIMITED)).await?;
         let query = users::table.filter(users::username.eq(username));
         self.session.fetch_one(diesel::select(exists(query))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.update", skip_all)]
     async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         if *patch == UserPatch::default() {
-            return self.find(id).await?.ok_or_else(|| Error::not_found("user", id));
+            let found = self.find(id).await?;
+            return self.session.checked(found.ok_or_else(|| Error::not_found("user", id))).await;
         }
         let update = diesel::update(users::table.find(id)).set(patch);
         let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
-        changed.ok_or_else(|| Error::not_found("user", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.update_profile", skip_all)]
     async fn update_profile(&self, id: UserId, patch: &ProfilePatch) -> Result<User> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         let row = users::table.find(id);
         let changed = match &patch.email {
             _ if *patch == ProfilePatch::default() => self.find(id).await?,
@@ -274,7 +275,7 @@ impl UserRepository for PgUsers {
                 self.session.fetch_optional(update.returning(User::as_returning())).await?
             }
         };
-        changed.ok_or_else(|| Error::not_found("user", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.set_password", skip_all)]
@@ -287,7 +288,7 @@ impl UserRepository for PgUsers {
     async fn record_login(&self, id: UserId) -> Result<User> {
         let update = diesel::update(users::table.find(id)).set(users::last_login_at.eq(now));
         let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
-        changed.ok_or_else(|| Error::not_found("user", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.verify", skip_all)]
@@ -309,14 +310,14 @@ impl UserRepository for PgUsers {
     async fn preferences(&self, id: UserId) -> Result<Option<Document>> {
         let query = users::table.find(id).select(users::preferences);
         let found: Option<Option<Document>> = self.session.fetch_optional(query).await?;
-        found.ok_or_else(|| Error::not_found("user", id))
+        self.session.checked(found.ok_or_else(|| Error::not_found("user", id))).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all)]
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()> {
         let update = diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
         match self.session.execute(update).await? {
-            0 => Err(Error::not_found("user", id)),
+            0 => self.session.checked(Err(Error::not_found("user", id))).await,
             _ => Ok(()),
         }
     }
@@ -326,7 +327,7 @@ impl UserRepository for PgUsers {
         let not_an_object =
             || Error::invalid("preferences", "only an object merges into an object");
         if !changes.is_object() {
-            return Err(not_an_object());
+            return self.session.checked(Err(not_an_object())).await;
         }
         // `||` would append to an array and wrap a scalar: the row is changed only where it holds an object.
         let merged: Option<Merged> = self
@@ -348,7 +349,9 @@ impl UserRepository for PgUsers {
                 .bind::<diesel::sql_types::Jsonb, _>(changes),
             )
             .await?;
-        merged.ok_or_else(|| Error::not_found("user", id))?.preferences.ok_or_else(not_an_object)
+        let merged = merged.ok_or_else(|| Error::not_found("user", id));
+        let merged = merged.and_then(|merged| merged.preferences.ok_or_else(not_an_object));
+        self.session.checked(merged).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.delete", skip_all)]

@@ -18,6 +18,7 @@ pub(crate) mod numeric;
 mod occ;
 mod page;
 mod password_hash;
+mod receipt;
 pub(crate) mod span;
 pub(crate) mod tag;
 pub(crate) mod text;
@@ -44,6 +45,7 @@ pub use ids::{
 pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
+pub use receipt::Receipt;
 pub use tag::Tag;
 pub use ticker::Ticker;
 pub use trading_day::TradingDay;

@@ -295,7 +295,11 @@ async fn b11_a_connection_that_the_server_ended_says_why() {
 #[tokio::test]
 async fn writing_in_a_read_only_transaction_says_so() {
     let db = database(1).await;
-    let options = TransactionOptions { isolation: Isolation::RepeatableRead, read_only: true };
+    let options = TransactionOptions {
+        isolation: Isolation::RepeatableRead,
+        read_only: true,
+        ..TransactionOptions::default()
+    };
     let unit = db.begin_with(options).await.unwrap();
     assert_eq!(unit.users().find(UserId::generate()).await.unwrap(), None);
     let error = unit.users().create(&somebody()).await.unwrap_err();

@@ -166,7 +166,7 @@ async fn too_many_connections_for_the_server_is_a_wait_and_not_an_end() {
 }
 
 #[tokio::test]
-async fn a_commit_without_an_answer_is_unavailable() {
+async fn b12_a_commit_without_an_answer_is_unknown() {
     let server = TcpServer::start().await;
     let db = Database::connect(config(&server.url())).await.unwrap();
     let unit = db.begin().await.unwrap();
@@ -176,7 +176,11 @@ async fn a_commit_without_an_answer_is_unavailable() {
     drop(connection);
     run(Command::new("kill").arg("-9").arg(backend.to_string()));
     let error = unit.commit().await.unwrap_err();
-    assert!(matches!(&error, Error::Unavailable { .. }), "{error:?}");
+    // The driver may have seen the end before the COMMIT was sent.
+    assert!(
+        matches!(&error, Error::Unavailable { .. } | Error::OutcomeUnknown { receipt: None, .. }),
+        "{error:?}"
+    );
 }
 
 /// Of several hosts the one that can write, wherever it stands.

@@ -28,6 +28,7 @@ mod lending;
 mod market_cache;
 mod migrations;
 mod options;
+mod outcomes;
 mod partitions;
 mod passwords;
 mod pgbouncer;

@@ -163,7 +163,7 @@ macro_rules! page_of {
 impl AnalysisRepository for PgAnalyses {
     #[tracing::instrument(level = "debug", name = "analyses.create", skip_all)]
     async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
-        analysis.validate()?;
+        self.session.checked(analysis.validate()).await?;
         let result = write::create(&self.session, analysis).await?;
         self.session.replaced((&result.key()).into(), result.version).await;
         Ok(result)
@@ -172,7 +172,7 @@ impl AnalysisRepository for PgAnalyses {
     #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all)]
     async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
         for (index, analysis) in analyses.iter().enumerate() {
-            analysis.validate().map_err(|e| e.at(index))?;
+            self.session.checked(analysis.validate().map_err(|e| e.at(index))).await?;
         }
         let results = write::create_many(&self.session, analyses).await?;
         self.session.invalidated().await;
@@ -208,14 +208,16 @@ impl AnalysisRepository for PgAnalyses {
 
     #[tracing::instrument(level = "debug", name = "analyses.update", skip_all)]
     async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         let not_found = || Error::not_found("analysis result", id);
         if *patch == AnalysisPatch::default() {
-            return self.find(id).await?.ok_or_else(not_found);
+            let found = self.find(id).await?;
+            return self.session.checked(found.ok_or_else(not_found)).await;
         }
         let update = diesel::update(analysis_results::table.find(id)).set(patch);
         let update = update.returning(AnalysisResult::as_returning());
-        let updated = self.session.fetch_optional(update).await?.ok_or_else(not_found)?;
+        let updated = self.session.fetch_optional(update).await?;
+        let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
         self.session.invalidated().await;
         Ok(updated)
     }
@@ -309,7 +311,8 @@ impl AnalysisRepository for PgAnalyses {
     #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all)]
     async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64> {
         if *selector == AnalysisSelector::default() {
-            return Err(Error::invalid("selector", "must name a ticker, type, portfolio or age"));
+            let unnamed = Error::invalid("selector", "must name a ticker, type, portfolio or age");
+            return self.session.checked(Err(unnamed)).await;
         }
         let expired = expiry::invalidate(&self.session, selector).await?;
         self.session.invalidated().await;

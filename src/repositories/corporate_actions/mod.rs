@@ -142,7 +142,7 @@ fn actions(rows: Vec<ActionRow>) -> Result<Vec<CorporateAction>> {
 impl CorporateActionRepository for PgCorporateActions {
     #[tracing::instrument(level = "debug", name = "corporate_actions.create", skip_all)]
     async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction> {
-        action.validate()?;
+        self.session.checked(action.validate()).await?;
         let insert = diesel::insert_into(corporate_actions::table).values(inserted!(action));
         let row: ActionRow =
             self.session.fetch_one(insert.returning(ActionRow::as_returning())).await?;
@@ -152,7 +152,7 @@ impl CorporateActionRepository for PgCorporateActions {
     #[tracing::instrument(level = "debug", name = "corporate_actions.create_many", skip_all)]
     async fn create_many(&self, new: &[NewCorporateAction]) -> Result<Vec<CorporateAction>> {
         for (index, action) in new.iter().enumerate() {
-            action.validate().map_err(|e| e.at(index))?;
+            self.session.checked(action.validate().map_err(|e| e.at(index))).await?;
         }
         let rows: Vec<ActionRow> = batch::insert_many(
             &self.session,
@@ -235,16 +235,17 @@ impl CorporateActionRepository for PgCorporateActions {
         id: CorporateActionId,
         patch: &CorporateActionPatch,
     ) -> Result<CorporateAction> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         let unknown = || Error::not_found("corporate action", id);
         if *patch == CorporateActionPatch::default() {
-            return self.find(id).await?.ok_or_else(unknown);
+            let found = self.find(id).await?;
+            return self.session.checked(found.ok_or_else(unknown)).await;
         }
         let update =
             diesel::update(corporate_actions::table.find(id)).set(ActionChanges::from(patch));
         let update = update.returning(ActionRow::as_returning());
         let changed: Option<ActionRow> = self.session.fetch_optional(update).await?;
-        changed.ok_or_else(unknown)?.try_into()
+        self.session.checked(changed.ok_or_else(unknown)).await?.try_into()
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.delete", skip_all)]

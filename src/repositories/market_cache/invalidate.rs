@@ -47,7 +47,8 @@ const EXPIRE_ENTRIES: &str = r#"
 /// came to wait for it. Whoever locks both, locks leases before entries.
 pub(super) async fn run(session: &Session, selector: &CacheSelector) -> Result<u64> {
     if *selector == CacheSelector::default() {
-        return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
+        let unnamed = Error::invalid("selector", "must name a ticker, type, tag or key");
+        return session.checked(Err(unnamed)).await;
     }
     let leases = Matching::of(LEASES, LEASE_OF_TAG, ["l.ticker", "l.name", "l.parameters_key"]);
     let columns = ["c.ticker", "c.data_type", "c.parameters_key"];

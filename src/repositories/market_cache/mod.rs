@@ -224,13 +224,13 @@ macro_rules! filtered {
 impl MarketCacheRepository for PgMarketCache {
     #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all)]
     async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
-        entry.options.validate()?;
+        self.session.checked(entry.options.validate()).await?;
         write::create(&self.session, entry).await
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all)]
     async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>> {
-        write::validate(entries)?;
+        self.session.checked(write::validate(entries)).await?;
         write::create_many(&self.session, entries).await
     }
 
@@ -265,14 +265,16 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all)]
     async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         let not_found = || Error::not_found("cache entry", id);
         if *patch == CacheEntryPatch::default() {
-            return self.find(id).await?.ok_or_else(not_found);
+            let found = self.find(id).await?;
+            return self.session.checked(found.ok_or_else(not_found)).await;
         }
         let update = diesel::update(market_data_cache::table.find(id)).set(patch);
         let update = update.returning(CacheEntry::as_returning());
-        let updated = self.session.fetch_optional(update).await?.ok_or_else(not_found)?;
+        let updated = self.session.fetch_optional(update).await?;
+        let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
         self.session.invalidated().await;
         Ok(updated)
     }
@@ -334,7 +336,7 @@ impl MarketCacheRepository for PgMarketCache {
         data: &Document,
         options: &PutOptions,
     ) -> Result<CacheEntry> {
-        options.validate()?;
+        self.session.checked(options.validate()).await?;
         let entry = write::put(&self.session, key, data, options).await?;
         self.session.replaced(key.into(), entry.version).await;
         Ok(entry)
@@ -342,7 +344,7 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all)]
     async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
-        write::validate(entries)?;
+        self.session.checked(write::validate(entries)).await?;
         let written = write::put_many(&self.session, entries).await?;
         self.session.invalidated().await;
         Ok(written)
@@ -350,7 +352,9 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all)]
     async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
-        write::validate(documents.iter().map(|document| &document.entry))?;
+        self.session
+            .checked(write::validate(documents.iter().map(|document| &document.entry)))
+            .await?;
         let filled = write::backfill_many(&self.session, documents).await?;
         self.session.invalidated().await;
         Ok(filled)
@@ -358,7 +362,7 @@ impl MarketCacheRepository for PgMarketCache {
 
     #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
-        span::check("ttl", ttl)?;
+        self.session.checked(span::check("ttl", ttl)).await?;
         let statement = diesel::sql_query(REFRESH)
             .bind::<Text, _>(&key.ticker)
             .bind::<Text, _>(&key.data_type)

@@ -183,7 +183,7 @@ macro_rules! filtered {
 impl OptionRepository for PgOptions {
     #[tracing::instrument(level = "debug", name = "options.create", skip_all)]
     async fn create(&self, quote: &NewOptionQuote) -> Result<OptionQuote> {
-        quote.validate()?;
+        self.session.checked(quote.validate()).await?;
         let values = (options_data::id.eq(OptionQuoteId::generate()), quote);
         let insert = diesel::insert_into(options_data::table).values(values);
         self.session.fetch_one(insert.returning(OptionQuote::as_returning())).await
@@ -192,7 +192,7 @@ impl OptionRepository for PgOptions {
     #[tracing::instrument(level = "debug", name = "options.create_many", skip_all)]
     async fn create_many(&self, quotes: &[NewOptionQuote]) -> Result<Vec<OptionQuote>> {
         for (index, quote) in quotes.iter().enumerate() {
-            quote.validate().map_err(|e| e.at(index))?;
+            self.session.checked(quote.validate().map_err(|e| e.at(index))).await?;
         }
         batch::insert_many(
             &self.session,
@@ -327,14 +327,18 @@ impl OptionRepository for PgOptions {
 
     #[tracing::instrument(level = "debug", name = "options.update", skip_all)]
     async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         if *patch == OptionQuotePatch::default() {
-            return self.find(id).await?.ok_or_else(|| Error::not_found("option quote", id));
+            let found = self.find(id).await?;
+            return self
+                .session
+                .checked(found.ok_or_else(|| Error::not_found("option quote", id)))
+                .await;
         }
         let update = diesel::update(options_data::table.find(id)).set(patch);
         let update = update.returning(OptionQuote::as_returning());
         let changed = self.session.fetch_optional(update).await?;
-        changed.ok_or_else(|| Error::not_found("option quote", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("option quote", id))).await
     }
 
     #[tracing::instrument(level = "debug", name = "options.delete", skip_all)]

@@ -102,7 +102,7 @@ fn between<'a>(ticker: &'a Ticker, from: DateTime<Utc>, until: DateTime<Utc>) ->
 impl PriceRepository for PgPrices {
     #[tracing::instrument(level = "debug", name = "prices.create", skip_all)]
     async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar> {
-        bar.validate()?;
+        self.session.checked(bar.validate()).await?;
         let values = (price_history::id.eq(BarId::generate()), bar);
         let insert = diesel::insert_into(price_history::table).values(values);
         match self.session.fetch_one(insert.returning(PriceBar::as_returning())).await {
@@ -114,7 +114,7 @@ impl PriceRepository for PgPrices {
     #[tracing::instrument(level = "debug", name = "prices.create_many", skip_all)]
     async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>> {
         for (index, bar) in bars.iter().enumerate() {
-            bar.validate().map_err(|e| e.at(index))?;
+            self.session.checked(bar.validate().map_err(|e| e.at(index))).await?;
         }
         let stored = batch::insert_many(
             &self.session,
@@ -348,14 +348,18 @@ impl PriceRepository for PgPrices {
 
     #[tracing::instrument(level = "debug", name = "prices.update", skip_all)]
     async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar> {
-        patch.validate()?;
+        self.session.checked(patch.validate()).await?;
         if *patch == PriceBarPatch::default() {
-            return self.find(id).await?.ok_or_else(|| Error::not_found("price bar", id));
+            let found = self.find(id).await?;
+            return self
+                .session
+                .checked(found.ok_or_else(|| Error::not_found("price bar", id)))
+                .await;
         }
         let update = diesel::update(price_history::table.find(id)).set(patch);
         let update = update.returning(PriceBar::as_returning());
         let changed = self.session.fetch_optional(update).await?;
-        changed.ok_or_else(|| Error::not_found("price bar", id))
+        self.session.checked(changed.ok_or_else(|| Error::not_found("price bar", id))).await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.delete", skip_all)]

@@ -32,7 +32,7 @@ pub(super) async fn many(
     bars: &[NewPriceBar],
     options: &IngestOptions,
 ) -> Result<UpsertReport> {
-    options.validate()?;
+    session.checked(options.validate()).await?;
     let mut intake = intake::Intake::new(options, usize::MAX);
     for bar in bars {
         intake.exact(intake::Bar::Theirs(bar))?;
@@ -107,7 +107,7 @@ pub(super) async fn stream(
     mut bars: BoxStream<'_, Result<DeliveredBar>>,
     options: &IngestOptions,
 ) -> Result<UpsertReport> {
-    options.validate()?;
+    session.checked(options.validate()).await?;
     let mut intake = intake::Intake::new(options, REJECTED_LISTED);
     // The transaction begins when there is something to store.
     let Some(mut rows) = take_in(&mut bars, &mut intake).await? else {

@@ -5,6 +5,7 @@
 
 mod cases;
 mod hosts;
+mod outcomes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -222,7 +223,7 @@ impl Bench {
         self.server.signal(signal);
         load.errors_come().await;
         self.server.run().await;
-        self.ends(load, fault, Instant::now(), &["Unavailable", "Busy"]).await;
+        self.ends(load, fault, Instant::now(), &["Unavailable", "OutcomeUnknown", "Busy"]).await;
     }
 
     /// The network does something for a while.
@@ -294,26 +295,46 @@ async fn every_fault_is_survived() {
     bench.ended("immediate shutdown and restart", "QUIT").await;
     bench.ended("fast shutdown and restart", "INT").await;
     cases::killed_in_a_copy(&mut bench).await;
+    outcomes::killed_at_commit(&mut bench).await;
+    outcomes::cut_at_commit(&mut bench).await;
     let all = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'buffetbot-db'";
     let config = Bench::config(&bench.server.url());
     bench
-        .told("every backend terminated", config.clone(), all, "SELECT 1", &["Unavailable", "Busy"])
+        .told(
+            "every backend terminated",
+            config.clone(),
+            all,
+            "SELECT 1",
+            &["Unavailable", "OutcomeUnknown", "Busy"],
+        )
         .await;
 
     bench
-        .network("connections reset", |proxy| Network::ResetTo(proxy.made()), &["Unavailable"])
+        .network(
+            "connections reset",
+            |proxy| Network::ResetTo(proxy.made()),
+            &["Unavailable", "OutcomeUnknown"],
+        )
         .await;
     bench
-        .network("network down: reset and refused", |_| Network::Down, &["Unavailable", "Busy"])
+        .network(
+            "network down: reset and refused",
+            |_| Network::Down,
+            &["Unavailable", "OutcomeUnknown", "Busy"],
+        )
         .await;
     bench
-        .network("black hole: packets vanish", |_| Network::Swallows, &["Unavailable", "Busy"])
+        .network(
+            "black hole: packets vanish",
+            |_| Network::Swallows,
+            &["Unavailable", "OutcomeUnknown", "Busy"],
+        )
         .await;
     bench
         .network(
             "half-open: a NAT forgot the connections",
             |proxy| Network::ForgotTo(proxy.made()),
-            &["Unavailable", "Busy"],
+            &["Unavailable", "OutcomeUnknown", "Busy"],
         )
         .await;
     bench

@@ -145,7 +145,8 @@ async fn every_isolation_begins_and_ends() {
     let behind = behind(1).await;
     for isolation in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable]
     {
-        let options = TransactionOptions { isolation, read_only: false };
+        let options =
+            TransactionOptions { isolation, read_only: false, ..TransactionOptions::default() };
         let unit = behind.db.begin_with(options).await.unwrap();
         let connection = unit.connection().await.unwrap();
         // Before anything is read: the lock counts only then.

@@ -21,6 +21,21 @@ pub enum Network {
     ResetTo(u64),
     /// Connections are reset and none is accepted.
     Down,
+    /// The next piece for the server that has this text in it ends its connection; from then on all passes.
+    Cut(&'static str, Cut),
+}
+
+/// How the piece ends it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cut {
+    /// It does not arrive.
+    Before,
+    /// It does not arrive, and the server does not hear that the connection has ended.
+    Held,
+    /// It arrives, and the connection is reset at once.
+    Under,
+    /// It arrives and is answered; the answer does not.
+    Behind,
 }
 
 /// A TCP proxy in front of a port of this machine.
@@ -42,12 +57,12 @@ impl Proxy {
         let port = listener.local_addr().unwrap().port();
         let network = Arc::new(watch::Sender::new(Network::Passes));
         let made = Arc::new(watch::Sender::new(0));
-        let (state, count) = (network.clone(), made.clone());
+        let (state, count): (Arc<watch::Sender<Network>>, _) = (network.clone(), made.clone());
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 count.send_modify(|count| *count += 1);
                 let number = *count.borrow();
-                tokio::spawn(carry(client, server, number, state.subscribe()));
+                tokio::spawn(carry(client, server, number, state.clone()));
             }
         });
         Proxy { port, network, made, task }
@@ -55,6 +70,13 @@ impl Proxy {
 
     pub fn is_now(&self, network: Network) {
         self.network.send_replace(network);
+    }
+
+    /// Returns when a connection was [cut](Network::Cut).
+    pub async fn is_cut(&self) {
+        let mut network = self.network.subscribe();
+        let passes = network.wait_for(|network| *network == Network::Passes);
+        passes.await.expect("this proxy changes it");
     }
 
     /// How many connections were made through it.
@@ -74,7 +96,8 @@ fn reset(stream: &TcpStream) {
     let _ = stream.set_zero_linger();
 }
 
-async fn carry(client: TcpStream, server: u16, number: u64, network: watch::Receiver<Network>) {
+async fn carry(client: TcpStream, server: u16, number: u64, state: Arc<watch::Sender<Network>>) {
+    let network = state.subscribe();
     if *network.borrow() == Network::Down {
         return reset(&client);
     }
@@ -91,19 +114,56 @@ async fn carry(client: TcpStream, server: u16, number: u64, network: watch::Rece
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let (there, back) = (network.clone(), network);
+    let cut = watch::Sender::new(None);
+    let (cuts, mut was_cut) = (Cutter { state, cut: &cut }, cut.subscribe());
     let both = async {
         tokio::join!(
-            pump(&mut from_client, &mut to_server, number, there),
-            pump(&mut from_server, &mut to_client, number, back),
+            pump(&mut from_client, &mut to_server, number, there, Some(&cuts)),
+            pump(&mut from_server, &mut to_client, number, back, None),
         )
     };
+    let is_cut = was_cut.wait_for(Option::is_some);
     let was_reset = tokio::select! {
         _ = is_reset => true,
+        _ = is_cut => true,
         _ = both => false,
     };
+    let how = *cut.borrow();
+    if let Some((text, Cut::Behind)) = how {
+        // Until the server has said that this is done, by its name.
+        let done = text.trim_start_matches([';', ' ']);
+        let mut piece = [0; 1024];
+        while let Ok(read @ 1..) = from_server.read(&mut piece).await {
+            if has(&piece[..read], done) || to_client.write_all(&piece[..read]).await.is_err() {
+                break;
+            }
+        }
+    }
     if was_reset && let Ok(client) = from_client.reunite(to_client) {
         reset(&client);
     }
+    if matches!(how, Some((_, Cut::Held))) {
+        // Its half of the connection stays open that long.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    }
+}
+
+/// Ends the connection of which a piece has the text of [`Network::Cut`].
+struct Cutter<'a> {
+    state: Arc<watch::Sender<Network>>,
+    cut: &'a watch::Sender<Option<(&'static str, Cut)>>,
+}
+
+impl Cutter<'_> {
+    /// How this piece ends the connection, if it does.
+    fn takes(&self, piece: &[u8]) -> Option<(&'static str, Cut)> {
+        let Network::Cut(text, cut) = *self.state.borrow() else { return None };
+        has(piece, text).then_some((text, cut))
+    }
+}
+
+fn has(piece: &[u8], text: &str) -> bool {
+    text.is_empty() || piece.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 async fn pump(
@@ -111,6 +171,7 @@ async fn pump(
     to: &mut (impl AsyncWriteExt + Unpin),
     number: u64,
     mut network: watch::Receiver<Network>,
+    cutter: Option<&Cutter<'_>>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(read) = from.read(&mut buffer).await {
@@ -131,8 +192,16 @@ async fn pump(
             let _ = to.shutdown().await;
             return;
         }
-        if to.write_all(&buffer[..read]).await.is_err() {
+        let cut = cutter.and_then(|cutter| cutter.takes(&buffer[..read]));
+        if !matches!(cut, Some((_, Cut::Before | Cut::Held)))
+            && to.write_all(&buffer[..read]).await.is_err()
+        {
             return;
+        }
+        if let (Some(cut), Some(cutter)) = (cut, cutter) {
+            cutter.cut.send_replace(Some(cut));
+            cutter.state.send_replace(Network::Passes);
+            return std::future::pending().await;
         }
     }
 }

@@ -30,7 +30,7 @@ pub async fn killed_in_a_copy(bench: &mut Bench) {
             load,
             "server killed in the middle of a COPY",
             Instant::now(),
-            &["Unavailable", "Busy"],
+            &["Unavailable", "OutcomeUnknown", "Busy"],
         )
         .await;
 }
@@ -45,7 +45,14 @@ pub async fn second_host(bench: &mut Bench) {
     first.is_now(Network::Down);
     let gone = Instant::now();
     load.errors_come().await;
-    bench.ends(load, "host gone for good, the URL names another", gone, &["Unavailable"]).await;
+    bench
+        .ends(
+            load,
+            "host gone for good, the URL names another",
+            gone,
+            &["Unavailable", "OutcomeUnknown"],
+        )
+        .await;
 }
 
 /// A failover: the connections lead to what only reads from now on, new ones to where writing is possible. Sessions
@@ -74,7 +81,7 @@ pub async fn left_on_a_standby(bench: &mut Bench, terminate: &str) {
     let until: std::time::SystemTime = admin.query_one(now, &[]).await.unwrap().get(0);
     eventually("none of them is left", async || left(until).await == 0).await;
     let fault = "connections left on a standby after a failover";
-    bench.ends(load, fault, healed, &["ReadOnly", "Unavailable", "Busy"]).await;
+    bench.ends(load, fault, healed, &["ReadOnly", "Unavailable", "OutcomeUnknown", "Busy"]).await;
 }
 
 /// The server takes no more connections of this login, as when others have taken all there are.
@@ -85,7 +92,15 @@ pub async fn too_many(bench: &mut Bench, terminate: &str) {
     let config = Bench::config(&bench.server.url_of("loader", "L0ader", "postgres"));
     let bad = format!("ALTER ROLE loader CONNECTION LIMIT 0; {terminate}");
     let good = "ALTER ROLE loader CONNECTION LIMIT -1";
-    bench.told("too many connections", config, &bad, good, &["Unavailable", "Busy"]).await;
+    bench
+        .told(
+            "too many connections",
+            config,
+            &bad,
+            good,
+            &["Unavailable", "OutcomeUnknown", "Busy"],
+        )
+        .await;
 }
 
 /// Somebody keeps all of the pool's connections.
