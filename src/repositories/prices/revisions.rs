@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, Interval, Text, Timestamptz};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{PriceBar, PriceRevision, Swept};
-use crate::types::{Ticker, bound, span};
+use crate::types::{Listed, Ticker, bound, span};
 
 /// The columns of a bar, as both tables have them.
 macro_rules! bar_columns {
@@ -42,13 +42,13 @@ pub(super) async fn range_as_of(
     tickers: &[Ticker],
     (from, to): (DateTime<Utc>, DateTime<Utc>),
     known_at: DateTime<Utc>,
-) -> Result<Vec<PriceBar>> {
+) -> Result<Listed<PriceBar>> {
     let statement = diesel::sql_query(AS_OF)
         .bind::<Array<Text>, _>(tickers)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to)
         .bind::<Timestamptz, _>(bound::floor(known_at));
-    let mut bars: Vec<PriceBar> = session.fetch_all(statement).await?;
+    let mut bars: Listed<PriceBar> = session.fetch_list(statement).await?;
     // Sorted here, so that the order of the tickers is not left to the server's collation.
     bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
     Ok(bars)
@@ -72,12 +72,12 @@ pub(super) async fn of_day(
     session: &Session,
     ticker: &Ticker,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<Vec<PriceRevision>> {
+) -> Result<Listed<PriceRevision>> {
     let statement = diesel::sql_query(OF_DAY)
         .bind::<Text, _>(ticker)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to);
-    session.fetch_all(statement).await
+    session.fetch_list(statement).await
 }
 
 pub(super) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<Swept> {
