@@ -10,7 +10,7 @@ use std::time::Duration;
 use diesel::result::DeserializeFieldError;
 
 use crate::connection::sqlstate;
-use crate::types::Receipt;
+use crate::types::{Receipt, Unreadable};
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -114,11 +114,28 @@ pub enum Error {
         /// Why nothing more can run in it.
         reason: &'static str,
     },
-    /// A stored value cannot be read as what its column promises.
-    #[error("corrupt value in {table}.{column}: {reason}")]
+    /// A stored value cannot be read as what its column promises. Of a call that writes: nothing was written. In a unit of
+    /// work such a call has aborted the transaction.
+    #[error("corrupt value in {}", of_row(table, key, column, reason))]
     Corrupt {
         /// The table, or `"?"` where the query joins several.
         table: String,
+        /// The row's id, or what names it; `"?"` where nothing does.
+        key: String,
+        /// The column.
+        column: String,
+        /// What is wrong, without the value.
+        reason: String,
+    },
+    /// The row *was written*, and one of its values, which another program or a trigger stored, cannot be read: do not write
+    /// it again. Only of calls that write one row on the pool; all others answer [`Corrupt`](Error::Corrupt), and write
+    /// nothing.
+    #[error("written, but unreadable: corrupt value in {}", of_row(table, key, column, reason))]
+    WrittenUnreadable {
+        /// The table.
+        table: String,
+        /// The row's id.
+        key: String,
         /// The column.
         column: String,
         /// What is wrong, without the value.
@@ -182,6 +199,16 @@ impl Error {
     /// An [`Error::NotFound`] of the row `key`.
     pub(crate) fn not_found(entity: &'static str, key: impl ToString) -> Self {
         Error::NotFound { entity, key: key.to_string() }
+    }
+
+    /// An [`Error::Corrupt`] as that of a row that was written all the same.
+    pub(crate) fn of_a_written_row(self) -> Self {
+        match self {
+            Error::Corrupt { table, key, column, reason } => {
+                Error::WrittenUnreadable { table, key, column, reason }
+            }
+            other => other,
+        }
     }
 
     /// This error as that of item `index` of a batch.
@@ -343,7 +370,7 @@ impl From<diesel::result::Error> for Error {
             },
             // What failed first tells the caller more.
             D::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
-            D::DeserializationError(e) => corrupt(e),
+            D::DeserializationError(e) => unreadable(e).into(),
             D::NotFound => Error::not_found("row", "(by query)"),
             D::SerializationError(e) => match e.downcast::<Error>() {
                 Ok(e) => *e,
@@ -357,19 +384,30 @@ impl From<diesel::result::Error> for Error {
     }
 }
 
-/// A value that did not decode: its column, from Diesel's field error, and why, without the value.
-fn corrupt(error: Box<dyn std::error::Error + Send + Sync>) -> Error {
+/// A value and whose it is, without what is not known.
+fn of_row(table: &str, key: &str, column: &str, reason: &str) -> Unreadable {
+    let [table, key, column, reason] = [table, key, column, reason].map(str::to_owned);
+    Unreadable { table, key, column, reason }
+}
+
+/// A value that did not decode: its column, from Diesel's field error, and why, without the value. Table and key are
+/// left to those who know them.
+pub(crate) fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> Unreadable {
     let (column, cause) = match error.downcast::<DeserializeFieldError>() {
-        Ok(field) => (field.field_name.unwrap_or_else(|| "?".into()), field.error),
-        Err(other) => ("?".into(), other),
+        Ok(field) => (field.field_name.unwrap_or_else(|| Unreadable::UNKNOWN.into()), field.error),
+        Err(other) => (Unreadable::UNKNOWN.into(), other),
     };
     let reason = match cause.downcast::<Error>() {
         Ok(inner) => match *inner {
             // A type's own parser speaks of the value; the rule alone is told here.
             Error::Invalid { field, .. } => format!("does not hold a valid {field}"),
+            // Of several columns together.
+            Error::Corrupt { table, key, column, reason } => {
+                return Unreadable { table, key, column, reason };
+            }
             other => other.to_string(),
         },
         Err(_) => "cannot be decoded".into(),
     };
-    Error::Corrupt { table: "?".into(), column, reason }
+    of_row(Unreadable::UNKNOWN, Unreadable::UNKNOWN, &column, &reason)
 }

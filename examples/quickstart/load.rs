@@ -140,7 +140,7 @@ pub async fn analysis(db: &Database, ticker: &Ticker) -> Result<AnalysisResult> 
     // Before the bars: what is corrected in between makes the result outdated, instead of passing
     // for what it was computed from.
     let inputs = Inputs::new().bars(db.prices().digest(ticker).await?);
-    let bars = db.prices().range(ticker, day(1, 1), day(12, 31)).await?;
+    let bars = db.prices().range(ticker, day(1, 1), day(12, 31)).await?.complete()?;
     let closes: Vec<f64> =
         bars.iter().filter_map(|bar| bar.close.to_string().parse().ok()).collect();
     let risk = risk(&closes);

@@ -19,7 +19,7 @@ pub(crate) struct DatabaseLevel {
     breaker: Breaker,
     timeout: Duration,
     lease: Duration,
-    counters: Arc<Counters>,
+    pub counters: Arc<Counters>,
 }
 
 impl DatabaseLevel {

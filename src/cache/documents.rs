@@ -22,10 +22,10 @@ use super::kind::{Kind, Read, Settled};
 use super::lease::{Keyed, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::connection::{PgConnection, Session};
+use crate::connection::PgConnection;
 use crate::error::{Error, Result};
 use crate::models::{CacheKey, PutOptions};
-use crate::types::{CacheEntryId, Document, Tag, UnitInterval, span, tag};
+use crate::types::{CacheEntryId, Document, Listed, Tag, UnitInterval, span, tag};
 
 /// A type that can be cached as a document: any that serde can write and read.
 pub trait CacheValue: Serialize + DeserializeOwned + Send + Sync + 'static {}
@@ -268,15 +268,20 @@ struct Numbered {
 }
 
 impl<T: CacheValue> Documents<T> {
-    /// The rows of these keys, in their order, in one round trip.
-    pub async fn read_many(session: &Session, keys: &[&CacheKey]) -> Result<Vec<Option<Packed>>> {
+    /// The rows of these keys, in their order, in one round trip. One that cannot be read counts as none: it is fetched
+    /// anew.
+    pub async fn read_many(
+        database: &DatabaseLevel,
+        keys: &[&CacheKey],
+    ) -> Result<Vec<Option<Packed>>> {
         let statement = diesel::sql_query(READ_MANY)
             .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
             .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
             .bind::<Array<Nullable<Jsonb>>, _>(
                 keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
             );
-        let rows: Vec<Numbered> = session.fetch_all(statement).await?;
+        let rows: Listed<Numbered> = database.session.fetch_list(statement).await?;
+        rows.unreadable.iter().for_each(|_| database.counters.corrupt.one());
         let mut found = vec![None; keys.len()];
         for Numbered { n, row } in rows {
             // WITH ORDINALITY counts from 1.

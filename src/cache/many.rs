@@ -163,7 +163,7 @@ impl Core {
             return Ok(found);
         }
         let wanted: Vec<&CacheKey> = places.iter().map(|&i| &keys[i]).collect();
-        let rows = match database.run(Documents::<T>::read_many(&database.session, &wanted)).await {
+        let rows = match database.run(Documents::<T>::read_many(database, &wanted)).await {
             Ok(rows) => rows,
             Err(error) if is_down(&error) => {
                 for i in places {
@@ -312,7 +312,7 @@ async fn turns<T: CacheValue>(
     let Ok(turns) = database.run(take).await else { return Err(wanted) };
     // Read after the leases were asked for: what their last holders stored is seen.
     let keys: Vec<&CacheKey> = wanted.iter().map(|w| &w.key).collect();
-    let rows = database.run(Documents::<T>::read_many(&database.session, &keys)).await;
+    let rows = database.run(Documents::<T>::read_many(database, &keys)).await;
     let rows = rows.unwrap_or_else(|_| vec![None; keys.len()]);
     let (mut mine, mut elsewhere) = (Vec::new(), Vec::new());
     for ((mut wanted, turn), row) in wanted.into_iter().zip(turns).zip(rows) {

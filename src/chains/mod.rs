@@ -15,7 +15,7 @@ pub use volatility::{SmilePoint, TermPoint};
 
 use crate::error::{Error, Result};
 use crate::models::OptionQuote;
-use crate::types::{OptionType, Price, Ticker};
+use crate::types::{Listed, OptionType, Price, Ticker};
 
 /// The quotes of one snapshot of the options on one underlying, as
 /// [`chain`](crate::OptionRepository::chain) and
@@ -35,8 +35,10 @@ impl OptionChain {
     /// A chain of these quotes, in any order.
     ///
     /// # Errors
-    /// `Invalid` of `quotes` of several underlyings or snapshots, or with a contract twice.
-    pub fn new(mut quotes: Vec<OptionQuote>) -> Result<Self> {
+    /// `Invalid` of `quotes` of several underlyings or snapshots, or with a contract twice; `Corrupt` of a list from which
+    /// unreadable quotes are missing: its [`items`](Listed::items) make a chain without them.
+    pub fn new(quotes: impl Into<Listed<OptionQuote>>) -> Result<Self> {
+        let mut quotes = quotes.into().complete()?;
         let key = |quote: &OptionQuote| (quote.ticker.clone(), quote.fetched_at);
         if quotes.windows(2).any(|pair| key(&pair[0]) != key(&pair[1])) {
             return Err(Error::invalid("quotes", "of several underlyings or snapshots"));
@@ -97,6 +99,14 @@ impl OptionChain {
         strike: &Price,
     ) -> Option<&OptionQuote> {
         self.ending(expiration).find(|q| q.option_type == option_type && q.strike == *strike)
+    }
+}
+
+impl TryFrom<Listed<OptionQuote>> for OptionChain {
+    type Error = Error;
+
+    fn try_from(quotes: Listed<OptionQuote>) -> Result<Self> {
+        OptionChain::new(quotes)
     }
 }
 

@@ -10,6 +10,7 @@ use super::pg_connection::PgConnection;
 use super::session::{Atomic, Lease, Session};
 use super::wire::StatementMode;
 use crate::error::{Error, Result};
+use crate::types::Unreadable;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags, length of the extension.
@@ -25,6 +26,7 @@ const MOST_FIELD: usize = 1 << 30;
 type Place = Option<(usize, usize)>;
 
 /// One whole row; its fields are taken in order.
+#[derive(Clone)]
 pub(crate) struct CopiedRow<'a> {
     bytes: &'a [u8],
     places: std::slice::Iter<'a, Place>,
@@ -189,7 +191,7 @@ fn whole(bytes: &[u8], places: &mut [Place]) -> Result<Option<usize>> {
 }
 
 fn damaged(reason: &'static str) -> Error {
-    Error::Corrupt { table: "?".into(), column: "copy".into(), reason: reason.into() }
+    Unreadable { column: "copy".into(), ..Unreadable::unknown(reason) }.into()
 }
 
 /// The rows of a running `COPY ... TO STDOUT (FORMAT binary)`. Dropped before its end, the statement is

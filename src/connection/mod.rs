@@ -6,7 +6,7 @@
 //! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
 //! | `wire`, `rows`, `copy`, `copy_binary`, `copy_rows` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
 //! | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
-//! | `statement`, `statements`, `row` | a Diesel query as text and binds; prepared statements by text; received rows |
+//! | `statement`, `statements`, `row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
 //! | `sqlstate` | the server's error report through Diesel's error type |
 //! | `manager`, `pool` | bb8 behind a fair queue |
 //! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
@@ -22,6 +22,7 @@ mod companions;
 mod copy;
 mod copy_binary;
 mod copy_rows;
+mod decoded;
 mod lending;
 mod making;
 mod manager;

@@ -107,6 +107,7 @@ async fn look(pool: &Pool, receipt: &Receipt) -> Result<Seen> {
     };
     let history = shown.first().and_then(|history| History::of(history));
     let history = history.ok_or(Error::Corrupt {
+        key: "?".into(),
         table: "pg_control_system".into(),
         column: "system_identifier".into(),
         reason: "cannot be read".into(),

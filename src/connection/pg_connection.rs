@@ -19,6 +19,7 @@ use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::Notify;
 
 use super::cancel::Canceller;
+use super::decoded::{decoded, place};
 use super::lending::{OwnStatement, Standing};
 use super::manager::Manager;
 use super::produced::Sender;
@@ -28,6 +29,7 @@ use super::statement::Built;
 use super::tls::Tls;
 use super::wire::{QueryObserver, StatementMode, Wire};
 use crate::error::Result;
+use crate::types::{Page, Unreadable};
 
 /// How a connection behaves; see [`Config`](crate::Config) for the meaning and the defaults.
 #[derive(Clone)]
@@ -144,28 +146,77 @@ impl PgConnection {
         U: FromSqlRow<ST, Pg>,
     {
         let mut rows = rows::load(&self.wire, built).await?;
-        let mut decoded = Vec::new();
+        let mut all = Vec::new();
         while let Some(row) = rows.try_next().await? {
-            decoded.push(
-                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
-            );
+            all.push(decoded(&row)?);
         }
-        Ok(decoded)
+        Ok(all)
     }
 
-    /// Sends every row of a statement, decoded, as it arrives.
+    /// As [`all`](Self::all); a row that does not decode stands in its place, as what is wrong with it.
     ///
     /// # Errors
-    /// As [`fetch_all`](Self::fetch_all).
-    pub(super) async fn send_all<U, ST>(&self, built: &Built, sender: &Sender<U>) -> Result<()>
+    /// Whatever the server reports, by [`Error`].
+    pub(super) async fn each<U, ST>(&self, built: &Built) -> Result<Vec<Result<U, Unreadable>>>
+    where
+        U: FromSqlRow<ST, Pg>,
+    {
+        let mut rows = rows::load(&self.wire, built).await?;
+        let mut each = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            each.push(decoded(&row));
+        }
+        Ok(each)
+    }
+
+    /// Up to `limit` rows as a page of a list that is sorted by the column `at` and by id; a row beyond them says that
+    /// there is a next page.
+    ///
+    /// # Errors
+    /// As [`each`](Self::each).
+    pub(super) async fn page<U, ST>(&self, built: &Built, at: &str, limit: usize) -> Result<Page<U>>
+    where
+        U: FromSqlRow<ST, Pg>,
+    {
+        let mut rows = rows::load(&self.wire, built).await?;
+        let mut page = Page { items: Vec::new(), next: None, unreadable: Vec::new() };
+        let mut last = None;
+        let mut taken = 0;
+        while let Some(row) = rows.try_next().await? {
+            if taken == limit {
+                let unplaced =
+                    || Unreadable { column: at.into(), ..Unreadable::unknown("has no place") };
+                page.next = Some(last.ok_or_else(unplaced)?);
+                continue;
+            }
+            taken += 1;
+            if taken == limit {
+                // Of the row as it came: it may be one that does not decode.
+                last = place(&row, at);
+            }
+            match decoded(&row) {
+                Ok(row) => page.items.push(row),
+                Err(unreadable) => page.unreadable.push(unreadable),
+            }
+        }
+        Ok(page)
+    }
+
+    /// Sends every row of a statement as it arrives; one that does not decode as what is wrong with it.
+    ///
+    /// # Errors
+    /// As [`each`](Self::each).
+    pub(super) async fn send_all<U, ST>(
+        &self,
+        built: &Built,
+        sender: &Sender<Result<U, Unreadable>>,
+    ) -> Result<()>
     where
         U: FromSqlRow<ST, Pg>,
     {
         let mut rows = rows::load(&self.wire, built).await?;
         while let Some(row) = rows.try_next().await? {
-            let row =
-                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?;
-            sender.send(row).await;
+            sender.send(decoded(&row)).await;
         }
         Ok(())
     }
@@ -192,9 +243,7 @@ impl PgConnection {
     {
         let mut rows = rows::load(&self.wire, built).await?;
         match rows.try_next().await? {
-            Some(row) => Ok(Some(
-                U::build_from_row(&row).map_err(diesel::result::Error::DeserializationError)?,
-            )),
+            Some(row) => Ok(Some(decoded(&row)?)),
             None => Ok(None),
         }
     }

@@ -3,13 +3,40 @@
 use std::error::Error as StdError;
 use std::num::NonZeroU32;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use diesel::pg::{Pg, PgValue};
 use diesel::row::{Field, PartialRow, Row, RowIndex, RowSealed};
+use tokio_postgres::Column;
 use tokio_postgres::types::{FromSql, Type};
 
 /// One received row.
-pub struct PgRow(pub(super) tokio_postgres::Row);
+pub struct PgRow {
+    row: tokio_postgres::Row,
+    /// The column that was asked for last by its name, counted from 1: Diesel does not say which did not decode.
+    asked: AtomicUsize,
+}
+
+impl PgRow {
+    pub(super) fn new(row: tokio_postgres::Row) -> Self {
+        PgRow { row, asked: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn columns(&self) -> &[Column] {
+        self.row.columns()
+    }
+
+    /// The name of the column that was asked for last by its name.
+    pub(super) fn asked(&self) -> Option<&str> {
+        let index = self.asked.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.columns().get(index)?.name())
+    }
+
+    /// A value as the server sent it; `None` is NULL.
+    pub(super) fn raw(&self, index: usize) -> Option<&[u8]> {
+        self.row.try_get::<_, Option<Raw<'_>>>(index).ok()?.map(|raw| raw.0)
+    }
+}
 
 impl RowSealed for PgRow {}
 
@@ -22,7 +49,7 @@ impl<'a> Row<'a, Pg> for PgRow {
         'a: 'b;
 
     fn field_count(&self) -> usize {
-        self.0.len()
+        self.row.len()
     }
 
     fn get<'b, I>(&'b self, index: I) -> Option<PgField<'b>>
@@ -32,8 +59,8 @@ impl<'a> Row<'a, Pg> for PgRow {
     {
         let index = self.idx(index)?;
         // A column's type OID is never 0: every column has a type.
-        let oid = NonZeroU32::new(self.0.columns()[index].type_().oid())?;
-        Some(PgField { row: &self.0, index, oid })
+        let oid = NonZeroU32::new(self.row.columns()[index].type_().oid())?;
+        Some(PgField { row: &self.row, index, oid })
     }
 
     fn partial_row(&self, range: Range<usize>) -> PartialRow<'_, Self> {
@@ -43,13 +70,15 @@ impl<'a> Row<'a, Pg> for PgRow {
 
 impl RowIndex<usize> for PgRow {
     fn idx(&self, index: usize) -> Option<usize> {
-        (index < self.0.len()).then_some(index)
+        (index < self.row.len()).then_some(index)
     }
 }
 
 impl<'a> RowIndex<&'a str> for PgRow {
     fn idx(&self, name: &'a str) -> Option<usize> {
-        self.0.columns().iter().position(|c| c.name() == name)
+        let index = self.columns().iter().position(|c| c.name() == name)?;
+        self.asked.store(index + 1, Ordering::Relaxed);
+        Some(index)
     }
 }
 

@@ -134,7 +134,7 @@ impl Stream for Rows<'_> {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Some(Ok(row))) => {
                         rest.taken += 1;
-                        return Poll::Ready(Some(Ok(PgRow(row))));
+                        return Poll::Ready(Some(Ok(PgRow::new(row))));
                     }
                     Poll::Ready(None) => {
                         rest.finish();
@@ -203,9 +203,9 @@ async fn read_ahead(
         return Ok(Started::Empty);
     };
     let Some(second) = rows.try_next().await? else {
-        return Ok(Started::One(PgRow(first)));
+        return Ok(Started::One(PgRow::new(first)));
     };
-    Ok(Started::Many(PgRow(first), PgRow(second), rows))
+    Ok(Started::Many(PgRow::new(first), PgRow::new(second), rows))
 }
 
 /// The error of a statement. That it ran in an aborted transaction is told one turn of the task later:

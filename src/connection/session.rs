@@ -9,7 +9,7 @@ use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::CompatibleType;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::{RwLockMappedWriteGuard, RwLockReadGuard};
 
 use super::pg_connection::PgConnection;
@@ -20,6 +20,7 @@ use super::tenant::{Named, Tenant};
 use super::unit_of_work::Transaction;
 use crate::cache::{AddressRef, Cache};
 use crate::error::{Error, Result};
+use crate::types::{Listed, Page, PageRequest, Unreadable};
 
 /// The source of a repository's connections, and the table it speaks of in errors.
 #[derive(Clone)]
@@ -170,6 +171,32 @@ impl Session {
         done.map_err(|e| self.named(e))
     }
 
+    /// As [`statement`](Self::statement), of one that writes and returns what it wrote. Where that cannot be read,
+    /// nothing is written, unless the statement was a transaction by itself and the error says so.
+    async fn written<T>(
+        &self,
+        built: &Built,
+        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
+        let error = match self.statement(built, run).await {
+            Err(error @ Error::Corrupt { .. }) => error,
+            done => return done,
+        };
+        match &self.source {
+            Source::Pool(..) => {
+                // Whose copies are outdated the row does not say any more.
+                self.invalidated().await;
+                Err(error.of_a_written_row())
+            }
+            // It was rolled back.
+            Source::Tenant(..) => Err(error),
+            Source::Transaction(transaction) => {
+                transaction.abort().await;
+                Err(error)
+            }
+        }
+    }
+
     /// Every row of one statement. See [`PgConnection::fetch_all`].
     pub async fn fetch_all<Q, U, ST>(&self, query: Q) -> Result<Vec<U>>
     where
@@ -187,8 +214,71 @@ impl Session {
         .await
     }
 
-    /// The rows of one statement as they arrive: a few are in memory. The stream has a connection as
-    /// long as it lives; dropped early, it cancels the statement.
+    /// As [`fetch_all`](Self::fetch_all), in the order of the rows; one that does not decode hides no other.
+    pub async fn fetch_each<Q, U, ST>(&self, query: Q) -> Result<Vec<Result<U, Unreadable>>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
+    {
+        let built = Built::new(&query.as_query());
+        let mut rows =
+            self.statement(&built?, |connection, built| connection.each(built).boxed()).await?;
+        self.report(rows.iter_mut().filter_map(|row| row.as_mut().err()));
+        Ok(rows)
+    }
+
+    /// As [`fetch_each`](Self::fetch_each), the rows that do not decode beside the others.
+    pub async fn fetch_list<Q, U, ST>(&self, query: Q) -> Result<Listed<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
+    {
+        let mut listed = Listed::default();
+        self.fetch_each(query).await?.into_iter().for_each(|row| listed.take(row));
+        Ok(listed)
+    }
+
+    /// One page of a list that is sorted by the column `at`, then by id, of a query that asks for one row more than
+    /// the page has.
+    pub async fn fetch_page<Q, U, ST>(
+        &self,
+        query: Q,
+        request: &PageRequest,
+        at: &'static str,
+    ) -> Result<Page<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
+    {
+        let (built, limit) = (Built::new(&query.as_query()), request.limit as usize);
+        let mut page = self
+            .statement(&built?, |connection, built| connection.page(built, at, limit).boxed())
+            .await?;
+        self.report(page.unreadable.iter_mut());
+        Ok(page)
+    }
+
+    /// Rows of this session's table that cannot be read: says so in the log.
+    pub fn report<'a>(&self, rows: impl Iterator<Item = &'a mut Unreadable>) {
+        for row in rows {
+            if row.table == Unreadable::UNKNOWN {
+                row.table = self.table.into();
+            }
+            row.warn();
+        }
+    }
+
+    /// The rows of one statement as they arrive: a few are in memory. A row that does not decode is an error, and the
+    /// stream goes on. It has a connection as long as it lives; dropped early, it cancels the statement.
     pub fn stream<Q, U, ST>(&self, query: Q) -> BoxStream<'_, Result<U>>
     where
         Q: AsQuery,
@@ -206,7 +296,13 @@ impl Session {
             }
             .boxed()
         });
-        sent.map_err(|e| self.named(e)).boxed()
+        let named = |row: Result<U, Unreadable>| {
+            row.map_err(|mut unreadable| {
+                self.report(std::iter::once(&mut unreadable));
+                unreadable.into()
+            })
+        };
+        sent.map(move |row| row.and_then(named).map_err(|e| self.named(e))).boxed()
     }
 
     /// The first row of one statement, or `None`.
@@ -238,6 +334,36 @@ impl Session {
         row.ok_or_else(|| Error::not_found("row", self.table))
     }
 
+    /// The first row that a statement which writes returns, or `None` where it wrote nothing.
+    ///
+    /// # Errors
+    /// [`Error::WrittenUnreadable`] where the row is written and cannot be read; [`Error::Corrupt`] where it cannot be
+    /// read and was not written: in a user's name, and in a unit of work, whose transaction is aborted then.
+    pub async fn write_optional<Q, U, ST>(&self, query: Q) -> Result<Option<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
+    {
+        let built = Built::new(&query.as_query());
+        self.written(&built?, |connection, built| connection.optional(built).boxed()).await
+    }
+
+    /// As [`write_optional`](Self::write_optional), of a statement that always writes a row.
+    pub async fn write_one<Q, U, ST>(&self, query: Q) -> Result<U>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg> + Send + 'static,
+        ST: 'static,
+    {
+        let row = self.write_optional(query).await?;
+        row.ok_or_else(|| Error::not_found("row", self.table))
+    }
+
     /// Runs one statement; returns how many rows it changed.
     pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
         let built = Built::new(&query).map_err(Error::from);
@@ -248,13 +374,20 @@ impl Session {
         .await
     }
 
-    fn named(&self, error: Error) -> Error {
+    /// With the table's name, in an error that lacks it.
+    pub fn named(&self, error: Error) -> Error {
         match error {
-            Error::Corrupt { column, reason, .. } => {
-                Error::Corrupt { table: self.table.into(), column, reason }
+            Error::Corrupt { table, key, column, reason } if table == Unreadable::UNKNOWN => {
+                Error::Corrupt { table: self.table.into(), key, column, reason }
             }
+            Error::Item { index, source } => self.named(*source).at(index),
             other => other,
         }
+    }
+
+    /// The same source of connections, for statements that return rows of another table.
+    pub fn about(&self, table: &'static str) -> Session {
+        Session::new(self.source.clone(), table)
     }
 }
 

@@ -181,6 +181,14 @@ impl Transaction {
         Ok((slot.take().ok_or(ended(ENDED))?, changed))
     }
 
+    /// Makes it one that can only be rolled back, or go back to a savepoint: what a statement did cannot be told.
+    pub async fn abort(&self) {
+        if let Ok(connection) = self.shared().await {
+            // Refused, which aborts: there is no such savepoint.
+            let _ = connection.batch("ROLLBACK TO SAVEPOINT of_nothing_that_can_be_read").await;
+        }
+    }
+
     pub fn announce(&self) {
         self.announces.store(true, Ordering::Release);
     }

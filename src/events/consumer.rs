@@ -12,7 +12,7 @@ use crate::Database;
 use crate::connection::{Session, UnitOfWork};
 use crate::error::{Error, Result};
 use crate::models::{Event, EventFilter};
-use crate::types::text;
+use crate::types::{Listed, Unreadable, text};
 
 /// Events of one delivery, unless [`EventConsumer::batch`] says otherwise.
 const BATCH: usize = 256;
@@ -109,7 +109,7 @@ impl EventConsumer {
         EventConsumer { batch: events.max(1), ..self }
     }
 
-    /// Waits for the next events, at least one. Until the delivery is committed, or dropped, its transaction is open and
+    /// Waits for the next events, at least one, readable or not. Until the delivery is committed, or dropped, its transaction is open and
     /// no other program of this consumer's name gets any: be brief, or mind
     /// [`idle_in_transaction_timeout`](crate::Config::idle_in_transaction_timeout).
     ///
@@ -142,8 +142,10 @@ impl EventConsumer {
         };
         let is_due = row.is_due;
         let position = row.position();
-        let (events, position) = log::read(&session, position, &self.filter, self.batch).await?;
-        if !events.is_empty() {
+        let (read, position) = log::read(&session, position, &self.filter, self.batch).await?;
+        if !read.is_empty() {
+            let mut events = Listed::default();
+            read.into_iter().for_each(|event| events.take(event));
             let name = self.name.clone();
             return Ok(Some(Delivery { unit, name, events, behind: position }));
         }
@@ -179,7 +181,7 @@ async fn move_on(session: &Session, name: &str, position: &Position) -> Result<(
 pub struct Delivery {
     unit: UnitOfWork,
     name: Arc<str>,
-    events: Vec<Event>,
+    events: Listed<Event>,
     behind: Position,
 }
 
@@ -187,6 +189,11 @@ impl Delivery {
     /// The events, in the order of their ids.
     pub fn events(&self) -> &[Event] {
         &self.events
+    }
+
+    /// Events among them that cannot be read; there may be no others. A commit moves past them, too.
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.events.unreadable
     }
 
     /// The transaction that the consumer moves on in: what is written here takes effect exactly once.

@@ -6,9 +6,9 @@ use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid 
 
 use crate::connection::Session;
 use crate::connection::snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::{Event, EventData, EventFilter};
-use crate::types::{Document, Ticker, UserId};
+use crate::types::{Document, Ticker, Unreadable, UserId};
 
 /// Sees nothing.
 pub(super) const BEGINNING: &str = "1:1:";
@@ -62,11 +62,12 @@ struct EventRow {
 }
 
 impl TryFrom<EventRow> for Event {
-    type Error = Error;
+    type Error = Unreadable;
 
-    fn try_from(row: EventRow) -> Result<Self> {
-        let data = row.data.decode::<EventData>().map_err(|_| Error::Corrupt {
+    fn try_from(row: EventRow) -> Result<Self, Unreadable> {
+        let data = row.data.decode::<EventData>().map_err(|_| Unreadable {
             table: "events".into(),
+            key: row.id.to_string(),
             column: "payload".into(),
             reason: "is not of its kind".into(),
         })?;
@@ -74,6 +75,9 @@ impl TryFrom<EventRow> for Event {
         Ok(Event { id, recorded_at, user_id, ticker, data })
     }
 }
+
+/// An event, or what is wrong with one that cannot be read.
+pub(super) type EventOrNot = Result<Event, Unreadable>;
 
 /// How far a reader is.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,16 +104,17 @@ impl Position {
 
 /// The next events, at most `limit`, and the position behind them; none where there is none now. They come in the
 /// order of their ids, also from one call to the next of what one snapshot sees. A transaction that changes a row again
-/// is committed after the one before it, so that changes of one row come in theirs.
+/// is committed after the one before it, so that changes of one row come in theirs. One that cannot be read comes as
+/// what is wrong with it; the position behind it is past it.
 ///
 /// # Errors
-/// Those of the database; [`Error::Corrupt`].
+/// Those of the database.
 pub(super) async fn read(
     session: &Session,
     mut position: Position,
     filter: &EventFilter,
     limit: usize,
-) -> Result<(Vec<Event>, Position)> {
+) -> Result<(Vec<EventOrNot>, Position)> {
     loop {
         let reading = match position.reading.take() {
             Some(reading) => reading,
@@ -127,16 +132,27 @@ pub(super) async fn read(
         let rows = page(session, &position, &reading, filter, limit).await?;
         let behind = match rows.last() {
             Some(last) if rows.len() == limit => {
-                Position { seen: position.seen, reading: Some(reading), after: last.id }
+                let after = id(last).unwrap_or(position.after);
+                Position { seen: position.seen, reading: Some(reading), after }
             }
             _ => Position::seen(reading),
         };
         if !rows.is_empty() {
-            let events = rows.into_iter().map(Event::try_from).collect::<Result<Vec<_>>>()?;
-            return Ok((events, behind));
+            let events = rows
+                .into_iter()
+                .map(|row| row.and_then(|row| Event::try_from(row).inspect_err(Unreadable::warn)));
+            return Ok((events.collect(), behind));
         }
         // The end of what that snapshot saw is not the end of the log.
         position = behind;
+    }
+}
+
+/// The id of an event that was received, whether it could be read or not: it is its key.
+fn id(row: &Result<EventRow, Unreadable>) -> Option<i64> {
+    match row {
+        Ok(row) => Some(row.id),
+        Err(unreadable) => unreadable.key.parse().ok(),
     }
 }
 
@@ -146,7 +162,7 @@ async fn page(
     reading: &str,
     filter: &EventFilter,
     limit: usize,
-) -> Result<Vec<EventRow>> {
+) -> Result<Vec<Result<EventRow, Unreadable>>> {
     let kinds = filter.kinds.as_ref();
     let kinds = kinds.map(|kinds| kinds.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());
     let statement = diesel::sql_query(EVENTS)
@@ -157,5 +173,5 @@ async fn page(
         .bind::<Nullable<Array<Text>>, _>(filter.tickers.as_ref())
         .bind::<Nullable<SqlUuid>, _>(filter.user_id)
         .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
-    session.fetch_all(statement).await
+    session.about("events").fetch_each(statement).await
 }

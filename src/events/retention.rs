@@ -11,7 +11,7 @@ use super::log::BEGINNING;
 use crate::Database;
 use crate::error::Result;
 use crate::models::{ConsumerState, EventFilter, Swept};
-use crate::types::span;
+use crate::types::{Listed, span};
 
 /// What a consumer has in part is counted in full.
 const CONSUMERS: &str = "
@@ -62,15 +62,16 @@ impl EventLog<'_> {
     ///
     /// # Errors
     /// Those of a query.
-    pub async fn consumers(&self) -> Result<Vec<ConsumerState>> {
+    pub async fn consumers(&self) -> Result<Listed<ConsumerState>> {
         let query = diesel::sql_query(CONSUMERS);
-        let rows: Vec<StateRow> = self.database.session("event_consumers").fetch_all(query).await?;
+        let rows: Listed<StateRow> =
+            self.database.session("event_consumers").fetch_list(query).await?;
         let state = |row: StateRow| ConsumerState {
             name: row.name,
             behind: row.behind.unsigned_abs(),
             moved_at: row.moved_at,
         };
-        Ok(rows.into_iter().map(state).collect())
+        Ok(rows.map(|rows| rows.into_iter().map(state).collect()))
     }
 
     /// Forgets a consumer; whether it was there.

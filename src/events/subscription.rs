@@ -9,7 +9,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 
-use super::log::{self, Position};
+use super::log::{self, EventOrNot, Position};
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{Event, EventFilter};
@@ -20,7 +20,8 @@ const CHUNK: usize = 256;
 pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The stream of [`Database::subscribe`](crate::Database::subscribe). It has no end. While the database cannot be
-/// reached it waits, and goes on where it was; any other error is an item, and the next call tries again.
+/// reached it waits, and goes on where it was. An event that cannot be read is an item, [`Error::Corrupt`] with its id, and
+/// the next one follows; so is any other error, and the next call tries again.
 pub struct Subscription {
     events: BoxStream<'static, Result<Event>>,
 }
@@ -42,7 +43,7 @@ struct Reader {
     session: Session,
     filter: EventFilter,
     position: Position,
-    ready: VecDeque<Event>,
+    ready: VecDeque<EventOrNot>,
     news: watch::Receiver<u64>,
 }
 
@@ -66,7 +67,7 @@ impl Reader {
     async fn next(&mut self) -> Result<Event> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                return Ok(event);
+                return event.map_err(Error::from);
             }
             let position = self.position.clone();
             match log::read(&self.session, position, &self.filter, CHUNK).await {

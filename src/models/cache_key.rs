@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::schema::market_data_cache;
-use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker};
+use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker, Unreadable};
 
 /// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
 /// keys; parameters that are equal as JSON values (whatever the order of their keys, and 1 equals
@@ -176,4 +176,7 @@ pub struct CacheStatistics {
     pub by_type: Vec<TypeSize>,
     /// The tickers that take the most bytes, largest first.
     pub top_tickers: Vec<TickerSize>,
+    /// Types and tickers with a name that cannot be read; they count in the total.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }

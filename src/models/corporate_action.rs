@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::pg::Pg;
-use diesel::prelude::{AsChangeset, Insertable, Queryable, QueryableByName, Selectable};
+use diesel::prelude::{AsChangeset, Insertable, Queryable, Selectable};
 use serde::{Deserialize, Serialize};
 
 use super::market;
@@ -70,9 +70,9 @@ impl CorporateAction {
 }
 
 /// The row as it is stored.
-#[derive(Queryable, QueryableByName, Selectable)]
+#[derive(Queryable, Selectable)]
 #[diesel(table_name = corporate_actions, check_for_backend(Pg))]
-pub(crate) struct ActionRow {
+pub struct ActionRow {
     id: CorporateActionId,
     ticker: Ticker,
     ex_date: DateTime<Utc>,
@@ -83,6 +83,26 @@ pub(crate) struct ActionRow {
     data_source: Option<String>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+}
+
+/// It is selected and decoded as the row is; a row that is neither a split nor a dividend does not decode.
+impl Selectable<Pg> for CorporateAction {
+    type SelectExpression = <ActionRow as Selectable<Pg>>::SelectExpression;
+
+    fn construct_selection() -> Self::SelectExpression {
+        <ActionRow as Selectable<Pg>>::construct_selection()
+    }
+}
+
+impl<ST> Queryable<ST, Pg> for CorporateAction
+where
+    ActionRow: Queryable<ST, Pg>,
+{
+    type Row = <ActionRow as Queryable<ST, Pg>>::Row;
+
+    fn build(row: Self::Row) -> diesel::deserialize::Result<Self> {
+        Ok(ActionRow::build(row)?.try_into()?)
+    }
 }
 
 impl TryFrom<ActionRow> for CorporateAction {
@@ -96,6 +116,7 @@ impl TryFrom<ActionRow> for CorporateAction {
             _ => {
                 return Err(Error::Corrupt {
                     table: "corporate_actions".into(),
+                    key: row.id.to_string(),
                     column: "action_type".into(),
                     reason: "lacks the values of its kind".into(),
                 });

@@ -36,7 +36,7 @@ pub use cache_key::{
     CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
     TypeSize,
 };
-pub(crate) use corporate_action::{ActionChanges, ActionRow, ActionValues};
+pub(crate) use corporate_action::{ActionChanges, ActionValues};
 pub use corporate_action::{
     ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{Position, patch};
 use crate::error::Result;
 use crate::schema::portfolios;
-use crate::types::{Activity, Count, Percentage, PortfolioId, RiskTolerance, UserId, text};
+use crate::types::{
+    Activity, Count, Percentage, PortfolioId, RiskTolerance, Unreadable, UserId, text,
+};
 
 /// A portfolio, as stored.
 #[derive(
@@ -133,13 +135,16 @@ pub struct PortfolioFilter {
     pub risk_tolerance: Option<RiskTolerance>,
 }
 
-/// A portfolio with positions, read at one moment.
+/// A portfolio with positions, read at one moment, unless one of them cannot be read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortfolioWithPositions {
     /// The portfolio.
     pub portfolio: Portfolio,
     /// Its positions, by ticker.
     pub positions: Vec<Position>,
+    /// Positions that belong to it and cannot be read.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Figures of a portfolio, computed by the database at one moment. Amounts are exact, in the

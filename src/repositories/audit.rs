@@ -11,7 +11,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{AuditEntry, AuditFilter, Swept};
 use crate::schema::audit_log;
-use crate::types::{Cursor, Page, PageRequest, bound, span};
+use crate::types::{Page, PageRequest, bound, span};
 
 /// Changes of accounts, portfolios and positions: who, when, and what changed. Triggers of the tables write
 /// them, whoever changes a row, and nothing but retention and the erasure of an account takes anything
@@ -74,8 +74,7 @@ impl AuditRepository for PgAudit {
     #[tracing::instrument(level = "debug", name = "audit.list", skip_all)]
     async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>> {
         let query = newest_first!(filtered!(filter), page, audit_log::recorded_at, audit_log::id);
-        let rows = self.session.fetch_all(query.select(AuditEntry::as_select())).await?;
-        Ok(Page::new(rows, page, |row: &AuditEntry| Cursor::new(row.recorded_at, row.id)))
+        self.session.fetch_page(query.select(AuditEntry::as_select()), page, "recorded_at").await
     }
 
     #[tracing::instrument(level = "debug", name = "audit.count", skip_all)]

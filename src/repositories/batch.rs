@@ -17,10 +17,11 @@ const CHUNK_BYTES: usize = 8 << 20;
 /// the rows in the order of the items. The rows are sent in the order of `key`, so that two batches
 /// over the same keys wait for each other instead of deadlocking.
 ///
-/// `insert` must return one row per item, in its order.
+/// `insert` must return one row per item, in its order. What it refuses of a statement that the server took is undone:
+/// every row is decoded before the commit.
 ///
 /// # Errors
-/// [`Error::Item`] with the index of the item that was refused; nothing was written.
+/// [`Error::Item`] with the index of the item that was refused, or cannot be read back; nothing was written.
 pub(super) async fn insert_many<N, R, K, F>(
     session: &Session,
     items: &[N],
@@ -53,35 +54,12 @@ where
     K: Ord,
     F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
 {
-    let order = sorted(items, key);
-    let chunks = chunks_by_weight(&order, |i| weight(&items[i]));
-    let rows = write_chunks(session, items, &chunks, insert).await?;
-    Ok(in_order_of_items(order, rows))
-}
-
-/// As [`insert_many`], where `insert` may refuse what the server took: a statement that succeeded
-/// is undone then, also the only one.
-///
-/// # Errors
-/// As [`insert_many`].
-pub(super) async fn insert_many_judged<N, R, K, F>(
-    session: &Session,
-    items: &[N],
-    key: impl Fn(&N) -> K,
-    insert: F,
-) -> Result<Vec<R>>
-where
-    N: Sync,
-    R: Send,
-    K: Ord,
-    F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
-{
     if items.is_empty() {
         return Ok(Vec::new());
     }
     let order = sorted(items, key);
-    let chunks = chunks_by_weight(&order, |_| 0);
-    let rows = write_in_transaction(session, items, &chunks, insert).await?;
+    let chunks = chunks_by_weight(&order, |i| weight(&items[i]));
+    let rows = write_rows(session, items, &chunks, insert).await.map_err(|e| session.named(e))?;
     Ok(in_order_of_items(order, rows))
 }
 
@@ -118,8 +96,37 @@ pub(super) fn chunks_by_weight(order: &[usize], weight: impl Fn(usize) -> usize)
     chunks
 }
 
+/// As [`write_chunks`], where `write` may refuse what the server took.
+async fn write_rows<N, R, F>(
+    session: &Session,
+    items: &[N],
+    chunks: &[&[usize]],
+    write: F,
+) -> Result<Vec<R>>
+where
+    N: Sync,
+    R: Send,
+    F: for<'a> Fn(&'a PgConnection, Vec<&'a N>) -> BoxFuture<'a, Result<Vec<R>>>,
+{
+    if let [only] = chunks
+        && session.is_pooled()
+    {
+        // Without a savepoint: only to find a culprit it is run again below.
+        let atomic = session.atomic().await?;
+        match write(&atomic, only.iter().map(|&i| &items[i]).collect()).await {
+            Err(e) if is_of_an_item(&e) => {}
+            Err(e) => return Err(e),
+            Ok(written) => {
+                atomic.commit().await?;
+                return Ok(written);
+            }
+        }
+    }
+    write_in_transaction(session, items, chunks, write).await
+}
+
 /// Writes chunks of items (given by their indexes) one after another, in one transaction or a
-/// savepoint of the unit of work, and returns the rows of all chunks. The chunks should be in the
+/// savepoint of the unit of work, and returns the results of all chunks. The chunks should be in the
 /// order of the rows' key. A statement that the server took is final: `write` must not refuse it.
 ///
 /// # Errors

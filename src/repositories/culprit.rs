@@ -15,7 +15,8 @@ pub(super) fn is_of_an_item(error: &Error) -> bool {
         Error::Conflict { .. }
         | Error::InvalidReference { .. }
         | Error::Invalid { .. }
-        | Error::NotFound { .. } => true,
+        | Error::NotFound { .. }
+        | Error::Corrupt { .. } => true,
         Error::Database { sqlstate, .. } => {
             OF_A_ROW.iter().any(|class| sqlstate.starts_with(class))
         }

@@ -7,7 +7,7 @@ macro_rules! newest_first {
         use diesel::prelude::{BoolExpressionMethods, ExpressionMethods, QueryDsl};
         let mut query = $query;
         if let Some(cursor) = &$page.after {
-            let at = crate::types::bound::floor(cursor.at);
+            let at = cursor.time();
             query = query.filter($at.le(at)).filter($at.lt(at).or($id.lt(cursor.id)));
         }
         query.order(($at.desc(), $id.desc())).limit($page.fetch_limit())

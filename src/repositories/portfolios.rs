@@ -21,7 +21,7 @@ use crate::models::{
 use crate::schema::{portfolios, positions};
 use crate::types::activity::of_activity;
 use crate::types::{
-    Activity, Cursor, Page, PageRequest, PortfolioId, RiskTolerance, UserId, bound, text,
+    Activity, Listed, Page, PageRequest, PortfolioId, RiskTolerance, UserId, bound, text,
 };
 
 /// Portfolios of users. Deactivated ones are kept, and left out of lists by default.
@@ -131,6 +131,23 @@ impl PgPortfolios {
     pub(crate) fn new(session: Session) -> Self {
         PgPortfolios { session }
     }
+
+    /// The portfolio and then its positions.
+    async fn and_positions(
+        &self,
+        id: PortfolioId,
+        activity: Activity,
+    ) -> Result<Option<PortfolioWithPositions>> {
+        let Some(portfolio) = self.find(id).await? else {
+            return Ok(None);
+        };
+        let query = positions::table.filter(positions::portfolio_id.eq(id)).into_boxed();
+        let query = of_activity!(query, activity, positions::is_active);
+        let query = query.order(positions::ticker).select(Position::as_select());
+        let Listed { items, unreadable } =
+            self.session.about("positions").fetch_list(query).await?;
+        Ok(Some(PortfolioWithPositions { portfolio, positions: items, unreadable }))
+    }
 }
 
 /// The rows of a filter, as a boxed query.
@@ -154,7 +171,7 @@ impl PortfolioRepository for PgPortfolios {
     async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio> {
         self.session.checked(portfolio.validate()).await?;
         let insert = diesel::insert_into(portfolios::table).values(portfolio);
-        self.session.fetch_one(insert.returning(Portfolio::as_returning())).await
+        self.session.write_one(insert.returning(Portfolio::as_returning())).await
     }
 
     #[tracing::instrument(level = "debug", name = "portfolios.create_many", skip_all)]
@@ -196,8 +213,7 @@ impl PortfolioRepository for PgPortfolios {
     #[tracing::instrument(level = "debug", name = "portfolios.list", skip_all)]
     async fn list(&self, filter: &PortfolioFilter, page: &PageRequest) -> Result<Page<Portfolio>> {
         let query = newest_first!(filtered!(filter), page, portfolios::created_at, portfolios::id);
-        let rows = self.session.fetch_all(query.select(Portfolio::as_select())).await?;
-        Ok(Page::new(rows, page, |row: &Portfolio| Cursor::new(row.created_at, row.id)))
+        self.session.fetch_page(query.select(Portfolio::as_select()), page, "created_at").await
     }
 
     async fn list_for_user(
@@ -243,7 +259,7 @@ impl PortfolioRepository for PgPortfolios {
         }
         let update = diesel::update(portfolios::table.find(id)).set(patch);
         let changed =
-            self.session.fetch_optional(update.returning(Portfolio::as_returning())).await?;
+            self.session.write_optional(update.returning(Portfolio::as_returning())).await?;
         self.session.checked(changed.ok_or_else(|| Error::not_found("portfolio", id))).await
     }
 
@@ -281,20 +297,25 @@ impl PortfolioRepository for PgPortfolios {
             };
         }
         let is_active = positions::is_active;
-        let rows: Vec<(Portfolio, Option<Position>)> = match activity {
+        let rows: Result<Vec<(Portfolio, Option<Position>)>> = match activity {
             Activity::Active => {
-                self.session.fetch_all(joined!(of_portfolio().and(is_active))).await?
+                self.session.fetch_all(joined!(of_portfolio().and(is_active))).await
             }
             Activity::Inactive => {
                 let inactive = diesel::dsl::not(is_active);
-                self.session.fetch_all(joined!(of_portfolio().and(inactive))).await?
+                self.session.fetch_all(joined!(of_portfolio().and(inactive))).await
             }
-            Activity::Any => self.session.fetch_all(joined!(of_portfolio())).await?,
+            Activity::Any => self.session.fetch_all(joined!(of_portfolio())).await,
         };
-        let mut rows = rows.into_iter();
+        let mut rows = match rows {
+            // In a row of both, the portfolio goes with the position that does not decode.
+            Err(Error::Corrupt { .. }) => return self.and_positions(id, activity).await,
+            rows => rows?.into_iter(),
+        };
         Ok(rows.next().map(|(portfolio, first)| PortfolioWithPositions {
             portfolio,
             positions: first.into_iter().chain(rows.filter_map(|(_, position)| position)).collect(),
+            unreadable: Vec::new(),
         }))
     }
 
@@ -327,7 +348,8 @@ impl PortfolioRepository for PgPortfolios {
         let holdings =
             diesel::sql_query(DUPLICATE_POSITIONS).bind::<SqlUuid, _>(id).bind::<SqlUuid, _>(new);
         let atomic = self.session.atomic().await?;
-        let copy: Option<Portfolio> = atomic.fetch_optional(copy).await?;
+        let copy: Option<Portfolio> =
+            atomic.fetch_optional(copy).await.map_err(|e| self.session.named(e))?;
         let copy = copy.ok_or_else(|| Error::not_found("portfolio", id))?;
         atomic.run(holdings).await?;
         atomic.commit().await?;

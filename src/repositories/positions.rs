@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::models::{NewPosition, Position, PositionPatch};
 use crate::schema::positions;
 use crate::types::activity::of_activity;
-use crate::types::{Activity, Cursor, Page, PageRequest, PortfolioId, PositionId, Ticker};
+use crate::types::{Activity, Page, PageRequest, PortfolioId, PositionId, Ticker};
 
 /// Positions of portfolios: at most one per portfolio and ticker, removed ones included. Every call
 /// names the portfolio: a position of another one is as unknown to it as none at all.
@@ -168,7 +168,7 @@ impl PositionRepository for PgPositions {
     #[tracing::instrument(level = "debug", name = "positions.create", skip_all)]
     async fn create(&self, position: &NewPosition) -> Result<Position> {
         self.session.checked(position.validate()).await?;
-        let added = self.session.fetch_optional(insert_or_revive!(position)).await?;
+        let added = self.session.write_optional(insert_or_revive!(position)).await?;
         added.ok_or_else(held)
     }
 
@@ -183,7 +183,7 @@ impl PositionRepository for PgPositions {
             }
         }
         // A held ticker is no error of the server: it is seen by the rows that are missing.
-        batch::insert_many_judged(
+        batch::insert_many(
             &self.session,
             positions,
             |position| (position.portfolio_id, position.ticker.clone()),
@@ -204,7 +204,7 @@ impl PositionRepository for PgPositions {
     async fn upsert(&self, position: &NewPosition) -> Result<Position> {
         self.session.checked(position.validate()).await?;
         let statement = insert_or_replace!(position).returning(Position::as_returning());
-        self.session.fetch_one(statement).await
+        self.session.write_one(statement).await
     }
 
     #[tracing::instrument(level = "debug", name = "positions.find", skip_all)]
@@ -233,8 +233,7 @@ impl PositionRepository for PgPositions {
         let query = positions::table.filter(positions::portfolio_id.eq(portfolio)).into_boxed();
         let query = of_activity!(query, activity, positions::is_active);
         let query = newest_first!(query, page, positions::created_at, positions::id);
-        let rows = self.session.fetch_all(query.select(Position::as_select())).await?;
-        Ok(Page::new(rows, page, |row: &Position| Cursor::new(row.created_at, row.id)))
+        self.session.fetch_page(query.select(Position::as_select()), page, "created_at").await
     }
 
     #[tracing::instrument(level = "debug", name = "positions.count", skip_all)]
@@ -267,7 +266,7 @@ impl PositionRepository for PgPositions {
         }
         let update = diesel::update(one!(portfolio, id)).set(patch);
         let changed =
-            self.session.fetch_optional(update.returning(Position::as_returning())).await?;
+            self.session.write_optional(update.returning(Position::as_returning())).await?;
         self.session.checked(changed.ok_or_else(|| Error::not_found("position", id))).await
     }
 
@@ -292,7 +291,7 @@ impl PositionRepository for PgPositions {
             .bind::<SqlUuid, _>(portfolio)
             .bind::<SqlUuid, _>(id)
             .bind::<SqlUuid, _>(to);
-        let moved = self.session.fetch_optional(statement).await?;
+        let moved = self.session.write_optional(statement).await?;
         self.session.checked(moved.ok_or_else(|| Error::not_found("position", id))).await
     }
 }

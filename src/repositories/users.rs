@@ -16,7 +16,7 @@ use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
 use crate::schema::users;
-use crate::types::{Cursor, Document, Page, PageRequest, PasswordHash, UserId, span, text};
+use crate::types::{Document, Page, PageRequest, PasswordHash, UserId, span, text};
 
 diesel::define_sql_function! {
     /// PostgreSQL's `lower`.
@@ -175,7 +175,7 @@ impl UserRepository for PgUsers {
     async fn create(&self, user: &NewUser) -> Result<User> {
         self.session.checked(user.validate()).await?;
         let insert = diesel::insert_into(users::table).values(user);
-        self.session.fetch_one(insert.returning(User::as_returning())).await
+        self.session.write_one(insert.returning(User::as_returning())).await
     }
 
     #[tracing::instrument(level = "debug", name = "users.create_many", skip_all)]
@@ -217,8 +217,7 @@ impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.list", skip_all)]
     async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>> {
         let query = newest_first!(filtered!(filter), page, users::created_at, users::id);
-        let rows = self.session.fetch_all(query.select(User::as_select())).await?;
-        Ok(Page::new(rows, page, |user: &User| Cursor::new(user.created_at, user.id)))
+        self.session.fetch_page(query.select(User::as_select()), page, "created_at").await
     }
 
     #[tracing::instrument(level = "debug", name = "users.count", skip_all)]
@@ -254,7 +253,7 @@ impl UserRepository for PgUsers {
             return self.session.checked(found.ok_or_else(|| Error::not_found("user", id))).await;
         }
         let update = diesel::update(users::table.find(id)).set(patch);
-        let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
+        let changed = self.session.write_optional(update.returning(User::as_returning())).await?;
         self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
     }
 
@@ -266,13 +265,13 @@ impl UserRepository for PgUsers {
             _ if *patch == ProfilePatch::default() => self.find(id).await?,
             None => {
                 let update = diesel::update(row).set(patch).returning(User::as_returning());
-                self.session.fetch_optional(update).await?
+                self.session.write_optional(update).await?
             }
             Some(email) => {
                 let same = lower(users::email).eq(lower(email));
                 let verified = users::is_verified.eq(users::is_verified.and(same));
                 let update = diesel::update(row).set((patch, verified));
-                self.session.fetch_optional(update.returning(User::as_returning())).await?
+                self.session.write_optional(update.returning(User::as_returning())).await?
             }
         };
         self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
@@ -280,14 +279,17 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.set_password", skip_all)]
     async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()> {
-        let patch = UserPatch { hashed_password: Some(hash.clone()), ..UserPatch::default() };
-        self.update(id, &patch).await.map(|_| ())
+        let update = diesel::update(users::table.find(id)).set(users::hashed_password.eq(hash));
+        match self.session.execute(update).await? {
+            0 => Err(Error::not_found("user", id)),
+            _ => Ok(()),
+        }
     }
 
     #[tracing::instrument(level = "debug", name = "users.record_login", skip_all)]
     async fn record_login(&self, id: UserId) -> Result<User> {
         let update = diesel::update(users::table.find(id)).set(users::last_login_at.eq(now));
-        let changed = self.session.fetch_optional(update.returning(User::as_returning())).await?;
+        let changed = self.session.write_optional(update.returning(User::as_returning())).await?;
         self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
     }
 
@@ -308,8 +310,10 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.preferences", skip_all)]
     async fn preferences(&self, id: UserId) -> Result<Option<Document>> {
-        let query = users::table.find(id).select(users::preferences);
-        let found: Option<Option<Document>> = self.session.fetch_optional(query).await?;
+        // With the id, which an error names.
+        let query = users::table.find(id).select((users::id, users::preferences));
+        let found: Option<(UserId, Option<Document>)> = self.session.fetch_optional(query).await?;
+        let found = found.map(|(_, preferences)| preferences);
         self.session.checked(found.ok_or_else(|| Error::not_found("user", id))).await
     }
 
@@ -332,7 +336,7 @@ impl UserRepository for PgUsers {
         // `||` would append to an array and wrap a scalar: the row is changed only where it holds an object.
         let merged: Option<Merged> = self
             .session
-            .fetch_optional(
+            .write_optional(
                 diesel::sql_query(
                     "WITH old AS (
                          SELECT id, COALESCE(preferences, '{}')::jsonb AS preferences
@@ -343,7 +347,7 @@ impl UserRepository for PgUsers {
                          WHERE users.id = old.id AND jsonb_typeof(old.preferences) = 'object'
                          RETURNING users.id, users.preferences
                      )
-                     SELECT changed.preferences FROM old LEFT JOIN changed USING (id)",
+                     SELECT id, changed.preferences FROM old LEFT JOIN changed USING (id)",
                 )
                 .bind::<SqlUuid, _>(id)
                 .bind::<diesel::sql_types::Jsonb, _>(changes),

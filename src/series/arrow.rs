@@ -12,10 +12,10 @@ use chrono::NaiveDate;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt, stream};
 
-use super::columns::{Wanted, corrupt, days, fixed, flag, micros};
+use super::columns::{self, Wanted, corrupt, days, fixed, flag, micros};
 use crate::connection::{CopiedRow, PgConnection, Sender, Session, produced};
 use crate::error::{Error, Result};
-use crate::types::{Ticker, numeric};
+use crate::types::{Ticker, Unreadable, numeric};
 
 /// How exact decimals become Arrow values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -33,7 +33,7 @@ pub enum Decimals {
 pub struct ArrowOptions {
     /// What prices are.
     pub decimals: Decimals,
-    /// Most rows of a batch; all but the last have so many. 0 is taken as 1.
+    /// Most rows of a batch; all have so many but the last, and that before a row that cannot be read. 0 is taken as 1.
     pub batch_rows: usize,
     /// Whether rows come by ticker and day, rather than as the server reads them fastest.
     pub ordered: bool,
@@ -292,31 +292,42 @@ impl Batcher {
         if self.rows < self.batch_rows { Ok(None) } else { self.take() }
     }
 
-    /// What has come together, if anything.
+    /// What has come together, if anything. Of a row that could not be pushed, some columns have a value: it is cut off.
     fn take(&mut self) -> Result<Option<RecordBatch>> {
-        if self.rows == 0 {
+        let rows = std::mem::take(&mut self.rows);
+        let arrays = self.builders.iter_mut().map(|builder| builder.finish().slice(0, rows));
+        let arrays: Vec<ArrayRef> = arrays.collect();
+        if rows == 0 {
             return Ok(None);
         }
-        self.rows = 0;
-        let arrays = self.builders.iter_mut().map(Builder::finish).collect();
         let batch = RecordBatch::try_new(self.schema.clone(), arrays);
         batch.map(Some).map_err(|e| corrupt("?", &e.to_string()))
     }
 }
 
-/// Runs a binary COPY out of these columns and sends what comes of it.
+/// Runs a binary COPY out of these columns and sends what comes of it. A row that cannot be read ends its batch and is
+/// sent as an error, in its place; the next row begins another one.
 async fn send(
     connection: &PgConnection,
     statement: &str,
     mut batcher: Batcher,
-    sender: &Sender<RecordBatch>,
+    sender: &Sender<Result<RecordBatch>>,
 ) -> Result<()> {
     let mut rows = connection.copied_rows(statement, batcher.columns.len() as u16).await?;
     // Every piece may complete several rows, and so several batches.
     let mut full = Vec::new();
     while rows
         .next(|mut row| {
-            full.extend(batcher.push(&mut row)?);
+            let mut key = row.clone();
+            match batcher.push(&mut row) {
+                Ok(batch) => full.extend(batch.map(Ok)),
+                Err(error) => {
+                    let unreadable = of_bar(error, batcher.columns, &mut key)?;
+                    unreadable.warn();
+                    full.extend(batcher.take()?.map(Ok));
+                    full.push(Err(unreadable.into()));
+                }
+            }
             Ok(())
         })
         .await?
@@ -326,9 +337,20 @@ async fn send(
         }
     }
     if let Some(batch) = batcher.take()? {
-        sender.send(batch).await;
+        sender.send(Ok(batch)).await;
     }
     Ok(())
+}
+
+/// What is wrong with a bar of these columns, the ticker and behind it the date among them.
+fn of_bar(error: Error, columns: &[Column], row: &mut CopiedRow<'_>) -> Result<Unreadable> {
+    for column in columns {
+        let field = row.field()?.unwrap_or_default();
+        if column.stored == "ticker" {
+            return columns::of_bar(error, field, row.clone());
+        }
+    }
+    Err(error)
 }
 
 pub(crate) fn read<'a>(
@@ -355,6 +377,7 @@ pub(crate) fn read<'a>(
         }
         .boxed()
     })
+    .map(Result::flatten)
     .boxed()
 }
 
@@ -378,6 +401,7 @@ pub(crate) fn archive_batches<'a>(
         }
         .boxed()
     })
+    .map(Result::flatten)
     .boxed()
 }
 

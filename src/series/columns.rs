@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use crate::connection::{CopiedRow, Session};
 use crate::error::{Error, Result};
 use crate::types::text::quote_literal;
-use crate::types::{Ticker, TradingDay, numeric};
+use crate::types::{Listed, Ticker, TradingDay, Unreadable, numeric};
 
 /// The bars of one ticker as columns, for computations: by rising day, all columns of one length.
 ///
@@ -63,8 +63,32 @@ impl Series {
         self.days.is_empty()
     }
 
-    /// Appends the rest of a row, after the ticker.
+    /// Appends the rest of a row, after the ticker, or nothing of it.
     fn push(&mut self, row: &mut CopiedRow<'_>) -> Result<()> {
+        let before = self.len();
+        let pushed = self.append(row);
+        if pushed.is_err() {
+            self.truncate(before);
+        }
+        pushed
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.days.truncate(len);
+        for column in [
+            &mut self.open,
+            &mut self.high,
+            &mut self.low,
+            &mut self.close,
+            &mut self.volume,
+            &mut self.adjusted_close,
+        ] {
+            column.truncate(len);
+        }
+        self.is_suspect.truncate(len);
+    }
+
+    fn append(&mut self, row: &mut CopiedRow<'_>) -> Result<()> {
         self.days.push(day(micros(row.field()?)?)?);
         self.open.push(price("open_price", row.field()?)?);
         self.high.push(price("high_price", row.field()?)?);
@@ -117,12 +141,13 @@ pub(crate) async fn read(
     tickers: &[Ticker],
     from: NaiveDate,
     to: NaiveDate,
-) -> Result<Vec<Series>> {
+) -> Result<Listed<Series>> {
     let Some(wanted) = Wanted::of(tickers, from, to) else {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     };
     let reading = session.reading().await?;
     let mut all: Vec<Series> = Vec::new();
+    let mut listed = Listed::default();
     let mut places: HashMap<Vec<u8>, usize> = HashMap::new();
     let mut current = 0;
     let mut each = |mut row: CopiedRow<'_>| {
@@ -138,14 +163,47 @@ pub(crate) async fn read(
                 }
             };
         }
-        all[current].push(&mut row)
+        let date = row.clone();
+        if let Err(error) = all[current].push(&mut row) {
+            listed.take(Err(of_bar(error, ticker, date)?));
+        }
+        Ok(())
     };
     let mut rows = reading.copied_rows(&wanted.in_any_order(COLUMNS), FIELDS).await?;
     while rows.next(&mut each).await? {}
     drop(rows);
     reading.end().await?;
     all.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
-    all.into_iter().map(Series::ordered).collect()
+    for series in all {
+        let ticker = series.ticker.clone();
+        match series.ordered() {
+            // All of its bars were unreadable.
+            Ok(series) if series.is_empty() => {}
+            Err(error) => listed.take(Err(of_row(error, ticker.to_string())?)),
+            Ok(series) => listed.take(Ok(series)),
+        }
+    }
+    session.report(listed.unreadable.iter_mut());
+    Ok(listed)
+}
+
+/// What is wrong with a bar, whose key is its ticker and its date, the next field of `date`.
+///
+/// # Errors
+/// The error itself, where it is of something else.
+pub(crate) fn of_bar(error: Error, ticker: &[u8], mut date: CopiedRow<'_>) -> Result<Unreadable> {
+    let day = date.field().and_then(micros).and_then(day);
+    let day = day.map_or_else(|_| Unreadable::UNKNOWN.to_owned(), |day| day.to_string());
+    of_row(error, format!("{} {day}", String::from_utf8_lossy(ticker)))
+}
+
+fn of_row(error: Error, key: String) -> Result<Unreadable> {
+    match error {
+        Error::Corrupt { table, column, reason, .. } => {
+            Ok(Unreadable { table, key, column, reason })
+        }
+        other => Err(other),
+    }
 }
 
 /// What a read asks for, as parts of a statement.
@@ -292,5 +350,6 @@ pub(crate) fn fixed<const N: usize>(column: &str, bytes: &[u8]) -> Result<[u8; N
 }
 
 pub(crate) fn corrupt(column: &str, reason: &str) -> Error {
-    Error::Corrupt { table: "price_history".into(), column: column.into(), reason: reason.into() }
+    let unknown = Unreadable::unknown(reason);
+    Unreadable { table: "price_history".into(), column: column.into(), ..unknown }.into()
 }

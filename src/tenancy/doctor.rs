@@ -5,9 +5,9 @@ use std::fmt;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, Text};
 
-use super::effect;
 use super::owned::{ASKS, KEPT, OWNED};
 use super::rights::{Grantee, callable, of_tables};
+use super::{effect, legible};
 use crate::Database;
 use crate::error::{Error, Result};
 
@@ -47,7 +47,8 @@ pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// What was examined: `migrations`, `tables`, `role`, `login`, `policies`, `privileges`, `views`, `rules`,
-    /// `functions`, `search_path` or `database`, by the catalog; `effect`, by trying.
+    /// `functions`, `search_path` or `database`, by the catalog; `effect`, by trying; `rows`, by looking for such as cannot
+    /// be read.
     pub what: String,
     /// The table, role, function, schema or database that it is about.
     pub object: String,
@@ -123,6 +124,9 @@ impl Database {
     /// a standby, or as a login that may not write or take on the role), a [`Severity::Unknown`] says why, and the
     /// diagnosis is not healthy.
     ///
+    /// Rows that cannot be read (infinite times, tickers in lower case, preferences that are no JSON, ...) are looked for where no
+    /// validated check vouches for a table, ten seconds per table at most: a [`Severity::Warning`] names up to ten of each by id.
+    ///
     /// A function with its owner's rights is a danger wherever PUBLIC or the application role may execute it, also in
     /// a schema without USAGE: that hides its name, but not from casts, operators and aggregates.
     ///
@@ -172,6 +176,7 @@ impl Database {
             object: row.object,
             message: row.message,
         }));
+        findings.extend(legible::looked_for(self).await?);
         findings.extend(effect::tried(self).await);
         findings.sort_by(|a, b| {
             let (one, other) = (a.severity, b.severity);

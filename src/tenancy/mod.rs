@@ -2,6 +2,7 @@
 
 mod doctor;
 mod effect;
+mod legible;
 pub(crate) mod owned;
 mod rights;
 mod roles;

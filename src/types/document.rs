@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::canonical::canonical;
-use super::{finite, jsonb};
+use super::{Unreadable, finite, jsonb};
 use crate::error::{Error, Result};
 
 /// The version byte that precedes the text in JSONB's binary form.
@@ -60,7 +60,8 @@ impl Document {
     /// [`Error::Corrupt`]: it does not have the shape of `T`; the message gives line and column.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
         serde_json::from_str(&self.0).map_err(|e| Error::Corrupt {
-            table: "?".into(),
+            table: Unreadable::UNKNOWN.into(),
+            key: Unreadable::UNKNOWN.into(),
             column: "document".into(),
             reason: format!(
                 "does not decode into {}: {}",
@@ -77,8 +78,8 @@ impl Document {
         column: &str,
     ) -> Result<T> {
         self.decode().map_err(|error| match error {
-            Error::Corrupt { reason, .. } => {
-                Error::Corrupt { table: table.into(), column: column.into(), reason }
+            Error::Corrupt { key, reason, .. } => {
+                Error::Corrupt { table: table.into(), key, column: column.into(), reason }
             }
             other => other,
         })

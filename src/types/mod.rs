@@ -14,6 +14,7 @@ mod enums;
 mod finite;
 mod ids;
 mod jsonb;
+mod listed;
 pub(crate) mod numeric;
 mod occ;
 mod page;
@@ -42,6 +43,7 @@ pub use ids::{
     AnalysisId, AuditId, BarId, CacheEntryId, CorporateActionId, OptionQuoteId, PortfolioId,
     PositionId, UserId,
 };
+pub use listed::{Listed, Unreadable};
 pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;

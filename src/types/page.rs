@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, Utc};
+use diesel::data_types::PgTimestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::listed::Unreadable;
 use super::text::shown;
 use crate::error::{Error, Result};
 
@@ -52,44 +53,57 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<Cursor>,
-}
-
-impl<T> Page<T> {
-    /// A page of the rows fetched by [`PageRequest::fetch_limit`]; `key` gives a row's place.
-    pub(crate) fn new(mut rows: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> Cursor) -> Self {
-        let limit = request.limit as usize;
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = rows.last().filter(|_| more).map(key);
-        Page { items: rows, next }
-    }
+    /// Rows of the page that cannot be read, and so are not among its items. The next page begins behind them all the
+    /// same.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A row's place in a list: its sort time, then its id. As text it can travel in a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
-    pub(crate) at: DateTime<Utc>,
+    /// Microseconds since 2000, as PostgreSQL has them: also of times that chrono does not hold.
+    pub(crate) at: i64,
     pub(crate) id: Uuid,
 }
 
+/// The times before and after all others.
+const INFINITE: [(i64, &str); 2] = [(i64::MIN, "-infinity"), (i64::MAX, "infinity")];
+
+/// Microseconds from 1970 to 2000.
+const EPOCH: i128 = 946_684_800_000_000;
+
 impl Cursor {
-    pub(crate) fn new(at: DateTime<Utc>, id: impl Into<Uuid>) -> Self {
-        Cursor { at, id: id.into() }
+    /// The place of a row by its sort time and id, both in PostgreSQL's binary form.
+    pub(crate) fn of(at: &[u8], id: &[u8]) -> Option<Self> {
+        let at = i64::from_be_bytes(at.try_into().ok()?);
+        Some(Cursor { at, id: Uuid::from_slice(id).ok()? })
+    }
+
+    /// The sort time, to compare a column with.
+    pub(crate) fn time(&self) -> PgTimestamp {
+        PgTimestamp(self.at)
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}_{}", self.at.timestamp_micros(), self.id.simple())
+        match INFINITE.iter().find(|(at, _)| *at == self.at) {
+            Some((_, name)) => write!(f, "{name}_{}", self.id.simple()),
+            None => write!(f, "{}_{}", i128::from(self.at) + EPOCH, self.id.simple()),
+        }
     }
 }
 
 impl FromStr for Cursor {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let parsed = text.split_once('_').and_then(|(micros, id)| {
-            let at = DateTime::from_timestamp_micros(micros.parse().ok()?)?;
+        let parsed = text.split_once('_').and_then(|(time, id)| {
+            let at = match INFINITE.iter().find(|(_, name)| *name == time) {
+                Some((at, _)) => *at,
+                None => i64::try_from(time.parse::<i128>().ok()?.checked_sub(EPOCH)?).ok()?,
+            };
             Some(Cursor { at, id: Uuid::parse_str(id).ok()? })
         });
         parsed.ok_or_else(|| Error::invalid("cursor", format!("{} is none", shown(text))))
@@ -106,5 +120,28 @@ impl TryFrom<String> for Cursor {
 impl From<Cursor> for String {
     fn from(cursor: Cursor) -> String {
         cursor.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_is_the_same_as_text_whatever_its_time() {
+        let id = Uuid::from_u128(7);
+        for at in [i64::MIN, i64::MAX, 0, -1, i64::MAX - 1, i64::MIN + 1] {
+            let cursor = Cursor { at, id };
+            assert_eq!(cursor.to_string().parse::<Cursor>().expect("a cursor"), cursor);
+        }
+        // As it was written before: microseconds since 1970.
+        let text = format!("1704164645000006_{}", id.simple());
+        let cursor: Cursor = text.parse().expect("a cursor");
+        assert_eq!((cursor.to_string(), cursor.at), (text, 757_479_845_000_006));
+        for wrong in
+            ["", "_", "1_2", "x_0", "infinity", "99999999999999999999999999999999999999999_7"]
+        {
+            assert!(wrong.parse::<Cursor>().is_err(), "{wrong}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! comes next notices nothing.
 
 mod chunks;
-mod every_method;
+pub mod every_method;
 
 use std::future::Future;
 use std::time::Duration;

@@ -39,7 +39,7 @@ fn dividend(ticker: &str, on: &str, amount: &str) -> NewCorporateAction {
 
 async fn all(handle: &impl Handle, ticker: &str) -> Vec<CorporateAction> {
     let (first, last) = (NaiveDate::MIN, NaiveDate::MAX);
-    handle.corporate_actions().for_ticker(&parsed(ticker), first, last).await.expect("read")
+    handle.corporate_actions().for_ticker(&parsed(ticker), first, last).await.expect("read").items
 }
 
 async fn what_is_written_is_read(handle: &impl Handle) {

@@ -54,7 +54,7 @@ async fn load(repos: &impl Repositories, text: &str) -> Result<ImportReport> {
 /// The ticker's bars, by rising day.
 async fn bars(repos: &impl Repositories, ticker: &str) -> Vec<PriceBar> {
     let (first, last) = (NaiveDate::MIN, NaiveDate::MAX);
-    repos.prices().range(&parsed(ticker), first, last).await.expect("read")
+    repos.prices().range(&parsed(ticker), first, last).await.expect("read").items
 }
 
 async fn odd_tickers_and_dates_are_taken_as_they_are(handle: &impl Handle) {

@@ -47,5 +47,6 @@ mod testing;
 mod tls;
 mod transactions;
 mod unit_of_work;
+mod unreadable;
 mod users;
 mod validated;

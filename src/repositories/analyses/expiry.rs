@@ -24,19 +24,44 @@ const FORGET_LEASES: &str = r#"
     WHERE l.space = 'analyses' AND l.ticker = d.ticker AND l.name = d.name
         AND l.parameters_key = d.parameters_key AND l.portfolio_id IS NOT DISTINCT FROM d.portfolio_id"#;
 
+/// What lets a row expire. Times from before the table's checks, which no reader understands, are brought into the range
+/// of a calendar: the check would refuse them, and with them the change of all other rows.
+macro_rules! expire {
+    () => {
+        "expires_at = GREATEST(LEAST(expires_at, now()), '0001-01-01Z'), stale_until = NULL,
+        calculated_at = LEAST(GREATEST(calculated_at, '0001-01-01Z'), '262142-01-01Z'),
+        created_at = LEAST(GREATEST(created_at, '0001-01-01Z'), '262142-01-01Z')"
+    };
+}
+/// Rows that a key can find. A ticker in lower case, from before the check, is found by none, and the check would refuse
+/// its row.
+macro_rules! can_be_found {
+    () => {
+        r#"ticker = upper(ticker COLLATE "C")"#
+    };
+}
+pub(super) use {can_be_found, expire};
+
 /// Rows are locked in the order of their ids, so that two invalidations wait for each other instead
 /// of deadlocking.
-const INVALIDATE: &str = "
+const INVALIDATE: &str = concat!(
+    "
     WITH doomed AS MATERIALIZED (
         SELECT id FROM analysis_results
         WHERE ($1::TEXT IS NULL OR ticker = $1) AND ($2::TEXT IS NULL OR analysis_type = $2)
             AND ($3::UUID IS NULL OR portfolio_id = $3)
             AND ($4::INTERVAL IS NULL OR calculated_at <= now() - $4::INTERVAL)
             AND (expires_at IS NULL OR GREATEST(expires_at, stale_until) > now())
+            AND ",
+    can_be_found!(),
+    "
         ORDER BY id FOR NO KEY UPDATE
     )
-    UPDATE analysis_results a SET expires_at = LEAST(expires_at, now()), stale_until = NULL
-    FROM doomed WHERE a.id = doomed.id";
+    UPDATE analysis_results a SET ",
+    expire!(),
+    "
+    FROM doomed WHERE a.id = doomed.id"
+);
 
 /// Leases before results, the order in which a computed result is stored, too. A statement of its
 /// own each: what was stored under a lease while the first waited for it, only a later snapshot shows.

@@ -31,7 +31,7 @@ use crate::models::{
 };
 use crate::schema::analysis_results;
 use crate::types::{
-    AnalysisId, AnalysisType, Cursor, Document, Page, PageRequest, PortfolioId, Ticker, bound,
+    AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker, bound,
 };
 
 /// [`AnalysisRepository`] on PostgreSQL.
@@ -154,8 +154,10 @@ macro_rules! page_of {
     ($self:ident, $query:expr, $page:expr) => {{
         let at = analysis_results::calculated_at;
         let query = newest_first!($query, $page, at, analysis_results::id);
-        let rows = $self.session.fetch_all(query.select(AnalysisResult::as_select())).await?;
-        Ok(Page::new(rows, $page, |a: &AnalysisResult| Cursor::new(a.calculated_at, a.id)))
+        $self
+            .session
+            .fetch_page(query.select(AnalysisResult::as_select()), $page, "calculated_at")
+            .await
     }};
 }
 
@@ -216,7 +218,7 @@ impl AnalysisRepository for PgAnalyses {
         }
         let update = diesel::update(analysis_results::table.find(id)).set(patch);
         let update = update.returning(AnalysisResult::as_returning());
-        let updated = self.session.fetch_optional(update).await?;
+        let updated = self.session.write_optional(update).await?;
         let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
         self.session.invalidated().await;
         Ok(updated)
@@ -242,7 +244,7 @@ impl AnalysisRepository for PgAnalyses {
         tickers: &[Ticker],
         analysis_type: AnalysisType,
         parameters: Option<&Document>,
-    ) -> Result<Vec<Option<AnalysisResult>>> {
+    ) -> Result<Listed<Option<AnalysisResult>>> {
         statements::latest_fresh_many(&self.session, tickers, analysis_type, parameters).await
     }
 
@@ -289,7 +291,7 @@ impl AnalysisRepository for PgAnalyses {
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.summary", skip_all)]
-    async fn summary(&self, filter: &AnalysisFilter) -> Result<Vec<AnalysisSummary>> {
+    async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>> {
         let by_type = analysis_results::table
             .group_by(analysis_results::analysis_type)
             .select((
@@ -304,8 +306,8 @@ impl AnalysisRepository for PgAnalyses {
             ))
             .order(analysis_results::analysis_type)
             .into_boxed();
-        let rows: Vec<SummaryRow> = self.session.fetch_all(filtered!(by_type, filter)).await?;
-        Ok(rows.into_iter().map(summed).collect())
+        let rows: Listed<SummaryRow> = self.session.fetch_list(filtered!(by_type, filter)).await?;
+        Ok(rows.map(|rows| rows.into_iter().map(summed).collect()))
     }
 
     #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all)]

@@ -4,6 +4,7 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
+use super::expiry::{can_be_found, expire};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::types::{AnalysisId, Ticker};
@@ -59,9 +60,14 @@ macro_rules! expire_batch {
         SELECT id FROM analysis_results
         WHERE id = ANY (ARRAY(SELECT id FROM changed)) AND inputs IN (SELECT inputs FROM changed)
             AND (expires_at IS NULL OR GREATEST(expires_at, stale_until) > now())
+            AND ",
+            can_be_found!(),
+            r"
         ORDER BY id FOR NO KEY UPDATE
     ), expired AS (
-        UPDATE analysis_results a SET expires_at = LEAST(expires_at, now()), stale_until = NULL
+        UPDATE analysis_results a SET ",
+            expire!(),
+            r"
         FROM doomed WHERE a.id = doomed.id RETURNING a.id
     )
     SELECT (SELECT count(*) FROM batch) AS read, (SELECT count(*) FROM expired) AS expired,

@@ -9,7 +9,9 @@ use crate::models::{
     Aged, AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisResult, AnalysisSelector,
     AnalysisSummary, Lineage, NewAnalysis, Swept,
 };
-use crate::types::{AnalysisId, AnalysisType, Document, Page, PageRequest, PortfolioId, Ticker};
+use crate::types::{
+    AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker,
+};
 
 /// Results of analyses: a history, and a cache of the latest ones until they expire. A result is
 /// public, about a ticker alone, or private to a portfolio; what asks for the one never finds the
@@ -79,7 +81,7 @@ pub trait AnalysisRepository: Send + Sync {
         tickers: &[Ticker],
         analysis_type: AnalysisType,
         parameters: Option<&Document>,
-    ) -> Result<Vec<Option<AnalysisResult>>>;
+    ) -> Result<Listed<Option<AnalysisResult>>>;
 
     /// The key's result that was computed last, fresh or expired, with its age.
     async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>>;
@@ -104,7 +106,7 @@ pub trait AnalysisRepository: Send + Sync {
 
     /// The results of each type summed up, types in the order of their names; a type without
     /// results is left out.
-    async fn summary(&self, filter: &AnalysisFilter) -> Result<Vec<AnalysisSummary>>;
+    async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>>;
 
     /// Lets all results that the selector means expire now, without a stale window; they stay in the
     /// history. Returns how many could be served until then, fresh or stale. Of the same tickers,

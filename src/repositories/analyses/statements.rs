@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, BigInt, Jsonb, Text};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{AnalysisResult, AnalysisSummary};
-use crate::types::{AnalysisType, Document, Ticker};
+use crate::types::{AnalysisType, Document, Listed, Ticker};
 
 /// The latest fresh public result of each ticker ($1) and a type ($2).
 macro_rules! latest_fresh_many {
@@ -46,29 +46,31 @@ pub(super) async fn latest_fresh_many(
     tickers: &[Ticker],
     analysis_type: AnalysisType,
     parameters: Option<&Document>,
-) -> Result<Vec<Option<AnalysisResult>>> {
+) -> Result<Listed<Option<AnalysisResult>>> {
     if tickers.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     }
     let with_type = |statement| {
         let statement = diesel::sql_query(statement).bind::<Array<Text>, _>(tickers);
         statement.bind::<Text, _>(analysis_type)
     };
-    let rows: Vec<Numbered> = match parameters {
+    let rows: Listed<Numbered> = match parameters {
         Some(parameters) => {
             let statement = with_type(LATEST_FRESH_MANY_WITH).bind::<Jsonb, _>(parameters);
-            session.fetch_all(statement).await?
+            session.fetch_list(statement).await?
         }
-        None => session.fetch_all(with_type(LATEST_FRESH_MANY)).await?,
+        None => session.fetch_list(with_type(LATEST_FRESH_MANY)).await?,
     };
-    let mut found = vec![None; tickers.len()];
-    for row in rows {
-        // WITH ORDINALITY counts from 1.
-        if let Some(slot) = usize::try_from(row.place - 1).ok().and_then(|i| found.get_mut(i)) {
-            *slot = Some(row.analysis);
+    Ok(rows.map(|rows| {
+        let mut found = vec![None; tickers.len()];
+        for row in rows {
+            // WITH ORDINALITY counts from 1.
+            if let Some(slot) = usize::try_from(row.place - 1).ok().and_then(|i| found.get_mut(i)) {
+                *slot = Some(row.analysis);
+            }
         }
-    }
-    Ok(found)
+        found
+    }))
 }
 
 pub(super) type SummaryRow = (

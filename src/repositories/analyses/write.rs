@@ -34,7 +34,7 @@ const INSERT: &str = "
     RETURNING *";
 
 pub(super) async fn create(session: &Session, analysis: &NewAnalysis) -> Result<AnalysisResult> {
-    session.fetch_one(insert(&[analysis])).await
+    session.write_one(insert(&[analysis])).await
 }
 
 pub(super) async fn create_many(

@@ -14,11 +14,11 @@ use super::merge::Plan;
 use crate::connection::Session;
 use crate::error::{Error, Result};
 use crate::models::{
-    ActionChanges, ActionRow, ActionValues, CorporateAction, CorporateActionFilter,
-    CorporateActionPatch, NewCorporateAction, UpsertReport,
+    ActionChanges, ActionValues, CorporateAction, CorporateActionFilter, CorporateActionPatch,
+    NewCorporateAction, UpsertReport,
 };
 use crate::schema::corporate_actions;
-use crate::types::{CorporateActionId, Cursor, Page, PageRequest, Ticker, TradingDay};
+use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay};
 
 /// Splits and dividends: of each kind at most one per ticker and ex-date. Prices are adjusted by them when
 /// they are read ([`adjusted`](crate::PriceRepository::adjusted)).
@@ -54,7 +54,7 @@ pub trait CorporateActionRepository: Send + Sync {
         ticker: &Ticker,
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<CorporateAction>>;
+    ) -> Result<Listed<CorporateAction>>;
 
     /// Actions by falling ex-date.
     async fn list(
@@ -134,19 +134,13 @@ macro_rules! inserted {
     };
 }
 
-fn actions(rows: Vec<ActionRow>) -> Result<Vec<CorporateAction>> {
-    rows.into_iter().map(CorporateAction::try_from).collect()
-}
-
 #[async_trait]
 impl CorporateActionRepository for PgCorporateActions {
     #[tracing::instrument(level = "debug", name = "corporate_actions.create", skip_all)]
     async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction> {
         self.session.checked(action.validate()).await?;
         let insert = diesel::insert_into(corporate_actions::table).values(inserted!(action));
-        let row: ActionRow =
-            self.session.fetch_one(insert.returning(ActionRow::as_returning())).await?;
-        row.try_into()
+        self.session.write_one(insert.returning(CorporateAction::as_returning())).await
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.create_many", skip_all)]
@@ -154,18 +148,17 @@ impl CorporateActionRepository for PgCorporateActions {
         for (index, action) in new.iter().enumerate() {
             self.session.checked(action.validate().map_err(|e| e.at(index))).await?;
         }
-        let rows: Vec<ActionRow> = batch::insert_many(
+        batch::insert_many(
             &self.session,
             new,
             |action| (action.ticker.clone(), action.ex_date, action.kind.action_type().as_str()),
             |connection, rows| {
                 let rows: Vec<_> = rows.into_iter().map(|action| inserted!(action)).collect();
                 let insert = diesel::insert_into(corporate_actions::table).values(rows);
-                connection.fetch_all(insert.returning(ActionRow::as_returning())).boxed()
+                connection.fetch_all(insert.returning(CorporateAction::as_returning())).boxed()
             },
         )
-        .await?;
-        actions(rows)
+        .await
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.upsert_many", skip_all)]
@@ -184,9 +177,8 @@ impl CorporateActionRepository for PgCorporateActions {
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.find", skip_all)]
     async fn find(&self, id: CorporateActionId) -> Result<Option<CorporateAction>> {
-        let query = corporate_actions::table.find(id).select(ActionRow::as_select());
-        let row: Option<ActionRow> = self.session.fetch_optional(query).await?;
-        row.map(CorporateAction::try_from).transpose()
+        let query = corporate_actions::table.find(id).select(CorporateAction::as_select());
+        self.session.fetch_optional(query).await
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.for_ticker", skip_all)]
@@ -195,14 +187,14 @@ impl CorporateActionRepository for PgCorporateActions {
         ticker: &Ticker,
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<CorporateAction>> {
+    ) -> Result<Listed<CorporateAction>> {
         let (from, to) = TradingDay::bounds(from, to);
         let query = corporate_actions::table
             .filter(corporate_actions::ticker.eq(ticker))
             .filter(corporate_actions::ex_date.ge(from))
             .filter(corporate_actions::ex_date.lt(to))
             .order((corporate_actions::ex_date, corporate_actions::action_type));
-        actions(self.session.fetch_all(query.select(ActionRow::as_select())).await?)
+        self.session.fetch_list(query.select(CorporateAction::as_select())).await
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.list", skip_all)]
@@ -213,9 +205,7 @@ impl CorporateActionRepository for PgCorporateActions {
     ) -> Result<Page<CorporateAction>> {
         let query = filtered!(filter);
         let query = newest_first!(query, page, corporate_actions::ex_date, corporate_actions::id);
-        let rows = self.session.fetch_all(query.select(ActionRow::as_select())).await?;
-        let key = |action: &CorporateAction| Cursor::new(action.ex_date, action.id);
-        Ok(Page::new(actions(rows)?, page, key))
+        self.session.fetch_page(query.select(CorporateAction::as_select()), page, "ex_date").await
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.count", skip_all)]
@@ -243,9 +233,9 @@ impl CorporateActionRepository for PgCorporateActions {
         }
         let update =
             diesel::update(corporate_actions::table.find(id)).set(ActionChanges::from(patch));
-        let update = update.returning(ActionRow::as_returning());
-        let changed: Option<ActionRow> = self.session.fetch_optional(update).await?;
-        self.session.checked(changed.ok_or_else(unknown)).await?.try_into()
+        let update = update.returning(CorporateAction::as_returning());
+        let changed = self.session.write_optional(update).await?;
+        self.session.checked(changed.ok_or_else(unknown)).await
     }
 
     #[tracing::instrument(level = "debug", name = "corporate_actions.delete", skip_all)]

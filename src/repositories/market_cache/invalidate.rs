@@ -26,21 +26,22 @@ const DELETE_LEASES: &str = r#"
         AND l.parameters_key = doomed.parameters_key AND l.space = 'market_data'
         AND l.portfolio_id IS NULL"#;
 
-const ENTRIES: &str = "
+/// A ticker in lower case, from before the table's check, is found by no key, and the check would refuse its row.
+const ENTRIES: &str = r#"
     WITH doomed AS MATERIALIZED (
         SELECT c.id, c.ticker FROM market_data_cache c
-        WHERE GREATEST(c.expires_at, c.stale_until) > now()";
+        WHERE GREATEST(c.expires_at, c.stale_until) > now() AND c.ticker = upper(c.ticker COLLATE "C")"#;
 /// What the index holds stands in the text: the planner does not conclude it from `@>`.
 const ENTRY_OF_TAG: &str = " AND c.tags @> ARRAY[$]::TEXT[] AND c.tags <> '{}'";
 /// `expires_at > cached_at` is a CHECK, and what the same transaction has put was cached at this very
-/// `now()`: it is dated back by the smallest step of the clock. The rows are locked in the order in
+/// `now()`: it is dated back by the smallest step of the clock, and what is dated before all calendars, forth. The rows are locked in the order in
 /// which batches write them.
 const EXPIRE_ENTRIES: &str = r#"
         ORDER BY c.ticker COLLATE "C", c.data_type COLLATE "C", c.parameters_key FOR NO KEY UPDATE
     )
     UPDATE market_data_cache c
     SET expires_at = LEAST(expires_at, now()), stale_until = NULL,
-        cached_at = LEAST(cached_at, now() - INTERVAL '1 microsecond')
+        cached_at = GREATEST(LEAST(cached_at, now() - INTERVAL '1 microsecond'), '0001-01-01Z')
     FROM doomed WHERE c.id = doomed.id AND c.ticker = doomed.ticker"#;
 
 /// Two statements, so that the second sees what a fetch has stored that held its lease when the first

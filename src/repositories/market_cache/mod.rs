@@ -26,7 +26,7 @@ use crate::models::{
     CacheSize, CacheStatistics, NewCacheEntry, PutOptions, StaleEntry, Swept,
 };
 use crate::schema::market_data_cache;
-use crate::types::{CacheEntryId, Cursor, Document, Page, PageRequest, Ticker, span};
+use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker, span};
 
 diesel::define_sql_function! {
     /// The key of request parameters, as the column `parameters_key` holds it.
@@ -75,7 +75,7 @@ pub trait MarketCacheRepository: Send + Sync {
     async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>>;
 
     /// As [`get`](Self::get), of any number of keys in one round trip, in the order of the keys.
-    async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<CacheEntry>>>;
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Listed<Option<CacheEntry>>>;
 
     /// The entry of this key, live or expired, with its age.
     async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>>;
@@ -136,7 +136,7 @@ pub trait MarketCacheRepository: Send + Sync {
 
     /// Up to `limit` entries that have expired or will within `within`, soonest expiry first:
     /// what is to be fetched again.
-    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Vec<StaleEntry>>;
+    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>>;
 
     /// What the cache holds: totals, each type, and the `top` tickers that take the most bytes.
     /// Exact at any size, so it reads the whole table.
@@ -248,8 +248,7 @@ impl MarketCacheRepository for PgMarketCache {
             market_data_cache::cached_at,
             market_data_cache::id
         );
-        let rows = self.session.fetch_all(query.select(CacheEntry::as_select())).await?;
-        Ok(Page::new(rows, page, |entry: &CacheEntry| Cursor::new(entry.cached_at, entry.id)))
+        self.session.fetch_page(query.select(CacheEntry::as_select()), page, "cached_at").await
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all)]
@@ -273,7 +272,7 @@ impl MarketCacheRepository for PgMarketCache {
         }
         let update = diesel::update(market_data_cache::table.find(id)).set(patch);
         let update = update.returning(CacheEntry::as_returning());
-        let updated = self.session.fetch_optional(update).await?;
+        let updated = self.session.write_optional(update).await?;
         let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
         self.session.invalidated().await;
         Ok(updated)
@@ -297,9 +296,9 @@ impl MarketCacheRepository for PgMarketCache {
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all)]
-    async fn get_many(&self, keys: &[CacheKey]) -> Result<Vec<Option<CacheEntry>>> {
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Listed<Option<CacheEntry>>> {
         if keys.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Listed::default());
         }
         let statement = diesel::sql_query(GET_MANY)
             .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
@@ -307,15 +306,17 @@ impl MarketCacheRepository for PgMarketCache {
             .bind::<Array<Nullable<Jsonb>>, _>(
                 keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
             );
-        let rows: Vec<Numbered> = self.session.fetch_all(statement).await?;
-        let mut found = vec![None; keys.len()];
-        for row in rows {
-            // WITH ORDINALITY counts from 1.
-            if let Some(slot) = usize::try_from(row.n - 1).ok().and_then(|i| found.get_mut(i)) {
-                *slot = Some(row.entry);
+        let rows: Listed<Numbered> = self.session.fetch_list(statement).await?;
+        Ok(rows.map(|rows| {
+            let mut found = vec![None; keys.len()];
+            for row in rows {
+                // WITH ORDINALITY counts from 1.
+                if let Some(slot) = usize::try_from(row.n - 1).ok().and_then(|i| found.get_mut(i)) {
+                    *slot = Some(row.entry);
+                }
             }
-        }
-        Ok(found)
+            found
+        }))
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all)]
@@ -368,7 +369,7 @@ impl MarketCacheRepository for PgMarketCache {
             .bind::<Text, _>(&key.data_type)
             .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
             .bind::<Interval, _>(span::interval(ttl));
-        let refreshed: Option<Refreshed> = self.session.fetch_optional(statement).await?;
+        let refreshed: Option<Refreshed> = self.session.write_optional(statement).await?;
         let refreshed = refreshed.ok_or_else(|| {
             Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
         })?;
@@ -397,11 +398,11 @@ impl MarketCacheRepository for PgMarketCache {
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
-    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Vec<StaleEntry>> {
+    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>> {
         let statement = diesel::sql_query(LIST_STALE)
             .bind::<Interval, _>(span::interval(within))
             .bind::<BigInt, _>(i64::from(limit));
-        self.session.fetch_all(statement).await
+        self.session.fetch_list(statement).await
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all)]

@@ -40,7 +40,7 @@ pub(super) const REFRESH: &str = "
             + (GREATEST(expires_at, now() + $4::INTERVAL) - expires_at)) AT TIME ZONE 'UTC'
     WHERE ticker = $1 AND data_type = $2
         AND parameters_key = cache_parameters_key($3::JSONB) AND parameters IS NOT DISTINCT FROM $3
-    RETURNING expires_at";
+    RETURNING id, expires_at";
 
 #[derive(QueryableByName)]
 pub(super) struct Refreshed {

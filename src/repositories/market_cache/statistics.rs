@@ -6,7 +6,7 @@ use diesel::sql_types::{BigInt, Nullable, Text};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{CacheSize, CacheStatistics, TickerSize, TypeSize};
-use crate::types::{DataType, Ticker};
+use crate::types::{DataType, Listed, Ticker};
 
 /// One scan, then sums over its groups. `pg_column_size` reads the stored size and not the document.
 /// Rows: one with neither name for the total, one per type, one per top ticker.
@@ -46,9 +46,9 @@ struct Sum {
 
 pub(super) async fn all(session: &Session, top: u32) -> Result<CacheStatistics> {
     let statement = diesel::sql_query(STATISTICS).bind::<BigInt, _>(i64::from(top));
-    let sums: Vec<Sum> = session.fetch_all(statement).await?;
-    let mut statistics = CacheStatistics::default();
-    for Sum { ticker, data_type, size } in sums {
+    let sums: Listed<Sum> = session.fetch_list(statement).await?;
+    let mut statistics = CacheStatistics { unreadable: sums.unreadable, ..Default::default() };
+    for Sum { ticker, data_type, size } in sums.items {
         match (ticker, data_type) {
             (Some(ticker), _) => statistics.top_tickers.push(TickerSize { ticker, size }),
             (None, Some(data_type)) => statistics.by_type.push(TypeSize { data_type, size }),

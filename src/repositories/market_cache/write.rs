@@ -185,7 +185,7 @@ async fn write_one(
         .bind::<Interval, _>(span::interval(options.ttl))
         .bind::<Nullable<Interval>, _>(stale(options))
         .bind::<Array<Text>, Vec<Tag>>(tag::sorted(&options.tags));
-    let stamp: Stamp = session.fetch_one(statement).await?;
+    let stamp: Stamp = session.write_one(statement).await?;
     Ok(stamp.entry(key, data, options))
 }
 

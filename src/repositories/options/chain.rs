@@ -7,7 +7,7 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{ChainFilter, OptionQuote};
 use crate::schema::options_data;
-use crate::types::{Ticker, TradingDay, bound};
+use crate::types::{Listed, Ticker, TradingDay, bound};
 
 // The table once more, to look up the snapshot's time in.
 diesel::alias!(const SNAPSHOT: Alias<Snapshot> = options_data as snapshot);
@@ -39,7 +39,7 @@ pub(super) async fn quotes(
     ticker: &Ticker,
     at: Option<DateTime<Utc>>,
     filter: &ChainFilter,
-) -> Result<Vec<OptionQuote>> {
+) -> Result<Listed<OptionQuote>> {
     use options_data::{expiration_date, fetch_timestamp, option_type, strike_price};
 
     let mut query = options_data::table
@@ -60,7 +60,7 @@ pub(super) async fn quotes(
         query = query.filter(strike_price.le(most));
     }
     let query = query.order((expiration_date, option_type, strike_price));
-    session.fetch_all(query.select(OptionQuote::as_select())).await
+    session.fetch_list(query.select(OptionQuote::as_select())).await
 }
 
 /// The expirations of the snapshot known at `at`, as stored, rising.

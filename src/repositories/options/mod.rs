@@ -23,7 +23,7 @@ use crate::models::{
 };
 use crate::schema::options_data;
 use crate::types::{
-    Cursor, OptionContract, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound,
+    Listed, OptionContract, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound,
 };
 
 /// Option quotes: snapshots of chains. A snapshot is what is stored of one underlying with one time.
@@ -76,11 +76,14 @@ pub trait OptionRepository: Send + Sync {
         ticker: &Ticker,
         at: DateTime<Utc>,
         filter: &ChainFilter,
-    ) -> Result<Vec<OptionQuote>>;
+    ) -> Result<Listed<OptionQuote>>;
 
     /// The latest snapshot of `ticker`, in the order of [`chain`](Self::chain).
-    async fn latest_chain(&self, ticker: &Ticker, filter: &ChainFilter)
-    -> Result<Vec<OptionQuote>>;
+    async fn latest_chain(
+        &self,
+        ticker: &Ticker,
+        filter: &ChainFilter,
+    ) -> Result<Listed<OptionQuote>>;
 
     /// The days on which contracts of that [`chain`](Self::chain) end, rising.
     async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Vec<NaiveDate>>;
@@ -92,7 +95,7 @@ pub trait OptionRepository: Send + Sync {
         contract: &OptionContract,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
-    ) -> Result<Vec<OptionQuote>>;
+    ) -> Result<Listed<OptionQuote>>;
 
     /// Quotes, latest snapshot first.
     async fn list(
@@ -186,7 +189,7 @@ impl OptionRepository for PgOptions {
         self.session.checked(quote.validate()).await?;
         let values = (options_data::id.eq(OptionQuoteId::generate()), quote);
         let insert = diesel::insert_into(options_data::table).values(values);
-        self.session.fetch_one(insert.returning(OptionQuote::as_returning())).await
+        self.session.write_one(insert.returning(OptionQuote::as_returning())).await
     }
 
     #[tracing::instrument(level = "debug", name = "options.create_many", skip_all)]
@@ -265,7 +268,7 @@ impl OptionRepository for PgOptions {
         ticker: &Ticker,
         at: DateTime<Utc>,
         filter: &ChainFilter,
-    ) -> Result<Vec<OptionQuote>> {
+    ) -> Result<Listed<OptionQuote>> {
         chain::quotes(&self.session, ticker, Some(at), filter).await
     }
 
@@ -274,7 +277,7 @@ impl OptionRepository for PgOptions {
         &self,
         ticker: &Ticker,
         filter: &ChainFilter,
-    ) -> Result<Vec<OptionQuote>> {
+    ) -> Result<Listed<OptionQuote>> {
         chain::quotes(&self.session, ticker, None, filter).await
     }
 
@@ -290,7 +293,7 @@ impl OptionRepository for PgOptions {
         contract: &OptionContract,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
-    ) -> Result<Vec<OptionQuote>> {
+    ) -> Result<Listed<OptionQuote>> {
         let query = options_data::table
             .filter(options_data::ticker.eq(&contract.ticker))
             .filter(options_data::option_type.eq(contract.option_type))
@@ -299,7 +302,7 @@ impl OptionRepository for PgOptions {
             .filter(options_data::fetch_timestamp.ge(bound::ceil(from)))
             .filter(options_data::fetch_timestamp.le(bound::floor(to)))
             .order(options_data::fetch_timestamp);
-        self.session.fetch_all(query.select(OptionQuote::as_select())).await
+        self.session.fetch_list(query.select(OptionQuote::as_select())).await
     }
 
     #[tracing::instrument(level = "debug", name = "options.list", skip_all)]
@@ -310,8 +313,9 @@ impl OptionRepository for PgOptions {
     ) -> Result<Page<OptionQuote>> {
         let query = filtered!(filter);
         let query = newest_first!(query, page, options_data::fetch_timestamp, options_data::id);
-        let rows = self.session.fetch_all(query.select(OptionQuote::as_select())).await?;
-        Ok(Page::new(rows, page, |quote: &OptionQuote| Cursor::new(quote.fetched_at, quote.id)))
+        self.session
+            .fetch_page(query.select(OptionQuote::as_select()), page, "fetch_timestamp")
+            .await
     }
 
     #[tracing::instrument(level = "debug", name = "options.count", skip_all)]
@@ -337,7 +341,7 @@ impl OptionRepository for PgOptions {
         }
         let update = diesel::update(options_data::table.find(id)).set(patch);
         let update = update.returning(OptionQuote::as_returning());
-        let changed = self.session.fetch_optional(update).await?;
+        let changed = self.session.write_optional(update).await?;
         self.session.checked(changed.ok_or_else(|| Error::not_found("option quote", id))).await
     }
 

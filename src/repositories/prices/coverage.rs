@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::models::{Coverage, Gaps, PriceBar};
 use crate::schema::price_history;
 use crate::series::TradingCalendar;
-use crate::types::{Ticker, TradingDay};
+use crate::types::{Listed, Ticker, TradingDay};
 
 /// One index probe for each ticker, within the days that count.
 const NEAREST: &str = "
@@ -28,15 +28,15 @@ pub(super) async fn nearest(
     session: &Session,
     tickers: &[Ticker],
     (from, until): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<Vec<PriceBar>> {
+) -> Result<Listed<PriceBar>> {
     if tickers.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     }
     let statement = diesel::sql_query(NEAREST)
         .bind::<Array<Text>, _>(tickers)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(until);
-    session.fetch_all(statement).await
+    session.fetch_list(statement).await
 }
 
 /// Of the index alone: both ends, and a count of its entries.
@@ -50,11 +50,11 @@ const COVERAGE: &str = "
     WHERE stored.bars > 0
     ORDER BY wanted.place";
 
-pub(super) async fn of(session: &Session, tickers: &[Ticker]) -> Result<Vec<Coverage>> {
+pub(super) async fn of(session: &Session, tickers: &[Ticker]) -> Result<Listed<Coverage>> {
     if tickers.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     }
-    session.fetch_all(diesel::sql_query(COVERAGE).bind::<Array<Text>, _>(tickers)).await
+    session.fetch_list(diesel::sql_query(COVERAGE).bind::<Array<Text>, _>(tickers)).await
 }
 
 pub(super) async fn gaps(

@@ -5,13 +5,13 @@ use diesel::sql_types::{Array, Text};
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::LatestBar;
-use crate::types::Ticker;
+use crate::types::{Listed, Ticker};
 
-pub(super) async fn of(session: &Session, tickers: &[Ticker]) -> Result<Vec<LatestBar>> {
+pub(super) async fn of(session: &Session, tickers: &[Ticker]) -> Result<Listed<LatestBar>> {
     if tickers.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Listed::default());
     }
-    session.fetch_all(diesel::sql_query(LATEST).bind::<Array<Text>, _>(tickers)).await
+    session.fetch_list(diesel::sql_query(LATEST).bind::<Array<Text>, _>(tickers)).await
 }
 
 /// Two index probes a ticker, however long its history is.

@@ -44,7 +44,7 @@ use crate::series::{
 };
 #[cfg(feature = "arrow")]
 use crate::series::{ArrowOptions, arrow};
-use crate::types::{BarId, Cursor, Page, PageRequest, Ticker, TradingDay};
+use crate::types::{BarId, Listed, Page, PageRequest, Ticker, TradingDay};
 
 /// [`PriceRepository`] on PostgreSQL.
 #[derive(Clone)]
@@ -105,7 +105,7 @@ impl PriceRepository for PgPrices {
         self.session.checked(bar.validate()).await?;
         let values = (price_history::id.eq(BarId::generate()), bar);
         let insert = diesel::insert_into(price_history::table).values(values);
-        match self.session.fetch_one(insert.returning(PriceBar::as_returning())).await {
+        match self.session.write_one(insert.returning(PriceBar::as_returning())).await {
             Err(error) => Err(room::explained(&self.session, error, |_| Some(bar.date)).await),
             stored => stored,
         }
@@ -185,10 +185,10 @@ impl PriceRepository for PgPrices {
         ticker: &Ticker,
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<PriceBar>> {
+    ) -> Result<Listed<PriceBar>> {
         let (from, to) = TradingDay::bounds(from, to);
         let query = between(ticker, from, to);
-        self.session.fetch_all(query.select(PriceBar::as_select())).await
+        self.session.fetch_list(query.select(PriceBar::as_select())).await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.range_many", skip_all)]
@@ -197,14 +197,14 @@ impl PriceRepository for PgPrices {
         tickers: &[Ticker],
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<PriceBar>> {
+    ) -> Result<Listed<PriceBar>> {
         let (from, to) = TradingDay::bounds(from, to);
         let query = price_history::table
             .filter(price_history::ticker.eq_any(tickers))
             .filter(price_history::date.ge(from))
             .filter(price_history::date.lt(to));
         let query = query.select(PriceBar::as_select());
-        let mut bars: Vec<PriceBar> = self.session.fetch_all(query).await?;
+        let mut bars: Listed<PriceBar> = self.session.fetch_list(query).await?;
         // Sorted here, so that the order of the tickers is not left to the server's collation.
         bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
         Ok(bars)
@@ -216,7 +216,7 @@ impl PriceRepository for PgPrices {
         tickers: &[Ticker],
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<Series>> {
+    ) -> Result<Listed<Series>> {
         columns::read(&self.session, tickers, from, to).await
     }
 
@@ -243,7 +243,7 @@ impl PriceRepository for PgPrices {
     }
 
     #[tracing::instrument(level = "debug", name = "prices.latest", skip_all)]
-    async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>> {
+    async fn latest(&self, tickers: &[Ticker]) -> Result<Listed<LatestBar>> {
         latest::of(&self.session, tickers).await
     }
 
@@ -253,14 +253,14 @@ impl PriceRepository for PgPrices {
         tickers: &[Ticker],
         day: NaiveDate,
         tolerance_days: u32,
-    ) -> Result<Vec<PriceBar>> {
+    ) -> Result<Listed<PriceBar>> {
         let from = day.checked_sub_days(Days::new(tolerance_days.into()));
         let days = TradingDay::bounds(from.unwrap_or(NaiveDate::MIN), day);
         coverage::nearest(&self.session, tickers, days).await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.coverage", skip_all)]
-    async fn coverage(&self, tickers: &[Ticker]) -> Result<Vec<Coverage>> {
+    async fn coverage(&self, tickers: &[Ticker]) -> Result<Listed<Coverage>> {
         coverage::of(&self.session, tickers).await
     }
 
@@ -331,8 +331,7 @@ impl PriceRepository for PgPrices {
     #[tracing::instrument(level = "debug", name = "prices.list", skip_all)]
     async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>> {
         let query = newest_first!(filtered!(filter), page, price_history::date, price_history::id);
-        let rows = self.session.fetch_all(query.select(PriceBar::as_select())).await?;
-        Ok(Page::new(rows, page, |bar: &PriceBar| Cursor::new(bar.date, bar.id)))
+        self.session.fetch_page(query.select(PriceBar::as_select()), page, "date").await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.count", skip_all)]
@@ -358,7 +357,7 @@ impl PriceRepository for PgPrices {
         }
         let update = diesel::update(price_history::table.find(id)).set(patch);
         let update = update.returning(PriceBar::as_returning());
-        let changed = self.session.fetch_optional(update).await?;
+        let changed = self.session.write_optional(update).await?;
         self.session.checked(changed.ok_or_else(|| Error::not_found("price bar", id))).await
     }
 
@@ -384,12 +383,12 @@ impl PriceRepository for PgPrices {
         from: NaiveDate,
         to: NaiveDate,
         known_at: DateTime<Utc>,
-    ) -> Result<Vec<PriceBar>> {
+    ) -> Result<Listed<PriceBar>> {
         revisions::range_as_of(&self.session, tickers, TradingDay::bounds(from, to), known_at).await
     }
 
     #[tracing::instrument(level = "debug", name = "prices.revisions", skip_all)]
-    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Vec<PriceRevision>> {
+    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Listed<PriceRevision>> {
         revisions::of_day(&self.session, ticker, TradingDay::bounds(day, day)).await
     }
 

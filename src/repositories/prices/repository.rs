@@ -18,7 +18,7 @@ use crate::series::ArrowOptions;
 use crate::series::{
     AdjustedSeries, Adjustment, AdjustmentCheck, Period, Series, SeriesBar, TradingCalendar,
 };
-use crate::types::{BarId, Page, PageRequest, Ticker};
+use crate::types::{BarId, Listed, Page, PageRequest, Ticker};
 
 /// Price bars: one per ticker and trading day.
 ///
@@ -93,8 +93,12 @@ pub trait PriceRepository: Send + Sync {
     async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>>;
 
     /// The ticker's bars from one day to another, both included, by rising day.
-    async fn range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate)
-    -> Result<Vec<PriceBar>>;
+    async fn range(
+        &self,
+        ticker: &Ticker,
+        from: NaiveDate,
+        to: NaiveDate,
+    ) -> Result<Listed<PriceBar>>;
 
     /// As [`range`](Self::range), of several tickers in one round trip: by ticker, then by rising
     /// day. A ticker given twice is one.
@@ -103,7 +107,7 @@ pub trait PriceRepository: Send + Sync {
         tickers: &[Ticker],
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<PriceBar>>;
+    ) -> Result<Listed<PriceBar>>;
 
     /// As [`range_many`](Self::range_many), as columns of `f64` for computations: one series a ticker,
     /// by ticker in byte order; one without bars is left out. The server reads them in whatever order it
@@ -113,7 +117,7 @@ pub trait PriceRepository: Send + Sync {
         tickers: &[Ticker],
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Vec<Series>>;
+    ) -> Result<Listed<Series>>;
 
     /// As [`range_many`](Self::range_many), as Arrow record batches of the schema
     /// [`bars_schema`](crate::bars_schema): by ticker in byte order, then by rising day, unless the options
@@ -146,7 +150,7 @@ pub trait PriceRepository: Send + Sync {
 
     /// The latest bar of each ticker with the close before it, in the order of the tickers; one
     /// without bars is left out.
-    async fn latest(&self, tickers: &[Ticker]) -> Result<Vec<LatestBar>>;
+    async fn latest(&self, tickers: &[Ticker]) -> Result<Listed<LatestBar>>;
 
     /// Each ticker's last bar of `day` or before, but of at most `tolerance_days` calendar days before: in
     /// the order of the tickers; one without such a bar is left out. What a price was "on" a holiday, say.
@@ -155,11 +159,11 @@ pub trait PriceRepository: Send + Sync {
         tickers: &[Ticker],
         day: NaiveDate,
         tolerance_days: u32,
-    ) -> Result<Vec<PriceBar>>;
+    ) -> Result<Listed<PriceBar>>;
 
     /// What is stored of each ticker: first and last day, and how many bars; in the order of the tickers,
     /// one without bars is left out.
-    async fn coverage(&self, tickers: &[Ticker]) -> Result<Vec<Coverage>>;
+    async fn coverage(&self, tickers: &[Ticker]) -> Result<Listed<Coverage>>;
 
     /// Which trading days of the calendar, from one day to another, both included, have no bar, and
     /// which bars are of other days. With `NaiveDate::MIN` it begins with the ticker's first bar, with
@@ -269,11 +273,11 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
         known_at: DateTime<Utc>,
-    ) -> Result<Vec<PriceBar>>;
+    ) -> Result<Listed<PriceBar>>;
 
     /// Everything that was ever known of a ticker's day, oldest first, the present values last; what was
     /// known only within a transaction is not in it.
-    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Vec<PriceRevision>>;
+    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Listed<PriceRevision>>;
 
     /// Retention: forgets up to `limit` values that were corrected or deleted longer than `age` ago,
     /// oldest first. Reads as of a time before that lack them then.

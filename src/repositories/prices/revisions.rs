@@ -10,7 +10,7 @@ use super::knowledge;
 use crate::connection::Session;
 use crate::error::Result;
 use crate::models::{PriceBar, PriceRevision, Swept};
-use crate::types::{Ticker, bound, span};
+use crate::types::{Listed, Ticker, bound, span};
 
 /// The columns of a bar, as both tables have them.
 macro_rules! bar_columns {
@@ -82,7 +82,7 @@ pub(super) async fn range_as_of(
     tickers: &[Ticker],
     (from, to): (DateTime<Utc>, DateTime<Utc>),
     known_at: DateTime<Utc>,
-) -> Result<Vec<PriceBar>> {
+) -> Result<Listed<PriceBar>> {
     let known_at = bound::floor(known_at);
     let around = knowledge::around(session, known_at).await?;
     let statement = diesel::sql_query(AS_OF)
@@ -93,7 +93,7 @@ pub(super) async fn range_as_of(
         .bind::<Nullable<Text>, _>(around.previous)
         .bind::<Nullable<Text>, _>(around.next)
         .bind::<Bool, _>(around.is_foreign);
-    let mut versions: Vec<Version> = session.fetch_all(statement).await?;
+    let mut versions: Listed<Version> = session.fetch_list(statement).await?;
     // Sorted here, so that the order of the tickers is not left to the server's collation. Of two versions of a day the later
     // one can only have been committed after the earlier one had gone.
     let order = |v: &Version| (v.number.is_none(), v.number);
@@ -102,7 +102,7 @@ pub(super) async fn range_as_of(
         days.then_with(|| order(a).cmp(&order(b)))
     });
     versions.dedup_by(|b, a| (&a.bar.ticker, a.bar.date) == (&b.bar.ticker, b.bar.date));
-    Ok(versions.into_iter().map(|version| version.bar).collect())
+    Ok(versions.map(|versions| versions.into_iter().map(|version| version.bar).collect()))
 }
 
 const OF_DAY: &str = concat!(
@@ -123,12 +123,12 @@ pub(super) async fn of_day(
     session: &Session,
     ticker: &Ticker,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
-) -> Result<Vec<PriceRevision>> {
+) -> Result<Listed<PriceRevision>> {
     let statement = diesel::sql_query(OF_DAY)
         .bind::<Text, _>(ticker)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to);
-    session.fetch_all(statement).await
+    session.fetch_list(statement).await
 }
 
 pub(super) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<Swept> {

@@ -44,8 +44,8 @@ pub(super) fn read<'a>(
         let key = Some((bar.ticker.clone(), bar.date));
         // That is how the server joins, but nothing promises it.
         if last >= key {
-            let (table, column) = ("price_history".into(), "date".into());
-            return Err(Error::Corrupt { table, column, reason: "out of order".into() });
+            let (table, key, column) = ("price_history".into(), bar.id.to_string(), "date".into());
+            return Err(Error::Corrupt { table, key, column, reason: "out of order".into() });
         }
         last = key;
         Ok(bar)

@@ -1,7 +1,7 @@
 //! The future of every method of every repository, dropped at each of its await points, in each kind of handle, while
 //! others are at work: what returned Ok is there, no batch is there in part, nothing is stuck.
 
-mod given;
+pub mod given;
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,14 +14,15 @@ use buffetbot_db::*;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
 
-use self::given::{Given, contract, document};
+pub use self::given::Given;
+use self::given::{contract, document};
 use crate::support::methods::{REPOSITORIES, methods};
 use crate::support::{active, eventually, hash, parsed, raw};
 
 /// More await points than any method has here.
 const MOST_POLLS: u32 = 200;
 
-type Start = for<'a> fn(&'a RepositorySet, &'a Given) -> BoxFuture<'a, Result<()>>;
+pub type Start = for<'a> fn(&'a RepositorySet, &'a Given) -> BoxFuture<'a, Result<()>>;
 
 macro_rules! calls {
     ($repos:ident, $given:ident; $($repository:ident . $method:ident ($($argument:expr),* $(,)?) $(. $finish:ident)?;)*) => {
@@ -43,7 +44,7 @@ macro_rules! calls {
 }
 
 #[rustfmt::skip] // One call a line.
-fn calls() -> Vec<(&'static str, Start)> {
+pub fn calls() -> Vec<(&'static str, Start)> {
     calls! { repos, given;
         users.create(&given.users()[0]);
         users.create_many(&given.users());

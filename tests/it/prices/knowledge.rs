@@ -16,8 +16,11 @@ use crate::support::handle::Handle;
 
 const DAYS: u64 = 6;
 
+/// By day.
+type Closes = Vec<(u64, String)>;
+
 /// The closes of A as known at a time, by day.
-async fn known(db: &Database, at: DateTime<Utc>) -> Vec<(u64, String)> {
+async fn known(db: &Database, at: DateTime<Utc>) -> Closes {
     let tickers = [parsed("A")];
     let bars = db.prices().range_as_of(&tickers, nth(0), nth(DAYS - 1), at).await.expect("read");
     let days = bars.iter().map(|bar| (bar.trading_day() - nth(0)).num_days().cast_unsigned());
@@ -233,14 +236,14 @@ async fn run(db: &Database, transactions: usize, steps: &[Step]) {
     let mut open: Vec<Option<Open>> = (0..transactions).map(|_| None).collect();
     // The reference: what is committed, and what it was whenever somebody asked.
     let mut committed: BTreeMap<u64, String> = BTreeMap::new();
-    let mut answers: Vec<(DateTime<Utc>, Vec<(u64, String)>)> = Vec::new();
+    let mut answers: Vec<(DateTime<Utc>, Closes)> = Vec::new();
     for (n, step) in steps.iter().enumerate() {
         let (t, day) = match *step {
             Step::Store(t, day) | Step::Delete(t, day) | Step::Undone(t, day) => (t, Some(day)),
             Step::Commit(t) | Step::Abort(t) => (t, None),
             Step::Ask => {
                 let at = now(db).await;
-                let expected: Vec<(u64, String)> =
+                let expected: Closes =
                     committed.iter().map(|(day, close)| (*day, close.clone())).collect();
                 assert_eq!(known(db, at).await, expected, "at step {n} of {steps:?}");
                 answers.push((at, expected));

@@ -28,7 +28,7 @@ async fn a_stream_is_the_range(handle: &impl Handle) {
     for (from, to) in [(FIRST, LAST), (nth(3), nth(5)), (nth(5), nth(3))] {
         let streamed = prices.stream_range(&tickers, from, to).try_collect::<Vec<_>>().await;
         let ranged = prices.range_many(&tickers, from, to).await.expect("read");
-        assert_eq!(streamed.expect("read"), ranged);
+        assert_eq!(ranged, streamed.expect("read"));
     }
     let none: Vec<_> = prices.stream_range(&[], FIRST, LAST).try_collect().await.expect("read");
     assert_eq!(brief(&none), []);

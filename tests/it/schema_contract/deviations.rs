@@ -1,5 +1,6 @@
 //! Where the migrated schema departs from the specification: exactly here, and by which migration.
 
+mod readable;
 mod trust;
 
 /// What one migration changes, as lines of [`crate::catalog::facts`].
@@ -14,7 +15,7 @@ pub struct Deviation {
 
 /// All of them, in the order of the migrations.
 pub fn deviations() -> Vec<&'static Deviation> {
-    TABLES.iter().chain(trust::TRUST).collect()
+    TABLES.iter().chain(trust::TRUST).chain(readable::READABLE).collect()
 }
 
 /// Those of the tables that the specification has, and what serves them.

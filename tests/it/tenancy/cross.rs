@@ -46,19 +46,19 @@ impl<T> Nothing for Option<T> {
 
 impl<T> Nothing for Page<T> {
     fn is_nothing(&self) -> bool {
-        self.items.is_empty() && self.next.is_none()
+        self.items.is_empty() && self.next.is_none() && self.unreadable.is_empty()
     }
 }
 
-impl Nothing for Vec<AnalysisSummary> {
+impl Nothing for Listed<AnalysisSummary> {
     fn is_nothing(&self) -> bool {
-        self.is_empty()
+        self.is_empty() && self.unreadable.is_empty()
     }
 }
 
-impl<T> Nothing for Vec<Option<T>> {
+impl<T> Nothing for Listed<Option<T>> {
     fn is_nothing(&self) -> bool {
-        self.iter().all(Option::is_none)
+        self.iter().all(Option::is_none) && self.unreadable.is_empty()
     }
 }
 
