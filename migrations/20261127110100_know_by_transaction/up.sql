@@ -40,6 +40,10 @@ COMMENT ON COLUMN knowledge_points.system_identifier IS
     'The cluster that the transactions belong to: in another one their numbers mean nothing';
 COMMENT ON INDEX knowledge_points_pkey IS 'The points around a time';
 
+-- The first one also says which cluster the transactions belong to. It is never swept.
+INSERT INTO knowledge_points (known_at, snapshot, system_identifier)
+SELECT clock_timestamp(), txid_current_snapshot(), system_identifier FROM pg_control_system();
+
 -- Points come one after another, at most ten a second, and each is visible before the next one is made.
 CREATE FUNCTION place_knowledge_point() RETURNS TRIGGER
     LANGUAGE plpgsql

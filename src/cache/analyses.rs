@@ -227,10 +227,14 @@ impl Kind for Analyses {
             let outcome = Outcome::new(&key_of(address.as_ref())?, new, policy, previous)?;
             let loaded = Instant::now();
             let session = &database.session;
-            if let Some(row) = database.run(store(session, address, token, &outcome)).await? {
+            if let Some(row) = database.write(store(session, address, token, &outcome)).await? {
                 // Stored in the transaction that has just ended: it is as old as that.
                 let seen_at = row.updated_at;
-                return Ok(Settled { read: read(row, seen_at, loaded, pack)?, is_current: true });
+                return Ok(Settled {
+                    read: read(row, seen_at, loaded, pack)?,
+                    is_current: true,
+                    failure: None,
+                });
             }
             let row = match outcome {
                 Outcome::New(new) => {
@@ -241,7 +245,11 @@ impl Kind for Analyses {
                 Outcome::Unchanged { previous, .. } => (*previous.value).clone(),
             };
             let seen_at = row.updated_at;
-            Ok(Settled { read: read(row, seen_at, loaded, false)?, is_current: false })
+            Ok(Settled {
+                read: read(row, seen_at, loaded, false)?,
+                is_current: false,
+                failure: None,
+            })
         }
         .boxed()
     }

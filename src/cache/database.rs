@@ -40,14 +40,25 @@ impl DatabaseLevel {
 
     /// Runs statements within the limit. A level that is down is told by [`is_down`] of the error.
     pub async fn run<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
+        self.limited(work, |reason| Error::Unavailable { reason }).await
+    }
+
+    /// As [`run`](Self::run), of statements that write: past the limit it is not known whether they did.
+    pub async fn write<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
+        self.limited(work, |reason| Error::OutcomeUnknown { receipt: None, reason }).await
+    }
+
+    async fn limited<R>(
+        &self,
+        work: impl Future<Output = Result<R>>,
+        unanswered: impl FnOnce(String) -> Error,
+    ) -> Result<R> {
         if !self.breaker.allows() {
             return Err(Error::Unavailable { reason: "left out after a failure".into() });
         }
         let result = match tokio::time::timeout(self.timeout, work).await {
             Ok(result) => result,
-            Err(_) => {
-                Err(Error::Unavailable { reason: format!("no answer within {:?}", self.timeout) })
-            }
+            Err(_) => Err(unanswered(format!("no answer within {:?}", self.timeout))),
         };
         match &result {
             Err(error) if is_down(error) => {

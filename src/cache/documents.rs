@@ -215,7 +215,7 @@ impl<T: CacheValue> Draft<T> {
         let statement = statement
             .bind::<Interval, _>(span::interval(self.ttl))
             .bind::<Nullable<Interval>, _>(kept);
-        let stamp = database.run(database.session.fetch_optional(statement)).await?;
+        let stamp = database.write(database.session.fetch_optional(statement)).await?;
         database.session.announce();
         Ok(stamp)
     }
@@ -246,7 +246,7 @@ impl<T: CacheValue> Draft<T> {
             (true, None) => Some(Document::encode(&*entry.value)?),
         };
         let packed = body.map(|body| entry.pack(body));
-        Ok(Settled { read: Read { entry, packed }, is_current })
+        Ok(Settled { read: Read { entry, packed }, is_current, failure: None })
     }
 }
 
@@ -344,7 +344,10 @@ impl<T: CacheValue> Kind for Documents<T> {
                 Ok(Some(stamp)) => draft.settled(Some(stamp), started, true, pack),
                 Ok(None) => draft.settled(None, started, false, pack),
                 // The value is good all the same; this process's memory keeps it.
-                Err(error) if is_down(&error) => draft.settled(None, started, true, false),
+                Err(error) if is_down(&error) => {
+                    let settled = draft.settled(None, started, true, false)?;
+                    Ok(Settled { failure: Some(error), ..settled })
+                }
                 Err(error) => Err(error),
             }
         }

@@ -13,7 +13,7 @@ use super::fetched::BoxError;
 use super::packed::Packed;
 use super::policy::Policy;
 use crate::connection::PgConnection;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A fetch, with its types put away.
 pub(crate) type Job<K> = Box<
@@ -35,6 +35,8 @@ pub(crate) struct Settled<T> {
     pub read: Read<T>,
     /// Whether the levels may keep it. Not where the key was invalidated or put meanwhile.
     pub is_current: bool,
+    /// Why the database has not stored it, as far as that is known.
+    pub failure: Option<Error>,
 }
 
 /// One of the two caches.

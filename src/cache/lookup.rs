@@ -139,8 +139,13 @@ impl Core {
         let address = address.to_owned();
         let database = self.database.as_ref();
         let settled = K::settle(database, &address, None, new, policy, None, self.packs()).await?;
-        if database.is_some() && settled.read.entry.version == 0 {
-            return Err(Error::Unavailable { reason: "the value was not stored".into() });
+        if let Some(failure) = settled.failure {
+            if matches!(failure, Error::OutcomeUnknown { .. }) {
+                // It may have been stored: nobody is to be given what was there before.
+                self.read_anew(&address);
+                self.forget_copies();
+            }
+            return Err(failure);
         }
         let entry = self.take_in(&address, settled.read).await;
         self.read_anew(&address);

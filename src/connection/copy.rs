@@ -175,17 +175,16 @@ impl PgConnection {
     pub(super) async fn start_copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
         self.check_copy().await?;
         let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
-        match self.wire().answered(self.wire().client.copy_out(sql)).await? {
-            Ok(stream) => {
-                guard.is_sent();
-                Ok(CopyOut {
-                    stream: Box::pin(stream),
-                    guard: Some(guard),
-                    pieces: 0,
-                    deadline: Deadline::default(),
-                    _connection: self,
-                })
-            }
+        // It may be a statement that writes, whose answer is behind the first message.
+        guard.is_sent();
+        match guard.answered(self.wire().client.copy_out(sql)).await? {
+            Ok(stream) => Ok(CopyOut {
+                stream: Box::pin(stream),
+                guard: Some(guard),
+                pieces: 0,
+                deadline: Deadline::default(),
+                _connection: self,
+            }),
             Err(e) => Err(guard.fail(e).into()),
         }
     }

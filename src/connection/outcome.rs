@@ -100,7 +100,7 @@ async fn look(pool: &Pool, receipt: &Receipt) -> Result<Seen> {
     let sql = format!("{HISTORY}; SELECT pg_catalog.pg_xact_status('{}')", receipt.id);
     let (shown, future) = match connection.ask(&sql).await {
         // The only thing that it refuses: an id of the future.
-        Err(Error::Invalid { .. } | Error::Database { .. }) => {
+        Err(Error::Database { sqlstate, .. }) if sqlstate == "22023" => {
             (connection.ask(HISTORY).await?, true)
         }
         shown => (shown?, false),

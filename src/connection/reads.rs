@@ -94,11 +94,25 @@ fn query_may_write(words: &mut Peekable<Tokens<'_>>, first: &str) -> bool {
     let mut before = Token::Mark(' ');
     let mut last = Token::Word(if matches!(first, "WITH" | "COPY") { "WITH" } else { "SELECT" });
     let mut depth = 0u32;
+    // Of DISTINCT ON (..): what follows it is a value, not a name.
+    let mut distinct_on = None;
     while let Some(token) = words.next() {
         match token {
             Token::Mark(';') => return false,
-            Token::Mark('(') => depth += 1,
-            Token::Mark(')') => depth = depth.saturating_sub(1),
+            Token::Mark('(') => {
+                if last.is("ON") && before.is("DISTINCT") {
+                    distinct_on = Some(depth);
+                }
+                depth += 1;
+            }
+            Token::Mark(')') => {
+                depth = depth.saturating_sub(1);
+                if distinct_on == Some(depth) {
+                    distinct_on = None;
+                    (before, last) = (token, Token::Word("SELECT"));
+                    continue;
+                }
+            }
             Token::Word(word) => {
                 let locks = token.is("UPDATE") && (last.is("FOR") || last.is("KEY"));
                 let copies = first == "COPY" && depth == 0 && token.is("FROM");

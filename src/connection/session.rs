@@ -51,13 +51,13 @@ impl Session {
         matches!(self.source, Source::Pool(..))
     }
 
-    /// For a statement on `table` that must be visible to all at once, also where this session is part of a unit of work.
-    pub fn aside(&self, table: &'static str) -> Session {
+    /// For statements that all are to see at once, also where this session is part of a unit of work.
+    pub fn aside(&self) -> Session {
         let source = match &self.source {
             Source::Transaction(transaction) => Source::Pool(transaction.pool().clone(), None),
             source => source.clone(),
         };
-        Session { source, table }
+        Session { source, table: self.table }
     }
 
     /// Whether a statement that writes may be the only one on its [`connection`](Self::connection): it is a
@@ -165,7 +165,8 @@ impl Session {
             Source::Pool(pool, _) => run(&*pool.checkout().await?, built).await,
             Source::Transaction(transaction) => transaction.statement(built, run).await,
         };
-        if done.is_ok() && !built.only_reads() {
+        // Told once too often rather than not at all.
+        if matches!(done, Ok(_) | Err(Error::OutcomeUnknown { .. })) && !built.only_reads() {
             self.wrote();
         }
         done.map_err(|e| self.named(e))
@@ -223,9 +224,12 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query());
-        let mut rows =
-            self.statement(&built?, |connection, built| connection.each(built).boxed()).await?;
+        let built = Built::new(&query.as_query()).map_err(Error::from);
+        let mut rows = self
+            .statement(&self.checked(built).await?, |connection, built| {
+                connection.each(built).boxed()
+            })
+            .await?;
         self.report(rows.iter_mut().filter_map(|row| row.as_mut().err()));
         Ok(rows)
     }
@@ -259,9 +263,12 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let (built, limit) = (Built::new(&query.as_query()), request.limit as usize);
+        let (built, limit) =
+            (Built::new(&query.as_query()).map_err(Error::from), request.limit as usize);
         let mut page = self
-            .statement(&built?, |connection, built| connection.page(built, at, limit).boxed())
+            .statement(&self.checked(built).await?, |connection, built| {
+                connection.page(built, at, limit).boxed()
+            })
             .await?;
         self.report(page.unreadable.iter_mut());
         Ok(page)
@@ -347,8 +354,11 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query());
-        self.written(&built?, |connection, built| connection.optional(built).boxed()).await
+        let built = Built::new(&query.as_query()).map_err(Error::from);
+        self.written(&self.checked(built).await?, |connection, built| {
+            connection.optional(built).boxed()
+        })
+        .await
     }
 
     /// As [`write_optional`](Self::write_optional), of a statement that always writes a row.
@@ -439,7 +449,7 @@ pub(crate) struct Atomic<'a> {
 
 impl Atomic<'_> {
     /// # Errors
-    /// Whatever the server reports; nothing has taken effect then.
+    /// Whatever the server reports; nothing has taken effect then, but for `OutcomeUnknown`.
     pub async fn commit(mut self) -> Result<()> {
         let result = match &self.scope {
             Scope::Transaction(connection) => connection.commit().await,
@@ -448,7 +458,7 @@ impl Atomic<'_> {
         // A refused RELEASE leaves a savepoint to go back to; a statement in flight, dropped here,
         // discards the connection.
         self.open = result.is_err() && matches!(self.scope, Scope::Savepoint(_));
-        if result.is_ok() {
+        if matches!(result, Ok(_) | Err(Error::OutcomeUnknown { .. })) {
             self.session.wrote();
         }
         result

@@ -183,9 +183,16 @@ impl Transaction {
 
     /// Makes it one that can only be rolled back, or go back to a savepoint: what a statement did cannot be told.
     pub async fn abort(&self) {
-        if let Ok(connection) = self.shared().await {
+        let refused = match self.unchecked().await {
             // Refused, which aborts: there is no such savepoint.
-            let _ = connection.batch("ROLLBACK TO SAVEPOINT of_nothing_that_can_be_read").await;
+            Ok(connection) => {
+                connection.batch("ROLLBACK TO SAVEPOINT of_nothing_that_can_be_read").await
+            }
+            Err(_) => Ok(()),
+        };
+        if !matches!(refused, Err(Error::Database { .. } | Error::Ended { .. })) {
+            self.over
+                .get_or_init(|| "a row that was written could not be read, nor be undone alone");
         }
     }
 

@@ -25,7 +25,7 @@ const STAGE: &str = "CREATE UNLOGGED TABLE price_history_restored
 /// Values that came after those of the file have been deleted meanwhile: the file's come back as a correction.
 const FIND_OUTDATED: &str = "
     UPDATE price_history_restored AS r
-    SET is_outdated = TRUE, was_corrected_at = corrected_at, corrected_at = now()
+    SET is_outdated = TRUE, was_corrected_at = corrected_at, corrected_at = clock_timestamp()
     WHERE EXISTS (
         SELECT FROM price_revisions v
         WHERE v.ticker = r.ticker AND v.date = r.date
@@ -37,7 +37,8 @@ const MERGE: &str = "
         INSERT INTO price_history (id, ticker, date, open_price, high_price, low_price, close_price, volume,
             adjusted_close, data_source, is_suspect, created_at, corrected_at, added_by)
         SELECT id, ticker, date, open_price, high_price, low_price, close_price, volume,
-            adjusted_close, data_source, is_suspect, created_at, corrected_at, NULL
+            adjusted_close, data_source, is_suspect, created_at, corrected_at,
+            CASE WHEN is_outdated THEN txid_current() END
         FROM price_history_restored
         ORDER BY ticker COLLATE \"C\", date
         ON CONFLICT DO NOTHING

@@ -280,10 +280,10 @@ impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.set_password", skip_all)]
     async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()> {
         let update = diesel::update(users::table.find(id)).set(users::hashed_password.eq(hash));
-        match self.session.execute(update).await? {
-            0 => Err(Error::not_found("user", id)),
-            _ => Ok(()),
-        }
+        let is_there = self.session.execute(update).await? > 0;
+        self.session
+            .checked(is_there.then_some(()).ok_or_else(|| Error::not_found("user", id)))
+            .await
     }
 
     #[tracing::instrument(level = "debug", name = "users.record_login", skip_all)]

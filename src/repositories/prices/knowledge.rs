@@ -10,20 +10,20 @@ use crate::connection::Session;
 use crate::error::Result;
 use crate::types::span;
 
-const TABLE: &str = "knowledge_points";
-
 /// The points around a time, as text of their snapshots.
 #[derive(QueryableByName)]
 pub(super) struct Around {
     /// The last one before the time.
     #[diesel(sql_type = Nullable<Text>)]
     pub previous: Option<String>,
-    /// The first one that is not before the time; of a time to come, the newest.
+    /// The first one that is not before the time; of a time to come, the present.
     #[diesel(sql_type = Nullable<Text>)]
     pub next: Option<String>,
     /// Whether no later point will come before the time.
     #[diesel(sql_type = Bool)]
     is_closed: bool,
+    #[diesel(sql_type = Bool)]
+    is_to_come: bool,
     /// Whether transactions have other numbers here: the database was restored into another cluster.
     #[diesel(sql_type = Bool)]
     pub is_foreign: bool,
@@ -31,38 +31,39 @@ pub(super) struct Around {
 
 const AROUND: &str = "
     SELECT (SELECT snapshot::TEXT FROM knowledge_points WHERE known_at < $1 ORDER BY known_at DESC LIMIT 1) AS previous,
-        COALESCE(closing.snapshot, newest.snapshot)::TEXT AS next,
+        COALESCE(closing.snapshot, txid_current_snapshot())::TEXT AS next,
         closing.snapshot IS NOT NULL AS is_closed,
+        $1 > clock_timestamp() + interval '1 second' AS is_to_come,
         COALESCE((SELECT system_identifier FROM knowledge_points ORDER BY known_at LIMIT 1)
             <> (SELECT system_identifier FROM pg_control_system()), false) AS is_foreign
     FROM (SELECT) AS one
-    LEFT JOIN (SELECT snapshot FROM knowledge_points WHERE known_at >= $1 ORDER BY known_at LIMIT 1) AS closing ON true
-    LEFT JOIN (SELECT snapshot FROM knowledge_points ORDER BY known_at DESC LIMIT 1) AS newest ON true";
+    LEFT JOIN (SELECT snapshot FROM knowledge_points WHERE known_at >= $1 ORDER BY known_at LIMIT 1) AS closing ON true";
 
-/// The points around `at`. Where no point closes the time yet, one is made, so that the answer stays the same: by a statement of
-/// its own, also within a unit of work.
+/// The points around `at`, and where to read what they see. Where no point closes the time yet, one is made, so that the answer
+/// stays the same: by a statement of its own, also within a unit of work, whose own snapshot may be older.
 ///
 /// # Errors
 /// Those of the statements; `ReadOnly` where a point is to be made and the server accepts none.
-pub(super) async fn around(session: &Session, at: DateTime<Utc>) -> Result<Around> {
-    let aside = session.aside(TABLE);
+pub(super) async fn around(session: &Session, at: DateTime<Utc>) -> Result<(Around, Session)> {
     let ask = || diesel::sql_query(AROUND).bind::<Timestamptz, _>(at);
-    let found: Around = aside.fetch_one(ask()).await?;
-    if found.is_closed {
-        return Ok(found);
+    let found: Around = session.fetch_one(ask()).await?;
+    if found.is_closed || found.is_to_come {
+        return Ok((found, session.clone()));
     }
+    let aside = session.aside();
     let make = "INSERT INTO knowledge_points (known_at) VALUES ($1)";
     aside.execute(diesel::sql_query(make).bind::<Timestamptz, _>(at)).await?;
-    aside.fetch_one(ask()).await
+    Ok((aside.fetch_one(ask()).await?, aside))
 }
 
-/// Forgets points that are older than `age`, but for the newest of them, which the time behind it needs.
+/// Forgets points that are older than `age`, but for the newest of them, which the time behind it needs, and the first.
 pub(super) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<u64> {
     let statement = diesel::sql_query(format!(
         "
     DELETE FROM knowledge_points WHERE known_at IN (
         SELECT known_at FROM knowledge_points
         WHERE known_at < (SELECT max(known_at) FROM knowledge_points WHERE known_at < now() - $1::INTERVAL)
+            AND known_at > (SELECT min(known_at) FROM knowledge_points)
         ORDER BY known_at LIMIT {limit} FOR UPDATE SKIP LOCKED
     )"
     ));

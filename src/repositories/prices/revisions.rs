@@ -84,7 +84,7 @@ pub(super) async fn range_as_of(
     known_at: DateTime<Utc>,
 ) -> Result<Listed<PriceBar>> {
     let known_at = bound::floor(known_at);
-    let around = knowledge::around(session, known_at).await?;
+    let (around, session) = knowledge::around(session, known_at).await?;
     let statement = diesel::sql_query(AS_OF)
         .bind::<Array<Text>, _>(tickers)
         .bind::<Timestamptz, _>(from)

@@ -63,7 +63,8 @@ async fn sources_revisions_and_corrections_are_told(handle: &impl Handle) {
     );
 
     // Both change.
-    handle.sql("UPDATE price_history SET created_at = created_at - interval '1 hour'").await;
+    // Stored by another transaction than this one.
+    handle.sql("UPDATE price_history SET added_by = NULL").await;
     cache.put(&key, &document(2), &options.source("other")).await.expect("stored");
     prices.upsert_many(&[bar("2024-01-03", "2.5", "yahoo")]).await.expect("stored");
     let lineage = handle.analyses().lineage(result.id).await.expect("read").expect("there");

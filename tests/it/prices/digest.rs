@@ -82,7 +82,7 @@ async fn every_delivered_column_is_in_it(handle: &impl Handle) {
     let columns: Vec<Column> = diesel::sql_query(
         "SELECT attname::TEXT AS name, atttypid::REGTYPE::TEXT AS kind FROM pg_attribute
          WHERE attrelid = 'price_history'::REGCLASS AND attnum > 0 AND NOT attisdropped
-             AND attname NOT IN ('id', 'ticker', 'created_at', 'corrected_at')
+             AND attname NOT IN ('id', 'ticker', 'created_at', 'corrected_at', 'added_by')
          ORDER BY attnum",
     )
     .load(&mut connection.as_diesel())

@@ -1,27 +1,40 @@
-//! What must not be in the tables because nothing could read it.
+//! What must not be in the tables because nothing could read it, and which years of it are elsewhere.
 
 use super::Deviation;
 
 /// In the order of the migrations.
-pub const READABLE: &[Deviation] = &[Deviation {
-    migration: "check_readable_values",
-    removes: &[],
-    adds: &[
-        "constraint analysis_results.analysis_results_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
-        "constraint analysis_results.analysis_results_times_readable CHECK (((calculated_at > '-infinity'::timestamp with time zone) AND (calculated_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (expires_at > '-infinity'::timestamp with time zone) AND (expires_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (stale_until > '-infinity'::timestamp with time zone) AND (stale_until < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint corporate_actions.corporate_actions_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
-        "constraint corporate_actions.corporate_actions_times_readable CHECK (((ex_date > '-infinity'::timestamp with time zone) AND (ex_date < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint market_data_cache.market_data_cache_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
-        "constraint market_data_cache.market_data_cache_times_readable CHECK (((cached_at > '-infinity'::timestamp with time zone) AND (cached_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (expires_at > '-infinity'::timestamp with time zone) AND (expires_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (stale_until > '-infinity'::timestamp with time zone) AND (stale_until < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint options_data.options_data_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
-        "constraint options_data.options_data_times_readable CHECK (((expiration_date > '-infinity'::timestamp with time zone) AND (expiration_date < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (fetch_timestamp > '-infinity'::timestamp with time zone) AND (fetch_timestamp < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint portfolios.portfolios_times_readable CHECK (((created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint positions.positions_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
-        "constraint positions.positions_times_readable CHECK (((created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint price_history.price_history_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
-        "constraint price_history.price_history_times_readable CHECK (((date > '-infinity'::timestamp with time zone) AND (date < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "constraint users.users_preferences_json CHECK (is_json(preferences))",
-        "constraint users.users_times_readable CHECK (((created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (last_login_at > '-infinity'::timestamp with time zone) AND (last_login_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
-        "function is_json(document text) RETURNS boolean",
-    ],
-}];
+pub const READABLE: &[Deviation] = &[
+    Deviation {
+        migration: "check_readable_values",
+        removes: &[],
+        adds: &[
+            "constraint analysis_results.analysis_results_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
+            "constraint analysis_results.analysis_results_times_readable CHECK (((calculated_at > '-infinity'::timestamp with time zone) AND (calculated_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (expires_at > '-infinity'::timestamp with time zone) AND (expires_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (stale_until > '-infinity'::timestamp with time zone) AND (stale_until < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint corporate_actions.corporate_actions_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
+            "constraint corporate_actions.corporate_actions_times_readable CHECK (((ex_date > '-infinity'::timestamp with time zone) AND (ex_date < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint market_data_cache.market_data_cache_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
+            "constraint market_data_cache.market_data_cache_times_readable CHECK (((cached_at > '-infinity'::timestamp with time zone) AND (cached_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (expires_at > '-infinity'::timestamp with time zone) AND (expires_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (stale_until > '-infinity'::timestamp with time zone) AND (stale_until < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint options_data.options_data_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
+            "constraint options_data.options_data_times_readable CHECK (((expiration_date > '-infinity'::timestamp with time zone) AND (expiration_date < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (fetch_timestamp > '-infinity'::timestamp with time zone) AND (fetch_timestamp < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint portfolios.portfolios_times_readable CHECK (((created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint positions.positions_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
+            "constraint positions.positions_times_readable CHECK (((created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint price_history.price_history_ticker_upper_case CHECK (((ticker)::text = upper(((ticker)::text COLLATE \"C\"))))",
+            "constraint price_history.price_history_times_readable CHECK (((date > '-infinity'::timestamp with time zone) AND (date < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "constraint users.users_preferences_json CHECK (is_json(preferences))",
+            "constraint users.users_times_readable CHECK (((created_at > '-infinity'::timestamp with time zone) AND (created_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (updated_at > '-infinity'::timestamp with time zone) AND (updated_at < '262143-01-01 00:00:00+00'::timestamp with time zone) AND (last_login_at > '-infinity'::timestamp with time zone) AND (last_login_at < '262143-01-01 00:00:00+00'::timestamp with time zone)))",
+            "function is_json(document text) RETURNS boolean",
+        ],
+    },
+    Deviation {
+        migration: "record_archived_years",
+        removes: &[],
+        adds: &[
+            "column archived_price_years.archived_at timestamp with time zone NOT NULL DEFAULT now()",
+            "column archived_price_years.year integer NOT NULL",
+            "constraint archived_price_years.archived_price_years_pkey PRIMARY KEY (year)",
+            "index UNIQUE INDEX archived_price_years_pkey ON public.archived_price_years USING btree (year)",
+            "table archived_price_years",
+        ],
+    },
+];

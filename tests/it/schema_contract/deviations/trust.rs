@@ -218,15 +218,4 @@ pub const TRUST: &[Deviation] = &[
             "trigger price_history_refuse_forged AFTER INSERT ON public.price_history FOR EACH ROW WHEN ((new.added_by IS DISTINCT FROM txid_current())) EXECUTE FUNCTION refuse_forged_bar()",
         ],
     },
-    Deviation {
-        migration: "record_archived_years",
-        removes: &[],
-        adds: &[
-            "column archived_price_years.archived_at timestamp with time zone NOT NULL DEFAULT now()",
-            "column archived_price_years.year integer NOT NULL",
-            "constraint archived_price_years.archived_price_years_pkey PRIMARY KEY (year)",
-            "index UNIQUE INDEX archived_price_years_pkey ON public.archived_price_years USING btree (year)",
-            "table archived_price_years",
-        ],
-    },
 ];
