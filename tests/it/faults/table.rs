@@ -135,6 +135,9 @@ async fn write(db: &Database, ticker: &str, in_transaction: bool) -> Result<()> 
     }
 }
 
+/// More than any limit that these connections have.
+const PATIENCE: Duration = Duration::from_secs(45);
+
 /// Connections in use, and statements or transactions that are open on the server, after some time.
 async fn stuck(db: &Database, observer: &Client) -> i64 {
     let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'
@@ -143,7 +146,7 @@ async fn stuck(db: &Database, observer: &Client) -> i64 {
     loop {
         let on_server: i64 = observer.query_one(open, &[]).await.unwrap().get(0);
         let stuck = on_server + db.pool().state().in_use as i64;
-        if stuck == 0 || started.elapsed() > Duration::from_secs(10) {
+        if stuck == 0 || started.elapsed() > PATIENCE {
             return stuck;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
