@@ -46,6 +46,7 @@ from unpickle_values import envelope
 # Of a reason, which may quote the pickle.
 LONGEST_REASON = 300
 # Of a whole reply of the process that converts a file.
+TOO_LONG = "takes longer than --seconds allows"
 END = b"\0"
 
 
@@ -112,7 +113,7 @@ def converted(path, key, given):
         while True:
             left = end - time.monotonic()
             if left <= 0 or not select.select([reader], [], [], left)[0]:
-                raise Refused("takes longer than --seconds allows")
+                raise Refused(TOO_LONG)
             part = os.read(reader, 2**16)
             if not part:
                 break
@@ -125,7 +126,11 @@ def converted(path, key, given):
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
     if not received.endswith(END):
-        raise Refused(f"ended the process that converted it ({os.waitstatus_to_exitcode(status)})")
+        ended = os.waitstatus_to_exitcode(status)
+        # The limit of the child's own may come first.
+        if ended == -signal.SIGXCPU:
+            raise Refused(TOO_LONG)
+        raise Refused(f"ended the process that converted it ({ended})")
     if received.startswith(b"-"):
         raise Refused(received[1:-1].decode(errors="replace"))
     return received[1:-1]
