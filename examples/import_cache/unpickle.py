@@ -45,8 +45,8 @@ from unpickle_values import envelope
 
 # Of a reason, which may quote the pickle.
 LONGEST_REASON = 300
-# Of a whole reply of the process that converts a file.
 TOO_LONG = "takes longer than --seconds allows"
+# Of a whole reply of the process that converts a file.
 END = b"\0"
 
 
