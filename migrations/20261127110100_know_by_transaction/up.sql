@@ -2,7 +2,7 @@
 -- the past: what had been answered before was answered otherwise after. The time of a commit cannot be known; which transactions
 -- a snapshot saw can. A bar and a revision keep theirs, and a time that is asked for gets a snapshot of its own.
 
--- NULL: stored before this migration, or brought back from a file. The times alone tell of such a bar.
+-- NULL: stored before this migration, or brought back from a file. Such a bar goes by its times alone.
 ALTER TABLE price_history ADD COLUMN added_by BIGINT;
 ALTER TABLE price_history ALTER COLUMN added_by SET DEFAULT txid_current();
 -- The statement is later than the beginning of its transaction, and not later than its commit.
