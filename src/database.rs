@@ -179,7 +179,9 @@ impl Database {
     /// match uow.commit().await {
     ///     Err(Error::OutcomeUnknown { receipt: Some(receipt), .. }) => match db.outcome(&receipt).await? {
     ///         Outcome::Committed => Ok(()),
-    ///         other => todo!("{other:?}"),
+    ///         Outcome::Aborted => db.users().create(user).await.map(drop),
+    ///         // Kept, to be asked for again later.
+    ///         _ => Err(Error::OutcomeUnknown { receipt: Some(receipt), reason: "still unknown".into() }),
     ///     },
     ///     other => other,
     /// }

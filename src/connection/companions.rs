@@ -35,7 +35,7 @@ impl Companions {
                 told.await;
             }
         };
-        // Whoever still waits then is dropped, or not.
+        // A call that waits longer may be dropped by the caller.
         let _ = tokio::time::timeout(PATIENCE, quiet).await;
     }
 }

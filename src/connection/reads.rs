@@ -293,7 +293,7 @@ impl<'s> Tokens<'s> {
         }
     }
 
-    /// Goes behind a literal in dollars whose first one, at `from`, was taken; a parameter is none.
+    /// Goes behind a literal in dollars whose first one, at `from`, was taken. A parameter such as `$1` begins no literal.
     fn skip_dollars(&mut self, from: usize) {
         let inside = &self.sql[from + 1..];
         let Some(end) = inside.find('$') else { return };

@@ -413,7 +413,7 @@ impl UnitOfWork {
             None => connection.commit().await,
         };
         let pool = connection.pool();
-        // Whoever asks what became of it may need the connection's place in the pool.
+        // To ask what became of it may need the connection's place in the pool.
         drop(connection);
         let done = match done {
             Ok(()) => Ok(true),

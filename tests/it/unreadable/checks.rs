@@ -29,7 +29,7 @@ async fn b7_the_doctor_names_rows_that_cannot_be_read() {
     assert_eq!((finding.severity, &*finding.object), (Severity::Warning, "analysis_results"));
     assert!(finding.message.contains(&bad.to_string()), "{finding}");
     assert!(!finding.message.contains(&made[1].id.to_string()), "{finding}");
-    // The check refuses changes that leave the row as it is; an invalidation is none of them.
+    // The check refuses changes that leave the row as it is, but not an invalidation.
     let selector = AnalysisSelector {
         analysis_type: Some(AnalysisType::Value),
         ..AnalysisSelector::default()
