@@ -135,8 +135,7 @@ async fn write(db: &Database, ticker: &str, in_transaction: bool) -> Result<()> 
     }
 }
 
-/// More than any limit that these connections have.
-const PATIENCE: Duration = Duration::from_secs(45);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections in use, and statements or transactions that are open on the server, after some time.
 async fn stuck(db: &Database, observer: &Client) -> i64 {

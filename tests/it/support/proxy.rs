@@ -113,36 +113,26 @@ async fn carry(client: TcpStream, server: u16, number: u64, state: Arc<watch::Se
     });
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let (there, back) = (network.clone(), network);
+    let (there, back) = ((number, network.clone()), (number, network));
     let cut = watch::Sender::new(None);
     let (cuts, mut was_cut) = (Cutter { state, cut: &cut }, cut.subscribe());
     let both = async {
-        tokio::join!(
-            pump(&mut from_client, &mut to_server, number, there, Some(&cuts)),
-            pump(&mut from_server, &mut to_client, number, back, None),
+        tokio::try_join!(
+            pump(&mut from_client, &mut to_server, there, Way::There(&cuts)),
+            pump(&mut from_server, &mut to_client, back, Way::Back(&cuts)),
         )
     };
-    let is_cut = was_cut.wait_for(Option::is_some);
+    // What is cut behind its answer goes on until then.
+    let is_cut = was_cut.wait_for(|cut| cut.is_some_and(|(_, how)| how != Cut::Behind));
     let was_reset = tokio::select! {
         _ = is_reset => true,
         _ = is_cut => true,
-        _ = both => false,
+        ended = both => ended.is_err(),
     };
-    let how = *cut.borrow();
-    if let Some((text, Cut::Behind)) = how {
-        // Until the server has said that this is done, by its name.
-        let done = text.trim_start_matches([';', ' ']);
-        let mut piece = [0; 1024];
-        while let Ok(read @ 1..) = from_server.read(&mut piece).await {
-            if has(&piece[..read], done) || to_client.write_all(&piece[..read]).await.is_err() {
-                break;
-            }
-        }
-    }
     if was_reset && let Ok(client) = from_client.reunite(to_client) {
         reset(&client);
     }
-    if matches!(how, Some((_, Cut::Held))) {
+    if matches!(*cut.borrow(), Some((_, Cut::Held))) {
         // Its half of the connection stays open that long.
         tokio::time::sleep(Duration::from_secs(600)).await;
     }
@@ -155,26 +145,47 @@ struct Cutter<'a> {
 }
 
 impl Cutter<'_> {
-    /// How this piece ends the connection, if it does.
-    fn takes(&self, piece: &[u8]) -> Option<(&'static str, Cut)> {
-        let Network::Cut(text, cut) = *self.state.borrow() else { return None };
-        has(piece, text).then_some((text, cut))
+    /// How this piece, on its way to the server, ends the connection, if it does.
+    fn takes(&self, piece: &[u8]) -> Option<Cut> {
+        let Network::Cut(text, how) = *self.state.borrow() else { return None };
+        if !has(piece, text) {
+            return None;
+        }
+        // Before it is sent: the answer may come at once.
+        self.cut.send_replace(Some((text, how)));
+        Some(how)
     }
+
+    /// Whether this piece of the server has the answer that is not to arrive: that the text is done, by its name.
+    fn keeps_back(&self, piece: &[u8]) -> bool {
+        let cut = *self.cut.borrow();
+        cut.is_some_and(|(text, how)| {
+            how == Cut::Behind && has(piece, text.trim_start_matches([';', ' ']))
+        })
+    }
+}
+
+/// The direction of a [`pump`].
+enum Way<'a> {
+    There(&'a Cutter<'a>),
+    Back(&'a Cutter<'a>),
 }
 
 fn has(piece: &[u8], text: &str) -> bool {
     text.is_empty() || piece.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
+/// Carries one direction to its end. An error is that of a side that was reset: the other one has to hear of it, or it waits
+/// for an answer that never comes.
 async fn pump(
     from: &mut (impl AsyncReadExt + Unpin),
     to: &mut (impl AsyncWriteExt + Unpin),
-    number: u64,
-    mut network: watch::Receiver<Network>,
-    cutter: Option<&Cutter<'_>>,
-) {
+    (number, mut network): (u64, watch::Receiver<Network>),
+    way: Way<'_>,
+) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
-    while let Ok(read) = from.read(&mut buffer).await {
+    loop {
+        let read = from.read(&mut buffer).await;
         // What has vanished arrives when the network is back, by TCP's repetition.
         let passes = |network: &Network| match network {
             Network::Swallows => false,
@@ -182,24 +193,27 @@ async fn pump(
             _ => true,
         };
         if network.wait_for(passes).await.is_err() {
-            return;
+            return Ok(());
         }
+        let piece = &buffer[..read?];
         let state = *network.borrow();
         if let Network::Slow(delay) = state {
             tokio::time::sleep(delay).await;
         }
-        if read == 0 {
-            let _ = to.shutdown().await;
-            return;
+        if piece.is_empty() {
+            return to.shutdown().await;
         }
-        let cut = cutter.and_then(|cutter| cutter.takes(&buffer[..read]));
-        if !matches!(cut, Some((_, Cut::Before | Cut::Held)))
-            && to.write_all(&buffer[..read]).await.is_err()
-        {
-            return;
+        let cut = match &way {
+            Way::There(cutter) => cutter.takes(piece),
+            Way::Back(cutter) if cutter.keeps_back(piece) => {
+                return Err(std::io::ErrorKind::ConnectionReset.into());
+            }
+            Way::Back(_) => None,
+        };
+        if !matches!(cut, Some(Cut::Before | Cut::Held)) {
+            to.write_all(piece).await?;
         }
-        if let (Some(cut), Some(cutter)) = (cut, cutter) {
-            cutter.cut.send_replace(Some(cut));
+        if let (Some(_), Way::There(cutter)) = (cut, &way) {
             cutter.state.send_replace(Network::Passes);
             return std::future::pending().await;
         }
