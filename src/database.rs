@@ -198,7 +198,7 @@ impl Database {
     /// does. See [`TenantScope`].
     pub fn as_user(&self, user: UserId) -> TenantScope {
         let tenant = Tenant::new(&self.application_role, user);
-        TenantScope::new(self.pool.clone(), tenant, self.waker.clone())
+        TenantScope::new(self.pool.clone(), tenant, self.cache.clone(), self.waker.clone())
     }
 
     /// What is committed from now on and passes the filter, as it happens: in milliseconds where it is written through

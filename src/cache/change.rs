@@ -4,12 +4,11 @@ use crate::types::{Document, PortfolioId, Ticker};
 
 use super::address::{Address, Space};
 
-/// A key whose row changed.
+/// Keys whose rows changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
     pub space: Space,
-    /// `None`: every key of the space.
-    pub key: Option<ChangedKey>,
+    pub changed: Changed,
     /// The row's version since then.
     pub version: i64,
 }
@@ -17,12 +16,26 @@ pub(crate) struct Change {
 impl Change {
     /// Whether the row may be that of the address; parameters are not compared.
     pub fn may_concern(&self, address: &Address) -> bool {
-        let is_meant = |key: &ChangedKey| {
-            (&key.ticker, &key.name, key.portfolio)
-                == (&address.ticker, &address.name, address.portfolio)
+        let is_meant = match &self.changed {
+            Changed::Space => true,
+            Changed::Portfolio(portfolio) => address.portfolio == Some(*portfolio),
+            Changed::Key(key) => {
+                (&key.ticker, &key.name, key.portfolio)
+                    == (&address.ticker, &address.name, address.portfolio)
+            }
         };
-        self.space == address.space && self.key.as_ref().is_none_or(is_meant)
+        self.space == address.space && is_meant
     }
+}
+
+/// Which keys of the space.
+#[derive(Debug, Clone)]
+pub(crate) enum Changed {
+    /// Every one.
+    Space,
+    /// Every one of a portfolio: its owner was erased, and its keys are not told.
+    Portfolio(PortfolioId),
+    Key(ChangedKey),
 }
 
 /// The key; its parameters are spelled as the database does.

@@ -7,7 +7,7 @@ use tokio::time::error::Elapsed;
 
 use super::address::{AddressRef, Space};
 use super::cached::{Cached, Entry, Origin};
-use super::change::Change;
+use super::change::{Change, Changed};
 use super::core::{Core, Found};
 use super::counters::{CacheCounters, CacheReport};
 use super::fetching::{FetchOutcome, failed};
@@ -161,7 +161,8 @@ impl Core {
                 return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
             }
             // No level but the database knows what is meant by a tag: all of it goes.
-            self.apply(&[Change { space: Space::MarketData, key: None, version: 0 }]).await;
+            self.apply(&[Change { space: Space::MarketData, changed: Changed::Space, version: 0 }])
+                .await;
             self.start_anew(selector);
             self.put_off_none();
             return Ok(0);

@@ -10,7 +10,7 @@ use moka::notification::RemovalCause;
 
 use super::address::{Address, AddressRef, Space};
 use super::cached::Entry;
-use super::change::{Change, ChangedKey};
+use super::change::{Change, Changed, ChangedKey};
 use super::counters::Counters;
 use crate::types::Ticker;
 use crate::types::canonical::canonical;
@@ -118,9 +118,16 @@ impl Memory {
     pub fn apply(&self, changes: &[Change]) -> u64 {
         let mut dropped = 0;
         for change in changes {
-            let Some(key) = &change.key else {
-                self.clear();
-                continue;
+            let key = match &change.changed {
+                Changed::Space => {
+                    self.clear();
+                    continue;
+                }
+                Changed::Portfolio(_) => {
+                    dropped += self.drop_all(change);
+                    continue;
+                }
+                Changed::Key(key) => key,
             };
             let candidates = {
                 let mut index = lock(&self.index);
@@ -143,6 +150,18 @@ impl Memory {
             }
         }
         dropped
+    }
+
+    /// Drops every copy that the change may concern, and takes in none that was loaded before; how many.
+    fn drop_all(&self, change: &Change) -> u64 {
+        let concerned: Vec<Address> = {
+            let mut index = lock(&self.index);
+            index.horizon = Instant::now();
+            let addresses = index.copies.values().flat_map(HashMap::keys);
+            addresses.filter(|address| change.may_concern(address)).cloned().collect()
+        };
+        concerned.iter().for_each(|address| self.copies.invalidate(address));
+        concerned.len() as u64
     }
 
     /// Copies and the bytes that they weigh.
@@ -254,7 +273,7 @@ mod tests {
         };
         let change = |version| Change {
             space: Space::MarketData,
-            key: Some(ChangedKey {
+            changed: Changed::Key(ChangedKey {
                 ticker: ticker.clone(),
                 name: "news".into(),
                 parameters: None,

@@ -48,7 +48,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 
 pub(crate) use self::address::AddressRef;
-use self::change::{Change, ChangedKey};
+use self::change::{Change, Changed, ChangedKey};
 use self::core::Core;
 use self::documents::Documents;
 use self::kind::Job;
@@ -183,7 +183,7 @@ impl Cache {
                 portfolio: key.portfolio,
             },
         );
-        self.core.apply(&[Change { space, key: Some(key), version }]).await;
+        self.core.apply(&[Change { space, changed: Changed::Key(key), version }]).await;
     }
 
     /// Waits until this process's memory has been told of everything that was committed before the call;

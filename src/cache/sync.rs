@@ -14,7 +14,7 @@ use diesel::sql_types::{BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use tokio::sync::{Notify, watch};
 
 use super::address::Space;
-use super::change::{Change, ChangedKey};
+use super::change::{Change, Changed, ChangedKey};
 use super::core::Core;
 use crate::connection::snapshot::{SNAPSHOT, Snapshot, oldest};
 use crate::connection::{ANNOUNCEMENTS, PgConnection};
@@ -67,14 +67,18 @@ struct Row {
 
 impl Row {
     fn change(self) -> Option<Change> {
-        let key = self.ticker.zip(self.name).map(|(ticker, name)| ChangedKey {
-            ticker,
-            name: name.into(),
-            parameters: self.parameters,
-            portfolio: self.portfolio_id,
-        });
+        let changed = match (self.ticker.zip(self.name), self.portfolio_id) {
+            (Some((ticker, name)), portfolio) => Changed::Key(ChangedKey {
+                ticker,
+                name: name.into(),
+                parameters: self.parameters,
+                portfolio,
+            }),
+            (None, Some(portfolio)) => Changed::Portfolio(portfolio),
+            (None, None) => Changed::Space,
+        };
         // A space of a later version of this crate has no copies here.
-        Some(Change { space: Space::parse(&self.space)?, key, version: self.version })
+        Some(Change { space: Space::parse(&self.space)?, changed, version: self.version })
     }
 }
 

@@ -2,7 +2,7 @@
 //! notices where such SQL ended its transaction or changed its role.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 
 use diesel_async::AnsiTransactionManager;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -31,8 +31,9 @@ const SHOW: &str = "SHOW session_authorization; SHOW role; SHOW search_path";
 /// The setting that marks a unit's transaction: `SET LOCAL` ends with it.
 const UNIT: &str = "buffetbot.unit";
 
-/// Its value: one for the whole program, so that the text of BEGIN repeats, and one that nobody sets by accident.
-static MARK: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().simple().to_string());
+/// Its value: one that nobody sets by accident, and the same in every program, so that the text of BEGIN repeats
+/// (`pg_stat_statements` keeps an entry of each).
+const MARK: &str = "d7b1f3a80c5e4c7f9a6e2b94615f08ac";
 
 /// Puts temporary tables, which else come first, behind those of the configured `search_path`. Where that names no
 /// schema that exists, tables would be made among the temporary ones: it stays as it is.
@@ -217,7 +218,7 @@ impl Identity {
         begin: &str,
         asks_history: bool,
     ) -> Result<Option<History>> {
-        let mut sql = format!("{begin}; SET LOCAL {UNIT} = '{}'", *MARK);
+        let mut sql = format!("{begin}; SET LOCAL {UNIT} = '{MARK}'");
         if self.standing.get().is_none() {
             sql.push_str("; ");
             sql.push_str(SHOW);
@@ -229,7 +230,7 @@ impl Identity {
         if let Some(tenant) = &self.tenant {
             let assume = tenant.assume(connection).await?;
             sql.push_str("; ");
-            sql.push_str(assume);
+            sql.push_str(&assume);
         }
         let mut shown = connection.ask(&sql).await?;
         let history = asks_history.then(|| shown.pop()).flatten();
@@ -295,7 +296,7 @@ impl Identity {
         let (Some(now), user) = (now.get(..3).and_then(Standing::of), now.get(3)) else {
             return Some(ENDED);
         };
-        if *mark != *MARK {
+        if mark != MARK {
             return Some(ENDED);
         }
         let (role, named) = match &self.tenant {

@@ -36,8 +36,9 @@ const TELLING: [&str; 3] = ["analysis_results", "positions", "price_history"];
 pub(crate) enum Source {
     /// And the cache of the handle that it belongs to.
     Pool(Pool, Option<Cache>),
-    /// Each statement is a transaction in the name of a user.
-    Tenant(Pool, Tenant),
+    /// Each statement is a transaction in the name of a user. The cache is that of the handle: it is told of what the
+    /// user writes, and serves the user nothing.
+    Tenant(Pool, Tenant, Cache),
     Transaction(Arc<Transaction>),
 }
 
@@ -74,10 +75,18 @@ impl Session {
         }
     }
 
+    /// The cache whose copies this process serves.
+    fn copies(&self) -> Option<&Cache> {
+        match &self.source {
+            Source::Tenant(_, _, cache) => Some(cache),
+            Source::Pool(..) | Source::Transaction(_) => self.cache(),
+        }
+    }
+
     /// Tells every process, soon, that cached rows may have changed: once they are committed.
     pub fn announce(&self) {
         match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, _) => pool.announce(),
+            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.announce(),
             Source::Transaction(transaction) => transaction.announce(),
         }
     }
@@ -85,7 +94,7 @@ impl Session {
     /// As [`announce`](Self::announce), and lets this process's own copies of the row know.
     pub async fn replaced(&self, key: AddressRef<'_>, version: i64) {
         self.announce();
-        if let Some(cache) = self.cache() {
+        if let Some(cache) = self.copies() {
             cache.replaced(key, version).await;
         }
     }
@@ -94,7 +103,7 @@ impl Session {
     pub async fn invalidated(&self) {
         self.announce();
         self.tell();
-        if let Some(cache) = self.cache() {
+        if let Some(cache) = self.copies() {
             cache.catch_up().await;
         }
     }
@@ -109,7 +118,7 @@ impl Session {
     /// Tells every process, soon, that there may be new events: once they are committed.
     fn tell(&self) {
         match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, _) => pool.tell(),
+            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.tell(),
             Source::Transaction(transaction) => transaction.tell(),
         }
     }
@@ -119,7 +128,7 @@ impl Session {
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {
             Source::Pool(pool, _) => Ok(Lease::Pooled(pool.checkout().await?)),
-            Source::Tenant(pool, tenant) => Ok(Lease::Named(tenant.reading(pool).await?)),
+            Source::Tenant(pool, tenant, _) => Ok(Lease::Named(tenant.reading(pool).await?)),
             Source::Transaction(transaction) => Ok(Lease::Shared(transaction.shared().await?)),
         }
     }
@@ -128,7 +137,7 @@ impl Session {
     /// a unit of work a savepoint, during which nothing else runs on its connection.
     pub async fn atomic(&self) -> Result<Atomic<'_>> {
         let scope = match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, _) => {
+            Source::Pool(pool, _) | Source::Tenant(pool, ..) => {
                 Scope::Transaction(pool.checkout().await?)
             }
             Source::Transaction(transaction) => Scope::Savepoint(transaction.exclusive().await?),
@@ -136,7 +145,7 @@ impl Session {
         // From here on a drop rolls back, also while this statement is in flight.
         let atomic = Atomic { session: self, scope, open: true };
         match &self.source {
-            Source::Tenant(_, tenant) => tenant.begin(&atomic, atomic.scope.begin()).await?,
+            Source::Tenant(_, tenant, _) => tenant.begin(&atomic, atomic.scope.begin()).await?,
             _ => atomic.batch(atomic.scope.begin()).await?,
         }
         Ok(atomic)
@@ -161,7 +170,7 @@ impl Session {
         run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let done = match &self.source {
-            Source::Tenant(pool, tenant) => tenant.statement(pool, built, run).await,
+            Source::Tenant(pool, tenant, _) => tenant.statement(pool, built, run).await,
             Source::Pool(pool, _) => run(&*pool.checkout().await?, built).await,
             Source::Transaction(transaction) => transaction.statement(built, run).await,
         };

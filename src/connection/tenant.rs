@@ -8,6 +8,7 @@ use diesel::sql_types::{Array, Bool, Text};
 use futures_util::future::BoxFuture;
 use tokio::join;
 use tokio::sync::OnceCell;
+use uuid::Uuid;
 
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
@@ -18,11 +19,36 @@ use crate::tenancy::owned::{ASKS, OWNED};
 use crate::types::UserId;
 use crate::types::text::quote_literal;
 
-/// The role that tenants' statements run as, and whether it was found fit for that.
+/// The role that tenants' statements run as, and whether it was found fit for that, on which kind of server.
 #[derive(Clone)]
 pub(crate) struct ApplicationRole {
     name: Arc<str>,
-    fit: Arc<OnceCell<()>>,
+    fit: Arc<OnceCell<Server>>,
+}
+
+/// In SQL, whether the server passes statements on to others.
+const DISTRIBUTED: &str = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
+
+/// How a server takes the name of a user.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Server {
+    Single,
+    Distributed,
+}
+
+impl Server {
+    fn new(distributed: bool) -> Self {
+        if distributed { Server::Distributed } else { Server::Single }
+    }
+
+    /// The one at the other end.
+    ///
+    /// # Errors
+    /// Those of a query.
+    pub async fn of(connection: &PgConnection) -> Result<Self> {
+        let shown = connection.ask(&format!("SELECT {DISTRIBUTED}")).await?;
+        Ok(Server::new(shown.first().is_some_and(|shown| shown == "t")))
+    }
 }
 
 #[derive(QueryableByName)]
@@ -33,6 +59,8 @@ struct Fitness {
     owns: bool,
     #[diesel(sql_type = Bool)]
     granted: bool,
+    #[diesel(sql_type = Bool)]
+    distributed: bool,
     /// Tables that users own rows in, and that show the role rows without asking who the user is.
     #[diesel(sql_type = Array<Text>)]
     unbound: Vec<String>,
@@ -63,6 +91,7 @@ const FITNESS: &str = "
     SELECT rolsuper OR rolbypassrls AS bypasses,
         EXISTS (SELECT FROM owned WHERE pg_has_role(r.oid, relowner, 'USAGE')) AS owns,
         pg_has_role(session_user, r.oid, 'MEMBER') AS granted,
+        {distributed} AS distributed,
         ARRAY(SELECT name FROM owned WHERE unbound ORDER BY name) AS unbound,
         ARRAY(SELECT name FROM owned ORDER BY name) AS owned,
         ARRAY(SELECT name FROM owned WHERE relname = ANY ($3) AND has_any_column_privilege(r.oid, oid, 'SELECT')
@@ -101,7 +130,7 @@ impl ApplicationRole {
 
     /// Asked once, before the first statement: a role that the policies do not bind is refused as one that is
     /// missing.
-    async fn check(&self, connection: &PgConnection) -> Result<()> {
+    async fn check(&self, connection: &PgConnection) -> Result<Server> {
         let check = async || {
             let (mut names, mut unshared) = (Vec::new(), Vec::new());
             for table in &OWNED {
@@ -110,10 +139,12 @@ impl ApplicationRole {
                     unshared.push(table.name);
                 }
             }
-            let query = diesel::sql_query(FITNESS.replace("{asks}", ASKS))
-                .bind::<Text, _>(&*self.name)
-                .bind::<Array<Text>, _>(names)
-                .bind::<Array<Text>, _>(unshared);
+            let query = diesel::sql_query(
+                FITNESS.replace("{asks}", ASKS).replace("{distributed}", DISTRIBUTED),
+            )
+            .bind::<Text, _>(&*self.name)
+            .bind::<Array<Text>, _>(names)
+            .bind::<Array<Text>, _>(unshared);
             match connection.fetch_optional::<_, Fitness, _>(query).await? {
                 None => Err(self.unfit("does not exist; Database::create_roles makes it")),
                 Some(Fitness { bypasses: true, .. }) => {
@@ -133,12 +164,13 @@ impl ApplicationRole {
     }
 
     /// What the catalog says, by its effect: a policy may ask for the user and let every row through.
-    async fn try_on(&self, connection: &PgConnection, fitness: &Fitness) -> Result<()> {
+    async fn try_on(&self, connection: &PgConnection, fitness: &Fitness) -> Result<Server> {
+        let server = Server::new(fitness.distributed);
         if fitness.owned.is_empty() {
-            return Ok(());
+            return Ok(server);
         }
         let nobody = Tenant::new(self, UserId::generate());
-        let begin = format!("BEGIN READ ONLY; {}", nobody.assume);
+        let begin = format!("BEGIN READ ONLY; {}", nobody.assume_on(server));
         let seen: Result<Vec<Unbound>> = match connection.batch(&begin).await {
             Ok(()) => connection.fetch_all(diesel::sql_query(seen(fitness))).await,
             Err(Error::Denied { .. }) => Err(self.unfit("is not granted to this login")),
@@ -148,7 +180,7 @@ impl ApplicationRole {
         let ended = connection.batch("ROLLBACK").await;
         let seen: Vec<String> = seen?.into_iter().map(|table| table.name).collect();
         ended?;
-        if seen.is_empty() { Ok(()) } else { Err(self.unbound(&seen)) }
+        if seen.is_empty() { Ok(server) } else { Err(self.unbound(&seen)) }
     }
 
     fn unbound(&self, tables: &[String]) -> Error {
@@ -160,20 +192,36 @@ impl ApplicationRole {
 /// The setting that the policies read.
 const USER: &str = "buffetbot.user_id";
 
+/// The statement that names a user, until the transaction ends. It needs no escaping: of an id, or of nothing.
+///
+/// `pg_stat_statements` keeps one entry of a SELECT, whatever its constants, and one of a SET for each value: one for
+/// each user. But a distributed server does not pass on what a function has set.
+pub(crate) fn naming(user: Option<&Uuid>, server: Server) -> String {
+    let user = user.map(Uuid::to_string).unwrap_or_default();
+    match server {
+        // No row comes back, as of a SET.
+        Server::Single => {
+            format!("SELECT WHERE pg_catalog.set_config('{USER}', '{user}', true) IS NULL")
+        }
+        Server::Distributed => format!("SET LOCAL {USER} = '{user}'"),
+    }
+}
+
 /// One user, as the transactions that run in the user's name are told.
 #[derive(Clone)]
 pub(crate) struct Tenant {
     role: ApplicationRole,
     user: UserId,
-    assume: Arc<str>,
 }
 
 impl Tenant {
     pub fn new(role: &ApplicationRole, user: UserId) -> Self {
-        let quoted = role.name.replace('"', "\"\"");
-        // A literal, because a sharded server does not pass on what set_config() sets; an id needs no escaping.
-        let assume = format!("SET LOCAL ROLE \"{quoted}\"; SET LOCAL {USER} = '{user}'");
-        Tenant { role: role.clone(), user, assume: assume.into() }
+        Tenant { role: role.clone(), user }
+    }
+
+    fn assume_on(&self, server: Server) -> String {
+        let quoted = self.role.name.replace('"', "\"\"");
+        format!("{}; SET LOCAL ROLE \"{quoted}\"", naming(Some(&self.user.0), server))
     }
 
     /// What a transaction in the user's name has to show: the role, and the user by this setting.
@@ -185,9 +233,8 @@ impl Tenant {
     ///
     /// # Errors
     /// [`Error::Config`] where it is not.
-    pub async fn assume(&self, connection: &PgConnection) -> Result<&str> {
-        self.role.check(connection).await?;
-        Ok(&self.assume)
+    pub async fn assume(&self, connection: &PgConnection) -> Result<String> {
+        Ok(self.assume_on(self.role.check(connection).await?))
     }
 
     /// Begins a transaction in the user's name; `begin` is the BEGIN. Whatever runs after a failure of it

@@ -275,7 +275,12 @@ impl PortfolioRepository for PgPortfolios {
 
     #[tracing::instrument(level = "debug", name = "portfolios.delete", skip_all)]
     async fn delete(&self, id: PortfolioId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(portfolios::table.find(id))).await? > 0)
+        let deleted = self.session.execute(diesel::delete(portfolios::table.find(id))).await? > 0;
+        if deleted {
+            // Its positions and private results went with it.
+            self.session.invalidated().await;
+        }
+        Ok(deleted)
     }
 
     #[tracing::instrument(level = "debug", name = "portfolios.with_positions", skip_all)]

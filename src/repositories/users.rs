@@ -128,14 +128,26 @@ pub trait UserRepository: Send + Sync {
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
     /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
-    /// Market data stays.
+    /// Market data, the audit log and events stay.
     async fn delete(&self, id: UserId) -> Result<bool>;
 
-    /// Everything that is stored on a user, but the password's hash, as of one moment: an object
-    /// with `user`, `portfolios`, `positions` and `analyses`. `None` for an unknown id.
+    /// Everything that is stored on a user, but the password's hash, as of one moment: an object with `user`, and the lists
+    /// `portfolios`, `positions`, `analyses`, `audit_log`, `events`, `cache_changes` and `cache_leases`, each of
+    /// the table's rows. `None` for an unknown id.
+    ///
+    /// # Errors
+    /// `Database` (54000) where it is more than a document of PostgreSQL holds, 256 MB: the lists can be read by page.
     async fn export(&self, id: UserId) -> Result<Option<Document>>;
 
-    /// As [`delete`](Self::delete), and tells what went with the account; `None` for an unknown id.
+    /// As [`delete`](Self::delete), with what is kept beside the account, and says what belonged to it; `None` for an unknown
+    /// id. The values in the audit log, events that concern this user alone, and leases and log entries of the cache go
+    /// in the same transaction; a consumer is not told of an event that it had not read. What stays is that rows with these ids were
+    /// changed, when and by which login.
+    ///
+    /// Once this returns, no clone of the handle serves a result of this user from memory. Other processes, and after
+    /// a unit of work this one, drop theirs as soon as they hear of it: in milliseconds, or within
+    /// [`poll_every`](crate::CacheOptions::poll_every). In Redis they are not found any more, and vanish with their
+    /// lives.
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
 
     /// Retention: erases up to `limit` accounts that are deactivated and were not changed for `age`,
@@ -360,7 +372,12 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.delete", skip_all)]
     async fn delete(&self, id: UserId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(users::table.find(id))).await? > 0)
+        let deleted = self.session.execute(diesel::delete(users::table.find(id))).await? > 0;
+        if deleted {
+            // Positions and private results went with the account.
+            self.session.invalidated().await;
+        }
+        Ok(deleted)
     }
 
     #[tracing::instrument(level = "debug", name = "users.export", skip_all)]
@@ -376,9 +393,12 @@ impl UserRepository for PgUsers {
         let erase = diesel::sql_query(ERASE).bind::<SqlUuid, _>(id);
         let counts: Option<ErasureRow> = atomic.fetch_optional(erase).await?;
         if counts.is_some() {
-            atomic.run(diesel::sql_query(ERASE_AUDIT).bind::<Array<SqlUuid>, _>(vec![id])).await?;
+            atomic.run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(vec![id])).await?;
         }
         atomic.commit().await?;
+        if counts.is_some() {
+            self.session.invalidated().await;
+        }
         Ok(counts.map(|row| Erasure {
             portfolios: row.portfolios.unsigned_abs(),
             positions: row.positions.unsigned_abs(),
@@ -401,8 +421,13 @@ impl UserRepository for PgUsers {
         let atomic = self.session.atomic().await?;
         let erased: Vec<Erased> = atomic.fetch_all(statement).await?;
         let ids: Vec<UserId> = erased.into_iter().map(|row| row.id).collect();
-        atomic.run(diesel::sql_query(ERASE_AUDIT).bind::<Array<SqlUuid>, _>(&ids)).await?;
+        if !ids.is_empty() {
+            atomic.run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(&ids)).await?;
+        }
         atomic.commit().await?;
+        if !ids.is_empty() {
+            self.session.invalidated().await;
+        }
         Ok(ids.len() as u64)
     }
 }
@@ -419,7 +444,19 @@ const EXPORT: &str = "
             FROM positions s JOIN portfolios p ON p.id = s.portfolio_id WHERE p.user_id = u.id), '[]'),
         'analyses', COALESCE((
             SELECT jsonb_agg(to_jsonb(a) ORDER BY a.calculated_at, a.id)
-            FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id WHERE p.user_id = u.id), '[]')
+            FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id WHERE p.user_id = u.id), '[]'),
+        'audit_log', COALESCE((
+            SELECT jsonb_agg(to_jsonb(l) ORDER BY l.recorded_at, l.id)
+            FROM audit_log l WHERE l.user_id = u.id), '[]'),
+        'events', COALESCE((
+            SELECT jsonb_agg(to_jsonb(e) ORDER BY e.id)
+            FROM events e WHERE e.user_id = u.id), '[]'),
+        'cache_changes', COALESCE((
+            SELECT jsonb_agg(to_jsonb(c) ORDER BY c.version)
+            FROM cache_changes c JOIN portfolios p ON p.id = c.portfolio_id WHERE p.user_id = u.id), '[]'),
+        'cache_leases', COALESCE((
+            SELECT jsonb_agg(to_jsonb(l) ORDER BY l.taken_at, l.ticker, l.name)
+            FROM cache_leases l JOIN portfolios p ON p.id = l.portfolio_id WHERE p.user_id = u.id), '[]')
     ) AS document
     FROM users u WHERE u.id = $1";
 
@@ -434,7 +471,7 @@ const ERASE: &str = "
             WHERE p.user_id = u.id) AS analyses";
 
 /// A statement after the deletion, which writes entries itself.
-const ERASE_AUDIT: &str = "SELECT erase_audit(id) FROM unnest($1) AS gone (id)";
+const ERASE_TRACES: &str = "SELECT erase_traces($1)";
 
 #[derive(QueryableByName)]
 struct Erased {

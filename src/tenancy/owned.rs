@@ -216,5 +216,7 @@ pub(super) const KEPT: [KeptTable; 6] = [
 
 /// Calls of functions that have the owner's rights and are the application role's to use, by what they refuse: in no
 /// name, and in the name of a user whom they do not concern.
-pub(super) const REFUSED: [(&str, &str); 1] =
-    [("erase_audit(uuid)", "SELECT erase_audit('{mark}')")];
+pub(super) const REFUSED: [(&str, &str); 2] = [
+    ("erase_traces(uuid[])", "SELECT erase_traces(ARRAY['{mark}']::uuid[])"),
+    ("erase_audit(uuid)", "SELECT erase_audit('{mark}')"),
+];

@@ -67,8 +67,8 @@ const SEQUENCES: &[Rights] = &[
 /// Functions with the owner's rights that are meant to be called, by signature; PUBLIC may call none.
 const FUNCTIONS: &[Rights] = &[
     rights("account_is_known(uuid)", &["EXECUTE"], &["EXECUTE"]),
-    rights("erase_audit_entries(uuid)", &[], &["EXECUTE"]),
-    rights("erase_own_audit_entries()", &["EXECUTE"], &["EXECUTE"]),
+    rights("erase_traces_of(uuid[])", &[], &["EXECUTE"]),
+    rights("erase_own_traces()", &["EXECUTE"], &["EXECUTE"]),
     rights("sweep_cache_log()", &["EXECUTE"], &["EXECUTE"]),
     rights("account_salt(text)", &["EXECUTE"], &["EXECUTE"]),
     rights("authenticate_account(text,text)", &["EXECUTE"], &["EXECUTE"]),

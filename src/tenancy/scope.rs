@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::cache::Cache;
 use crate::connection::{
     self, Pool, Session, Source, Tenant, TransactionError, TransactionFn, TransactionOptions,
     UnitOfWork,
@@ -38,13 +39,15 @@ pub struct TenantScope {
     pool: Pool,
     tenant: Tenant,
     repositories: RepositorySet,
+    cache: Cache,
     waker: Arc<Waker>,
 }
 
 impl TenantScope {
-    pub(crate) fn new(pool: Pool, tenant: Tenant, waker: Arc<Waker>) -> Self {
-        let repositories = RepositorySet::new(&Source::Tenant(pool.clone(), tenant.clone()));
-        TenantScope { pool, tenant, repositories, waker }
+    /// `cache` is that of the handle, which is told of what the user writes.
+    pub(crate) fn new(pool: Pool, tenant: Tenant, cache: Cache, waker: Arc<Waker>) -> Self {
+        let source = Source::Tenant(pool.clone(), tenant.clone(), cache.clone());
+        TenantScope { pool, tenant, repositories: RepositorySet::new(&source), cache, waker }
     }
 
     /// As [`Database::subscribe`](crate::Database::subscribe), of what concerns this user or everybody.
@@ -52,7 +55,7 @@ impl TenantScope {
     /// # Errors
     /// Those of a query, and of the role.
     pub async fn subscribe(&self, filter: EventFilter) -> Result<Subscription> {
-        let source = Source::Tenant(self.pool.clone(), self.tenant.clone());
+        let source = Source::Tenant(self.pool.clone(), self.tenant.clone(), self.cache.clone());
         events::subscribe(Session::new(source, "events"), filter, self.waker.subscribe()).await
     }
 
@@ -64,7 +67,8 @@ impl TenantScope {
         self.begin_with(TransactionOptions::default()).await
     }
 
-    /// As [`Database::begin_with`](crate::Database::begin_with), in the user's name.
+    /// As [`Database::begin_with`](crate::Database::begin_with), in the user's name. What a repeatable read or serializable
+    /// transaction sees is what was committed when it began, not at its first statement.
     ///
     /// # Errors
     /// Those of taking a connection, and of the role.

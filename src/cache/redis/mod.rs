@@ -10,7 +10,7 @@
 //! - *Generation.* Entries carry the generation that they were written under, and count only while it
 //!   is the level's. Whenever an operation that was to replace or forget something is not known to have
 //!   been done, the process owes the level a new generation, which it sets before it uses Redis again;
-//!   this empties the level for all. So does a change of every key of a space. A generation is not a
+//!   this empties the level for all. So does a change of every key of a space or of a portfolio. A generation is not a
 //!   number counted up but a random one: Redis may evict the key, and must not count up to an old one.
 //! - *Restarts.* A generation names the run of the server that it was made on. A server that was
 //!   restarted from an older copy, or a replica that took over, is emptied by the first who connects.
@@ -38,7 +38,7 @@ use redis::{Client, Pipeline, RedisError};
 
 use super::address::{AddressRef, Space};
 use super::breaker::Breaker;
-use super::change::{Change, ChangedKey};
+use super::change::{Change, Changed, ChangedKey};
 use super::packed::Packed;
 use crate::error::Result;
 use layout::Keys;
@@ -139,13 +139,13 @@ impl RedisLevel {
             return;
         }
         let debt = self.link.debt();
-        if changes.iter().any(|change| change.key.is_none()) {
+        if changes.iter().any(|change| !matches!(change.changed, Changed::Key(_))) {
             self.link.empty();
         }
         let commands = |_: &str| {
             let mut pipe = Pipeline::with_capacity(changes.len() + 1);
             for change in changes {
-                if let Some(key) = &change.key {
+                if let Changed::Key(key) = &change.changed {
                     let key = self.keys.entry(address(change, key));
                     let keys = [key.as_str(), &self.keys.generation];
                     layout::tombstone(&mut pipe, self.link.script(), keys, change.version);
@@ -165,7 +165,8 @@ impl RedisLevel {
 
     /// Drops all that is in the level.
     pub async fn forget_all(&self) {
-        self.forget(&[Change { space: Space::MarketData, key: None, version: 0 }]).await;
+        self.forget(&[Change { space: Space::MarketData, changed: Changed::Space, version: 0 }])
+            .await;
     }
 
     /// The snapshot of the log up to which the level has been told of changes; `None`: it is unknown.

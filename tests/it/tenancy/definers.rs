@@ -15,8 +15,8 @@ const CALLABLE: [(&str, [bool; 3]); 8] = [
     ("account_salt(text)", [false, true, true]),
     ("authenticate_account(text,text)", [false, true, true]),
     ("change_account_password(text,text,text)", [false, true, true]),
-    ("erase_audit_entries(uuid)", [false, false, true]),
-    ("erase_own_audit_entries()", [false, true, true]),
+    ("erase_own_traces()", [false, true, true]),
+    ("erase_traces_of(uuid[])", [false, false, true]),
     ("register_account(uuid,text,text,text,text,text,text)", [false, true, true]),
     ("sweep_cache_log()", [false, true, true]),
 ];
@@ -318,15 +318,20 @@ async fn a2_the_values_of_the_log_are_erased_by_those_who_may_only() {
     let before = values().await;
     let nobody = login(&db, "").await;
     let (anybody, client) = (raw(&nobody.url).await, connect(&db).await);
+    let (a, b) = (gone.user.id.to_string(), there.user.id.to_string());
     let refused = async |client: &Client, named: Option<&str>, account: &str| {
         let name = named.map(|id| format!("SET buffetbot.user_id = '{id}';")).unwrap_or_default();
-        for function in ["erase_audit", "erase_audit_entries"] {
-            let sql = format!("RESET buffetbot.user_id; {name} SELECT {function}({account})");
+        for call in [
+            format!("erase_audit({account})"),
+            format!("erase_traces(ARRAY[{account}]::uuid[])"),
+            format!("erase_traces_of(ARRAY[{account}]::uuid[])"),
+            format!("erase_traces_of(ARRAY['{a}', {account}]::uuid[])"),
+        ] {
+            let sql = format!("RESET buffetbot.user_id; {name} SELECT {call}");
             let error = client.batch_execute(&sql).await.expect_err(&sql);
             assert_eq!(code(&error), SqlState::INSUFFICIENT_PRIVILEGE, "{sql}");
         }
     };
-    let (a, b) = (gone.user.id.to_string(), there.user.id.to_string());
     for role in [None, Some("buffetbot_app")] {
         let client = if role.is_some() { &client } else { &anybody };
         if let Some(role) = role {
@@ -340,7 +345,7 @@ async fn a2_the_values_of_the_log_are_erased_by_those_who_may_only() {
         refused(client, Some(&b), &format!("'{a}'")).await;
         refused(client, Some(&b), &format!("'{b}'")).await;
         client.batch_execute("RESET buffetbot.user_id").await.expect("reset");
-        client.batch_execute("SELECT erase_own_audit_entries()").await.expect_err("of nobody");
+        client.batch_execute("SELECT erase_own_traces()").await.expect_err("of nobody");
     }
     assert_eq!(values().await, before);
     // The named user's own, once the account is gone; and by maintenance anybody's.

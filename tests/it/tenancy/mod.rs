@@ -8,6 +8,7 @@ mod definers;
 mod doctor;
 mod own;
 mod scope;
+mod statements;
 mod untried;
 mod wrong;
 

@@ -142,8 +142,8 @@ const PRIVILEGES: [Wrong; 17] = [
         &[],
     ),
     (
-        "REVOKE EXECUTE ON FUNCTION erase_own_audit_entries() FROM buffetbot_app",
-        &["erase_own_audit_entries()", "create_roles"],
+        "REVOKE EXECUTE ON FUNCTION erase_own_traces() FROM buffetbot_app",
+        &["erase_own_traces()", "create_roles"],
         &[],
     ),
     ("GRANT TRUNCATE ON users TO buffetbot_app", &["users", "TRUNCATE"], &[]),
@@ -213,8 +213,8 @@ const CODE: [Wrong; 20] = [
     ),
     // Named as one that is granted, and not of the tables' owner.
     (
-        "ALTER FUNCTION erase_own_audit_entries() OWNER TO ROLE",
-        &["erase_own_audit_entries()", "application role may execute"],
+        "ALTER FUNCTION erase_own_traces() OWNER TO ROLE",
+        &["erase_own_traces()", "application role may execute"],
         &[],
     ),
     (
@@ -232,7 +232,7 @@ const CODE: [Wrong; 20] = [
     ),
     (
         "CREATE OR REPLACE FUNCTION erase_audit(account uuid) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
-            SET search_path = public, pg_temp AS 'BEGIN RETURN erase_audit_entries(account); END'",
+            SET search_path = public, pg_temp AS 'BEGIN RETURN erase_traces_of(ARRAY[account]); END'",
         &["erase_audit(uuid)", "PUBLIC"],
         &["erase_audit(uuid)", "erase_audit(uuid)"],
     ),

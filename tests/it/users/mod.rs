@@ -15,6 +15,7 @@ use crate::support::{every_page, hash, parsed, user};
 mod concurrent;
 mod erasure;
 mod plans;
+mod traces;
 
 conformance! {
     what_is_written_is_read,

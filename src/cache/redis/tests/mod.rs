@@ -42,11 +42,15 @@ fn packed(version: i64) -> Packed {
 
 fn change(address: &Address, version: i64) -> Change {
     let Address { space, ticker, name, parameters, portfolio } = address.clone();
-    Change { space, key: Some(ChangedKey { ticker, name, parameters, portfolio }), version }
+    Change {
+        space,
+        changed: Changed::Key(ChangedKey { ticker, name, parameters, portfolio }),
+        version,
+    }
 }
 
 fn everything(version: i64) -> Change {
-    Change { space: Space::MarketData, key: None, version }
+    Change { space: Space::MarketData, changed: Changed::Space, version }
 }
 
 /// The version that the level serves.

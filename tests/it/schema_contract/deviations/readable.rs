@@ -1,4 +1,4 @@
-//! What must not be in the tables because nothing could read it, and which years of it are elsewhere.
+//! What must not be in the tables because nothing could read it, which years of it are elsewhere, and what an erasure leaves.
 
 use super::Deviation;
 
@@ -35,6 +35,22 @@ pub const READABLE: &[Deviation] = &[
             "constraint archived_price_years.archived_price_years_pkey PRIMARY KEY (year)",
             "index UNIQUE INDEX archived_price_years_pkey ON public.archived_price_years USING btree (year)",
             "table archived_price_years",
+        ],
+    },
+    Deviation {
+        migration: "erase_traces",
+        removes: &[
+            "definer erase_audit_entries(uuid)",
+            "definer erase_own_audit_entries()",
+            "function erase_audit_entries(account uuid) RETURNS bigint",
+            "function erase_own_audit_entries() RETURNS bigint",
+        ],
+        adds: &[
+            "definer erase_own_traces()",
+            "definer erase_traces_of(uuid[])",
+            "function erase_own_traces() RETURNS bigint",
+            "function erase_traces(accounts uuid[]) RETURNS bigint",
+            "function erase_traces_of(accounts uuid[]) RETURNS bigint",
         ],
     },
 ];
