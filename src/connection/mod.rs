@@ -66,7 +66,7 @@ pub use row::{PgField, PgRow};
 pub use rows::Rows;
 pub(crate) use session::{Session, Source};
 pub use sqlstate::sqlstate;
-pub(crate) use tenant::{ApplicationRole, Server, Tenant, naming};
+pub(crate) use tenant::{ApplicationRole, Naming, Tenant};
 pub use tls::{Certificates, SslMode};
 pub use unit_of_work::{Connection, Isolation, TransactionOptions, UnitOfWork};
 pub use wire::{QueryObserver, QueryReport, StatementMode};

@@ -19,35 +19,53 @@ use crate::tenancy::owned::{ASKS, OWNED};
 use crate::types::UserId;
 use crate::types::text::quote_literal;
 
-/// The role that tenants' statements run as, and whether it was found fit for that, on which kind of server.
+/// The role that tenants' statements run as, and whether it was found fit for that, on a server that takes names so.
 #[derive(Clone)]
 pub(crate) struct ApplicationRole {
     name: Arc<str>,
-    fit: Arc<OnceCell<Server>>,
+    fit: Arc<OnceCell<Naming>>,
 }
 
-/// In SQL, whether the server passes statements on to others.
-const DISTRIBUTED: &str = "EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus')";
-
-/// How a server takes the name of a user.
+/// How a server is given the name of a user.
 #[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Server {
-    Single,
-    Distributed,
+pub(crate) enum Naming {
+    Setting,
+    /// Where monitoring keeps the text of each SET, one for each user. It takes 10 us longer.
+    Function,
 }
 
-impl Server {
-    fn new(distributed: bool) -> Self {
-        if distributed { Server::Distributed } else { Server::Single }
+/// In SQL, whether it is [`Naming::Function`]. A distributed server does not pass on what a function has set; from version
+/// 18 on the value of a SET is left out of its text.
+const BY_FUNCTION: &str = "COALESCE(
+    pg_catalog.current_setting('pg_stat_statements.track_utility', true) = 'on'
+    AND pg_catalog.current_setting('pg_stat_statements.track', true) <> 'none'
+    AND pg_catalog.current_setting('server_version_num')::pg_catalog.int4 < 180000
+    AND NOT EXISTS (SELECT FROM pg_catalog.pg_extension WHERE extname = 'citus'), false)";
+
+impl Naming {
+    fn new(by_function: bool) -> Self {
+        if by_function { Naming::Function } else { Naming::Setting }
     }
 
-    /// The one at the other end.
+    /// That of the server at the other end.
     ///
     /// # Errors
     /// Those of a query.
     pub async fn of(connection: &PgConnection) -> Result<Self> {
-        let shown = connection.ask(&format!("SELECT {DISTRIBUTED}")).await?;
-        Ok(Server::new(shown.first().is_some_and(|shown| shown == "t")))
+        let shown = connection.ask(&format!("SELECT {BY_FUNCTION}")).await?;
+        Ok(Naming::new(shown.first().is_some_and(|shown| shown == "t")))
+    }
+
+    /// The statement that names a user, or nobody, until the transaction ends. No row comes back. An id needs no
+    /// escaping.
+    pub fn statement(self, user: Option<&Uuid>) -> String {
+        let user = user.map(Uuid::to_string).unwrap_or_default();
+        match self {
+            Naming::Setting => format!("SET LOCAL {USER} = '{user}'"),
+            Naming::Function => {
+                format!("SELECT WHERE pg_catalog.set_config('{USER}', '{user}', true) IS NULL")
+            }
+        }
     }
 }
 
@@ -60,7 +78,7 @@ struct Fitness {
     #[diesel(sql_type = Bool)]
     granted: bool,
     #[diesel(sql_type = Bool)]
-    distributed: bool,
+    by_function: bool,
     /// Tables that users own rows in, and that show the role rows without asking who the user is.
     #[diesel(sql_type = Array<Text>)]
     unbound: Vec<String>,
@@ -91,7 +109,7 @@ const FITNESS: &str = "
     SELECT rolsuper OR rolbypassrls AS bypasses,
         EXISTS (SELECT FROM owned WHERE pg_has_role(r.oid, relowner, 'USAGE')) AS owns,
         pg_has_role(session_user, r.oid, 'MEMBER') AS granted,
-        {distributed} AS distributed,
+        {by_function} AS by_function,
         ARRAY(SELECT name FROM owned WHERE unbound ORDER BY name) AS unbound,
         ARRAY(SELECT name FROM owned ORDER BY name) AS owned,
         ARRAY(SELECT name FROM owned WHERE relname = ANY ($3) AND has_any_column_privilege(r.oid, oid, 'SELECT')
@@ -130,7 +148,7 @@ impl ApplicationRole {
 
     /// Asked once, before the first statement: a role that the policies do not bind is refused as one that is
     /// missing.
-    async fn check(&self, connection: &PgConnection) -> Result<Server> {
+    async fn check(&self, connection: &PgConnection) -> Result<Naming> {
         let check = async || {
             let (mut names, mut unshared) = (Vec::new(), Vec::new());
             for table in &OWNED {
@@ -140,7 +158,7 @@ impl ApplicationRole {
                 }
             }
             let query = diesel::sql_query(
-                FITNESS.replace("{asks}", ASKS).replace("{distributed}", DISTRIBUTED),
+                FITNESS.replace("{asks}", ASKS).replace("{by_function}", BY_FUNCTION),
             )
             .bind::<Text, _>(&*self.name)
             .bind::<Array<Text>, _>(names)
@@ -164,13 +182,13 @@ impl ApplicationRole {
     }
 
     /// What the catalog says, by its effect: a policy may ask for the user and let every row through.
-    async fn try_on(&self, connection: &PgConnection, fitness: &Fitness) -> Result<Server> {
-        let server = Server::new(fitness.distributed);
+    async fn try_on(&self, connection: &PgConnection, fitness: &Fitness) -> Result<Naming> {
+        let naming = Naming::new(fitness.by_function);
         if fitness.owned.is_empty() {
-            return Ok(server);
+            return Ok(naming);
         }
         let nobody = Tenant::new(self, UserId::generate());
-        let begin = format!("BEGIN READ ONLY; {}", nobody.assume_on(server));
+        let begin = format!("BEGIN READ ONLY; {}", nobody.assume_by(naming));
         let seen: Result<Vec<Unbound>> = match connection.batch(&begin).await {
             Ok(()) => connection.fetch_all(diesel::sql_query(seen(fitness))).await,
             Err(Error::Denied { .. }) => Err(self.unfit("is not granted to this login")),
@@ -180,7 +198,7 @@ impl ApplicationRole {
         let ended = connection.batch("ROLLBACK").await;
         let seen: Vec<String> = seen?.into_iter().map(|table| table.name).collect();
         ended?;
-        if seen.is_empty() { Ok(server) } else { Err(self.unbound(&seen)) }
+        if seen.is_empty() { Ok(naming) } else { Err(self.unbound(&seen)) }
     }
 
     fn unbound(&self, tables: &[String]) -> Error {
@@ -191,21 +209,6 @@ impl ApplicationRole {
 
 /// The setting that the policies read.
 const USER: &str = "buffetbot.user_id";
-
-/// The statement that names a user, until the transaction ends. It needs no escaping: of an id, or of nothing.
-///
-/// `pg_stat_statements` keeps one entry of a SELECT, whatever its constants, and one of a SET for each value: one for
-/// each user. But a distributed server does not pass on what a function has set.
-pub(crate) fn naming(user: Option<&Uuid>, server: Server) -> String {
-    let user = user.map(Uuid::to_string).unwrap_or_default();
-    match server {
-        // No row comes back, as of a SET.
-        Server::Single => {
-            format!("SELECT WHERE pg_catalog.set_config('{USER}', '{user}', true) IS NULL")
-        }
-        Server::Distributed => format!("SET LOCAL {USER} = '{user}'"),
-    }
-}
 
 /// One user, as the transactions that run in the user's name are told.
 #[derive(Clone)]
@@ -219,9 +222,9 @@ impl Tenant {
         Tenant { role: role.clone(), user }
     }
 
-    fn assume_on(&self, server: Server) -> String {
+    fn assume_by(&self, naming: Naming) -> String {
         let quoted = self.role.name.replace('"', "\"\"");
-        format!("{}; SET LOCAL ROLE \"{quoted}\"", naming(Some(&self.user.0), server))
+        format!("{}; SET LOCAL ROLE \"{quoted}\"", naming.statement(Some(&self.user.0)))
     }
 
     /// What a transaction in the user's name has to show: the role, and the user by this setting.
@@ -234,7 +237,7 @@ impl Tenant {
     /// # Errors
     /// [`Error::Config`] where it is not.
     pub async fn assume(&self, connection: &PgConnection) -> Result<String> {
-        Ok(self.assume_on(self.role.check(connection).await?))
+        Ok(self.assume_by(self.role.check(connection).await?))
     }
 
     /// Begins a transaction in the user's name; `begin` is the BEGIN. Whatever runs after a failure of it

@@ -8,7 +8,7 @@ use super::doctor::{Finding, Severity};
 use super::owned::{KEPT, KeptTable, OWNED, OwnedTable, Person, REFUSED, unique};
 use super::roles::identifier;
 use crate::Database;
-use crate::connection::{PgConnection, Server, naming, sqlstate};
+use crate::connection::{Naming, PgConnection, sqlstate};
 use crate::error::{Error, Result};
 
 /// The trial waits for nobody for long, and nobody for it.
@@ -41,7 +41,7 @@ pub(super) async fn tried(db: &Database) -> Vec<Finding> {
     };
     let mut trial = Trial {
         connection,
-        server: Server::Single,
+        naming: Naming::Setting,
         role: identifier(role),
         people: [Person::new(), Person::new()],
         object: role.to_owned(),
@@ -88,7 +88,7 @@ impl Reached {
 
 struct Trial {
     connection: PgConnection,
-    server: Server,
+    naming: Naming,
     /// The application role, quoted.
     role: String,
     people: [Person; 2],
@@ -101,7 +101,7 @@ struct Trial {
 impl Trial {
     async fn run(&mut self) -> Result<()> {
         self.connection.batch(BEGIN).await?;
-        self.server = Server::of(&self.connection).await?;
+        self.naming = Naming::of(&self.connection).await?;
         // Whether the role can be taken on at all, before anything is written.
         self.assume(None).await?;
         self.resume().await?;
@@ -137,7 +137,7 @@ impl Trial {
 
     /// Takes on the application role, in the name of a user or in nobody's, until [`resume`](Self::resume).
     async fn assume(&self, user: Option<&Uuid>) -> Result<()> {
-        let (naming, role) = (naming(user, self.server), &self.role);
+        let (naming, role) = (self.naming.statement(user), &self.role);
         let sql = format!("SAVEPOINT named; {naming}; SET LOCAL ROLE {role}");
         self.connection.batch(&sql).await
     }
@@ -199,7 +199,7 @@ impl Trial {
             if self.add(&insert).await? {
                 continue;
             }
-            let (naming, role) = (naming(Some(&person.user), self.server), &self.role);
+            let (naming, role) = (self.naming.statement(Some(&person.user)), &self.role);
             self.connection.batch(&format!("{naming}; SET LOCAL ROLE {role}")).await?;
             let added = self.add(&insert).await?;
             self.connection.batch("RESET ROLE; RESET buffetbot.user_id").await?;

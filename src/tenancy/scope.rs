@@ -67,8 +67,7 @@ impl TenantScope {
         self.begin_with(TransactionOptions::default()).await
     }
 
-    /// As [`Database::begin_with`](crate::Database::begin_with), in the user's name. What a repeatable read or serializable
-    /// transaction sees is what was committed when it began, not at its first statement.
+    /// As [`Database::begin_with`](crate::Database::begin_with), in the user's name.
     ///
     /// # Errors
     /// Those of taking a connection, and of the role.

@@ -119,7 +119,7 @@ async fn many_tickers_are_looked_up_at_once(handle: &impl Handle) {
     let parameters = Document::encode(&json!({"years": 5})).expect("JSON");
     let special = value_of("T1").parameters(&parameters).expect("parameters");
     let special = save(handle, &special.calculated_at(at(0))).await;
-    save(handle, &value_of("OLD").expires_at(at(0))).await;
+    save(handle, &value_of("OLD").calculated_at(at(-24)).expires_at(at(0))).await;
     let mut tickers: Vec<_> = (0..100).rev().map(|i| ticker(&format!("T{i}"))).collect();
     tickers.extend([ticker("OLD"), ticker("NONE"), ticker("T7")]);
     let found = analyses.latest_fresh_many(&tickers, of, None).await.expect("latest");

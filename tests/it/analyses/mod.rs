@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use buffetbot_db::{
     AnalysisFilter, AnalysisId, AnalysisPatch, AnalysisRepository, AnalysisResult, AnalysisScope,
-    AnalysisType, BarsDigest, CacheKey, DataType, Error, Expiry, Inputs, NewAnalysis, Portfolio,
-    PortfolioId, Repositories, Score, Ticker,
+    AnalysisSelector, AnalysisType, BarsDigest, CacheKey, DataType, Error, Expiry, Inputs,
+    NewAnalysis, Portfolio, PortfolioId, Repositories, Score, Ticker,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,7 @@ conformance! {
     metadata_is_of_any_type,
     times_come_from_the_database_or_the_caller,
     invalid_fields_are_refused_by_name,
+    b14_a_result_expires_after_it_was_computed,
     saving_many_answers_in_order,
     saving_many_is_all_or_nothing_and_names_the_culprit,
     a_patch_changes_what_it_says,
@@ -154,7 +155,6 @@ async fn times_come_from_the_database_or_the_caller(handle: &impl Handle) {
 
 async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
     let analyses = handle.analyses();
-    let at = at(1);
     for (new, name) in [
         (value_of("A").strategy("s".repeat(101)), "strategy"),
         (value_of("A").recommendation("r".repeat(51)), "recommendation"),
@@ -165,9 +165,6 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
             value_of("A").expires_at(chrono::DateTime::<chrono::Utc>::MAX_UTC).stale_for(HOUR),
             "stale_for",
         ),
-        // B14
-        (value_of("A").calculated_at(at).expires_at(at), "expires_at"),
-        (value_of("A").calculated_at(at).expires_at(at - HOUR), "expires_at"),
     ] {
         match analyses.save(&new).await {
             Err(Error::Invalid { field, .. }) => assert_eq!(field, name),
@@ -184,6 +181,39 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
         }
         other => panic!("{other:?}"),
     }
+}
+
+async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
+    let at = at(1);
+    for expires in [at, at - HOUR] {
+        let new = value_of("A").calculated_at(at).expires_at(expires);
+        for answer in [
+            handle.analyses().save(&new).await.map(drop),
+            handle.analyses().save_many(&[value_of("B"), new.clone()]).await.map(drop),
+        ] {
+            let mut error = answer.expect_err("refused");
+            if let Error::Item { source, .. } = error {
+                error = *source;
+            }
+            assert!(
+                matches!(&error, Error::Invalid { field, .. } if field == "expires_at"),
+                "{error:?}"
+            );
+        }
+    }
+    // The database does not have it of other programs either, nor where a lifetime has it so.
+    let from_the_future = value_of("A").calculated_at(parsed("2999-01-01T00:00:00Z")).ttl(HOUR);
+    let answer = handle.attempt(handle.analyses().save(&from_the_future)).await;
+    match answer.expect_err("refused") {
+        Error::Invalid { field, .. } => assert_eq!(field, "analysis_results_expires_later"),
+        other => panic!("{other:?}"),
+    }
+    // It can be made to expire all the same.
+    let ahead = save(handle, &value_of("A").calculated_at(parsed("2999-01-01T00:00:00Z"))).await;
+    let of_it = AnalysisSelector { ticker: Some(ticker("A")), ..AnalysisSelector::default() };
+    assert_eq!(handle.analyses().invalidate(&of_it).await.expect("expired"), 1);
+    let after = handle.analyses().find(ahead.id).await.expect("read").expect("there");
+    assert!(after.expires_at.expect("expired") < ahead.calculated_at);
 }
 
 async fn saving_many_answers_in_order(handle: &impl Handle) {

@@ -195,9 +195,16 @@ async fn every_result_that_is_served_is_looked_at(handle: &impl Handle) {
     let private = save(handle, &with(value_of("AAPL").portfolio(owner))).await;
     let ever = save(handle, &with(value_of("AAPL"))).await;
     let fresh = save(handle, &with(value_of("MSFT").ttl(HOUR).stale_for(HOUR))).await;
-    let stale =
-        save(handle, &with(value_of("MSFT").expires_at(at(0)).stale_for(Duration::MAX))).await;
-    let past = save(handle, &with(value_of("AAPL").expires_at(at(0)).stale_for(HOUR))).await;
+    let stale = save(
+        handle,
+        &with(value_of("MSFT").calculated_at(at(-24)).expires_at(at(0)).stale_for(Duration::MAX)),
+    )
+    .await;
+    let past = save(
+        handle,
+        &with(value_of("AAPL").calculated_at(at(-24)).expires_at(at(0)).stale_for(HOUR)),
+    )
+    .await;
     assert_eq!(outdated(handle).await, 4);
     for result in [&private, &ever, &fresh] {
         let expired = read(handle, result).await;

@@ -76,7 +76,11 @@ async fn an_invalidated_result_stays_in_the_history(handle: &impl Handle) {
 async fn a_sweep_is_bounded_and_keeps_what_is_asked_for(handle: &impl Handle) {
     let analyses = handle.analyses();
     for hours in 0..5 {
-        save(handle, &value_of(&format!("OLD{hours}")).expires_at(at(hours))).await;
+        save(
+            handle,
+            &value_of(&format!("OLD{hours}")).calculated_at(at(-24)).expires_at(at(hours)),
+        )
+        .await;
     }
     save(handle, &value_of("EVER")).await;
     save(handle, &value_of("LIVE").ttl(HOUR)).await;
@@ -97,8 +101,8 @@ async fn a_sweep_is_bounded_and_keeps_what_is_asked_for(handle: &impl Handle) {
 async fn two_sweepers_share_the_work_exactly() {
     let db = TestDatabase::new().await.expect("a database");
     db.sql(
-        "INSERT INTO analysis_results (ticker, analysis_type, expires_at)
-         SELECT 'T' || i, 'value_analysis', now() - interval '1 h' * (i % 2 * 2 - 1)
+        "INSERT INTO analysis_results (ticker, analysis_type, calculated_at, expires_at)
+         SELECT 'T' || i, 'value_analysis', now() - interval '1 day', now() - interval '1 h' * (i % 2 * 2 - 1)
          FROM generate_series(1, 5000) i",
     )
     .await;
@@ -122,7 +126,8 @@ async fn two_sweepers_share_the_work_exactly() {
 async fn a_sweeper_passes_over_what_another_holds() {
     let db = TestDatabase::new().await.expect("a database");
     for hours in 0..4 {
-        save(&*db, &value_of(&format!("OLD{hours}")).expires_at(at(hours))).await;
+        save(&*db, &value_of(&format!("OLD{hours}")).calculated_at(at(-24)).expires_at(at(hours)))
+            .await;
     }
     let other = db.begin().await.expect("a transaction");
     other.sql("SELECT 1 FROM analysis_results ORDER BY expires_at LIMIT 2 FOR UPDATE").await;

@@ -21,7 +21,9 @@ conformance! {
 }
 
 async fn a_stale_window_begins_at_the_expiry(handle: &impl Handle) {
-    let given = save(handle, &value_of("AAPL").expires_at(at(2)).stale_for(HOUR)).await;
+    let given =
+        save(handle, &value_of("AAPL").calculated_at(at(-24)).expires_at(at(2)).stale_for(HOUR))
+            .await;
     assert_eq!((given.expires_at, given.stale_until), (Some(at(2)), Some(at(3))));
     let after = save(handle, &value_of("AAPL").ttl(HOUR).stale_for(2 * HOUR)).await;
     assert_eq!(after.stale_until, Some(after.created_at + TimeDelta::hours(3)));
@@ -29,7 +31,11 @@ async fn a_stale_window_begins_at_the_expiry(handle: &impl Handle) {
     assert_eq!(none.stale_until, None);
     let never = save(handle, &value_of("AAPL").stale_for(HOUR)).await;
     assert_eq!((never.expires_at, never.stale_until), (None, None));
-    let long = save(handle, &value_of("AAPL").expires_at(at(0)).stale_for(Duration::MAX)).await;
+    let long = save(
+        handle,
+        &value_of("AAPL").calculated_at(at(-24)).expires_at(at(0)).stale_for(Duration::MAX),
+    )
+    .await;
     assert!(long.stale_until > Some(at(0) + TimeDelta::days(36_000)));
 
     let analyses = handle.analyses();
@@ -62,11 +68,14 @@ async fn a_sweep_honours_stale_windows(handle: &impl Handle) {
     let analyses = handle.analyses();
     let windows = [("OPEN", Duration::MAX), ("LONG", 3 * HOUR), ("SHORT", HOUR)];
     for (symbol, window) in windows {
-        save(handle, &value_of(symbol).expires_at(at(0)).stale_for(window)).await;
+        save(handle, &value_of(symbol).calculated_at(at(-24)).expires_at(at(0)).stale_for(window))
+            .await;
     }
-    save(handle, &value_of("LATER").expires_at(at(2))).await;
+    save(handle, &value_of("LATER").calculated_at(at(-24)).expires_at(at(2))).await;
     // As long as it is fresh, whatever its window says.
-    let fresh = save(handle, &value_of("FRESH").expires_at(at(0)).stale_for(HOUR)).await;
+    let fresh =
+        save(handle, &value_of("FRESH").calculated_at(at(-24)).expires_at(at(0)).stale_for(HOUR))
+            .await;
     let expires_at = Some(Some(fresh.created_at + TimeDelta::hours(1)));
     let patch = AnalysisPatch { expires_at, ..AnalysisPatch::default() };
     analyses.update(fresh.id, &patch).await.expect("update");
@@ -87,7 +96,9 @@ async fn a_sweep_honours_stale_windows(handle: &impl Handle) {
 
 async fn a_window_does_not_end_what_never_expires(handle: &impl Handle) {
     let analyses = handle.analyses();
-    let stored = save(handle, &value_of("AAPL").expires_at(at(0)).stale_for(HOUR)).await;
+    let stored =
+        save(handle, &value_of("AAPL").calculated_at(at(-24)).expires_at(at(0)).stale_for(HOUR))
+            .await;
     let patch = AnalysisPatch { expires_at: Some(None), ..AnalysisPatch::default() };
     analyses.update(stored.id, &patch).await.expect("update");
     assert_eq!(analyses.sweep_expired(9, Duration::ZERO).await.expect("sweep").deleted, 0);
@@ -100,8 +111,14 @@ async fn a_window_does_not_end_what_never_expires(handle: &impl Handle) {
 async fn an_invalidated_result_has_no_stale_window(handle: &impl Handle) {
     let analyses = handle.analyses();
     let fresh = save(handle, &value_of("AAPL").ttl(HOUR).stale_for(HOUR)).await;
-    let stale = save(handle, &value_of("AAPL").expires_at(at(1)).stale_for(Duration::MAX)).await;
-    let past = save(handle, &value_of("AAPL").expires_at(at(1)).stale_for(HOUR)).await;
+    let stale = save(
+        handle,
+        &value_of("AAPL").calculated_at(at(-24)).expires_at(at(1)).stale_for(Duration::MAX),
+    )
+    .await;
+    let past =
+        save(handle, &value_of("AAPL").calculated_at(at(-24)).expires_at(at(1)).stale_for(HOUR))
+            .await;
     let selector = AnalysisSelector { ticker: Some(ticker("AAPL")), ..AnalysisSelector::default() };
     assert_eq!(analyses.invalidate(&selector).await.expect("invalidate"), 2);
     let read = async |id| analyses.find(id).await.expect("find").expect("in the history");

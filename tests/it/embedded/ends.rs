@@ -170,9 +170,9 @@ fn an_ordinary_user_needs_nothing_special() {
     gone(&ready.dir, pid);
 }
 
-/// C12: the server and its URL each take a list of directories, which a comma would split.
+/// The server and its URL each take a list of directories, which a comma would split.
 #[test]
-fn a_path_that_no_socket_can_have_gets_a_socket_elsewhere() {
+fn c12_a_path_that_no_socket_can_have_gets_a_socket_elsewhere() {
     for name in ["d".repeat(120), "comma,quote\"".to_owned()] {
         let tmp = Scratch::new();
         let parent = tmp.0.join(name);

@@ -64,6 +64,7 @@ conformance! {
     versions_and_revisions_move,
     create_refuses_a_key_that_has_an_entry,
     documents_come_back_as_they_were,
+    c6_what_is_stored_is_not_too_deep_to_be_read,
     any_type_goes_in_and_out,
     invalid_fields_are_refused_by_name,
     a_patch_changes_what_it_says,
@@ -170,25 +171,17 @@ async fn create_refuses_a_key_that_has_an_entry(handle: &impl Handle) {
 }
 
 async fn documents_come_back_as_they_were(handle: &impl Handle) {
-    let mut deep = json!("bottom");
-    // C6: as deep as a document is; one level more is refused.
-    for _ in 0..127 {
-        deep = json!([deep]);
-    }
     let documents = [
         json!({"exact": 9_007_199_254_740_993_i64, "most": u64::MAX, "least": i64::MIN}),
         json!({"Ünïcødé": "日本語 🦀 \u{1f9ea} \u{7f} \" \\ \n", "": "empty key"}),
         json!({"float": 0.1, "small": 1e-300, "zero": 0, "null": null, "list": [[], {}, [1]]}),
         json!("text"),
         json!(null),
-        deep.clone(),
     ];
     for sent in documents {
         put(handle, &key("AAPL"), sent.clone()).await;
         assert_eq!(get(handle, &key("AAPL")).await, Some(sent));
     }
-    let deeper = Document::encode(&json!([deep])).expect_err("too deep");
-    assert!(matches!(&deeper, Error::Invalid { .. }), "{deeper:?}");
     // 5 MB, hardly compressible.
     let numbers: Vec<u64> = (0..280_000).map(scattered).collect();
     let large = document(json!({ "numbers": numbers }));
@@ -196,6 +189,22 @@ async fn documents_come_back_as_they_were(handle: &impl Handle) {
     handle.market_cache().put(&key("AAPL"), &large, &an_hour()).await.expect("put");
     let read = handle.market_cache().get(&key("AAPL")).await.expect("get").expect("an entry");
     assert!(read.data == large);
+}
+
+async fn c6_what_is_stored_is_not_too_deep_to_be_read(handle: &impl Handle) {
+    let mut deep = json!("bottom");
+    for _ in 0..127 {
+        deep = json!([deep]);
+    }
+    put(handle, &key("AAPL"), deep.clone()).await;
+    assert_eq!(get(handle, &key("AAPL")).await.as_ref(), Some(&deep));
+    let deeper = Document::encode(&json!([deep])).expect_err("too deep");
+    assert!(matches!(&deeper, Error::Invalid { .. }), "{deeper:?}");
+    for levels in [128, 500, 1_000] {
+        let text = "[".repeat(levels) + &"]".repeat(levels);
+        let error = Document::parse(text).expect_err("too deep");
+        assert!(matches!(&error, Error::Invalid { .. }), "{error:?}");
+    }
 }
 
 async fn any_type_goes_in_and_out(handle: &impl Handle) {

@@ -18,7 +18,11 @@ pub const CHECKS: &[Refused] = &[
     ("positions_times_readable", "positions", &[("created_at", "'infinity'")]),
     ("positions_times_readable", "positions", &[("updated_at", "'infinity'")]),
     ("positions_ticker_upper_case", "positions", &[("ticker", "'aapl'")]),
-    ("analysis_results_times_readable", "analysis_results", &[("calculated_at", "'infinity'")]),
+    (
+        "analysis_results_times_readable",
+        "analysis_results",
+        &[("calculated_at", "'infinity'"), ("expires_at", "NULL")],
+    ),
     ("analysis_results_times_readable", "analysis_results", &[("expires_at", "'infinity'")]),
     ("analysis_results_times_readable", "analysis_results", &[("stale_until", "'262143-01-01Z'")]),
     ("analysis_results_times_readable", "analysis_results", &[("created_at", "'infinity'")]),

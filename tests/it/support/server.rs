@@ -82,6 +82,14 @@ impl TcpServer {
         for setting in self.settings.iter().chain([&listen]) {
             arguments.extend(["-c", setting]);
         }
+        // What a killed server leaves says that it is ready.
+        let file = data.join("postmaster.pid");
+        let pid_of = |text: &str| text.lines().next().map(str::to_owned);
+        let former = std::fs::read_to_string(&file).ok().and_then(|text| pid_of(&text));
+        let is_ready = |text: String| {
+            pid_of(&text) != former
+                && text.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+        };
         let mut attempt = None;
         loop {
             // Right after a kill its orphans may still hold the shared memory: try again.
@@ -90,8 +98,7 @@ impl TcpServer {
                 let env = Path::new("/usr/bin/env");
                 self.running.push(Supervised::start(&self.dir, "QUIT", env, &arguments));
             }
-            let pid_file = std::fs::read_to_string(data.join("postmaster.pid"));
-            if pid_file.is_ok_and(|text| text.lines().nth(7).is_some_and(|l| l.trim() == "ready")) {
+            if std::fs::read_to_string(&file).is_ok_and(is_ready) {
                 let address = ("127.0.0.1", self.port);
                 if tokio::net::TcpStream::connect(address).await.is_ok() {
                     return;

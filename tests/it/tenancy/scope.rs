@@ -183,7 +183,7 @@ async fn reads_begin_and_ask_in_one_go_and_a_stale_plan_is_healed() {
     scope.users().find(mine.user.id).await.expect("read");
     let sent = recorder.take();
     assert_eq!(sent.len(), 2, "nobody waits for the end: {sent:?}");
-    assert!(sent[0].starts_with("BEGIN; SELECT"), "{sent:?}");
+    assert!(sent[0].starts_with("BEGIN; SET LOCAL buffetbot.user_id"), "{sent:?}");
     assert!(sent[0].ends_with("SET LOCAL ROLE \"buffetbot_app\""), "{sent:?}");
     scope.users().record_login(mine.user.id).await.expect("written");
     let sent = recorder.take();
