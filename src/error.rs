@@ -277,7 +277,11 @@ impl From<Reported> for Error {
                 "date",
                 "no partition holds this day: Database::price_partitions() makes one, or restores an archived year",
             ),
-            "23514" => Error::invalid(constraint, "refused by the check constraint"),
+            // A trigger's check names the column.
+            "23514" => Error::invalid(
+                r.column.unwrap_or(constraint),
+                "refused by the check constraint",
+            ),
             "23502" => Error::invalid(r.column.unwrap_or_default(), "must not be null"),
             "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P03" | "22P05"
             // Limits of the server: of its stack, and of a document's size.

@@ -69,6 +69,9 @@ $$;
 UPDATE cache_changes SET portfolio_id = NULL WHERE ticker IS NULL;
 COMMENT ON COLUMN cache_changes.ticker IS 'Ticker of the key; NULL: every key of the space';
 
+DROP INDEX events_user_idx;
+DROP INDEX cache_changes_portfolio_idx;
+DROP INDEX cache_leases_portfolio_idx;
 DROP FUNCTION erase_traces(UUID[]);
 DROP FUNCTION erase_own_traces();
 DROP FUNCTION erase_traces_of(UUID[]);

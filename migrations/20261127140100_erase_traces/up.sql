@@ -1,6 +1,14 @@
 -- An erasure took the account, what belonged to it and the values of its log. Events named the user and what the user held
 -- for weeks, and the log of the cache the parameters of private results for an hour. They go in the transaction of the
 -- erasure now. Memory has to hear of results that are gone: one entry a portfolio says so, without a key.
+CREATE INDEX events_user_idx ON events (user_id) WHERE user_id IS NOT NULL;
+CREATE INDEX cache_changes_portfolio_idx ON cache_changes (portfolio_id) WHERE portfolio_id IS NOT NULL;
+CREATE INDEX cache_leases_portfolio_idx ON cache_leases (portfolio_id) WHERE portfolio_id IS NOT NULL;
+
+COMMENT ON INDEX events_user_idx IS 'Export and erasure of a user''s events';
+COMMENT ON INDEX cache_changes_portfolio_idx IS 'Export and erasure of a portfolio''s changes';
+COMMENT ON INDEX cache_leases_portfolio_idx IS 'Export and erasure of a portfolio''s leases';
+
 CREATE FUNCTION erase_traces_of(accounts UUID[]) RETURNS BIGINT
     LANGUAGE plpgsql SECURITY DEFINER
 AS $$
@@ -18,12 +26,14 @@ BEGIN
     WHERE entry.user_id = ANY (accounts) AND entry.table_name = 'portfolios'
         AND NOT EXISTS (SELECT FROM portfolios WHERE portfolios.id = entry.row_id);
     WITH forgotten AS (
-        DELETE FROM cache_changes WHERE portfolio_id = ANY (gone) RETURNING portfolio_id
+        DELETE FROM cache_changes WHERE portfolio_id = ANY (gone) AND ticker IS NOT NULL RETURNING portfolio_id
     )
     INSERT INTO cache_changes (version, space, portfolio_id)
     SELECT nextval('cache_version'), 'analyses', portfolio_id
     FROM (SELECT DISTINCT portfolio_id FROM forgotten) AS each;
-    DELETE FROM cache_leases WHERE portfolio_id = ANY (gone);
+    -- One that is locked is being stored under, which waits for the portfolio and then fails.
+    DELETE FROM cache_leases WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM cache_leases WHERE portfolio_id = ANY (gone) FOR UPDATE SKIP LOCKED));
     DELETE FROM events WHERE user_id = ANY (accounts);
     PERFORM set_config('buffetbot.audit_log', 'may shrink', true);
     UPDATE audit_log SET before = NULL, after = NULL
@@ -101,6 +111,21 @@ BEGIN
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', latter, grantee);
     END LOOP;
+END;
+$$;
+
+-- Accounts that were erased before, which have no values left in the log.
+DO $$
+DECLARE
+    erased UUID[];
+BEGIN
+    SELECT array_agg(user_id) INTO erased FROM (
+        SELECT user_id FROM audit_log GROUP BY user_id HAVING bool_and(before IS NULL AND after IS NULL)
+    ) AS silent
+    WHERE NOT EXISTS (SELECT FROM users WHERE users.id = silent.user_id);
+    IF erased IS NOT NULL THEN
+        PERFORM erase_traces_of(erased);
+    END IF;
 END;
 $$;
 

@@ -6,7 +6,8 @@ AS $$
 BEGIN
     IF TG_OP = 'INSERT' AND NEW.expires_at <= NEW.calculated_at THEN
         RAISE check_violation USING MESSAGE = 'a result expires after it was computed',
-            TABLE = 'analysis_results', CONSTRAINT = 'analysis_results_expires_later';
+            TABLE = 'analysis_results', COLUMN = 'expires_at',
+            CONSTRAINT = 'analysis_results_expires_later';
     END IF;
     NEW.version := nextval('cache_version');
     RETURN NEW;

@@ -200,7 +200,7 @@ impl Core {
         if let (Some(redis), Some(packed)) = (&self.redis, read.packed) {
             let packed = packed.aged(read.entry.loaded.elapsed());
             if packed.is_fresh() {
-                redis.put(address.as_ref(), &packed).await;
+                redis.put(address.as_ref(), &packed, read.entry.loaded).await;
             }
         }
         let entry = Arc::new(read.entry);
@@ -332,6 +332,17 @@ impl Core {
         }
         #[cfg(not(feature = "redis"))]
         let _ = snapshot;
+    }
+
+    /// Drops every copy, also those outside of this process: what has changed is not known.
+    pub async fn forget_all(&self) {
+        self.forget_copies();
+        #[cfg(feature = "redis")]
+        if let Some(redis) = &self.redis {
+            redis.forget_all().await;
+            // What was taken from there meanwhile.
+            self.forget_copies();
+        }
     }
 
     /// Drops every copy in memory.

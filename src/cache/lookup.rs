@@ -181,7 +181,7 @@ impl Core {
         if let Some(sync) = sync
             && !sync.catch_up().await
         {
-            self.forget_copies();
+            self.forget_all().await;
         }
     }
 

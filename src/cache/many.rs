@@ -202,7 +202,7 @@ impl Core {
             let fresh: Vec<_> = aged.filter(|(_, packed)| packed.is_fresh()).collect();
             let entries: Vec<_> =
                 fresh.iter().map(|(i, packed)| (AddressRef::from(&keys[*i]), packed)).collect();
-            redis.put_many(&entries).await;
+            redis.put_many(&entries, now).await;
         }
         Ok(found)
     }

@@ -116,17 +116,14 @@ impl Memory {
 
     /// Drops the copies whose rows changed; how many.
     pub fn apply(&self, changes: &[Change]) -> u64 {
-        let mut dropped = 0;
+        let mut dropped = self.drop_portfolios(changes);
         for change in changes {
             let key = match &change.changed {
                 Changed::Space => {
                     self.clear();
                     continue;
                 }
-                Changed::Portfolio(_) => {
-                    dropped += self.drop_all(change);
-                    continue;
-                }
+                Changed::Portfolio(_) => continue,
                 Changed::Key(key) => key,
             };
             let candidates = {
@@ -152,13 +149,22 @@ impl Memory {
         dropped
     }
 
-    /// Drops every copy that the change may concern, and takes in none that was loaded before; how many.
-    fn drop_all(&self, change: &Change) -> u64 {
+    /// Drops every copy of the portfolios whose owners were erased, and takes in none that was loaded before; how many.
+    /// One pass over the keys, of however many portfolios.
+    fn drop_portfolios(&self, changes: &[Change]) -> u64 {
+        let erased = changes.iter().filter_map(|change| match change.changed {
+            Changed::Portfolio(portfolio) => Some((change.space, Some(portfolio))),
+            Changed::Space | Changed::Key(_) => None,
+        });
+        let erased: HashSet<_> = erased.collect();
+        if erased.is_empty() {
+            return 0;
+        }
         let concerned: Vec<Address> = {
             let mut index = lock(&self.index);
             index.horizon = Instant::now();
             let addresses = index.copies.values().flat_map(HashMap::keys);
-            addresses.filter(|address| change.may_concern(address)).cloned().collect()
+            addresses.filter(|a| erased.contains(&(a.space, a.portfolio))).cloned().collect()
         };
         concerned.iter().for_each(|address| self.copies.invalidate(address));
         concerned.len() as u64

@@ -469,9 +469,11 @@ impl UnitOfWork {
         E: From<Error> + Send,
         R: Send,
     {
+        // By depth: monitoring keeps the text of each name.
         let name = format!("savepoint_{}", self.savepoints.fetch_add(1, Ordering::Relaxed));
         let mut guard = SavepointGuard {
             transaction: &self.transaction,
+            depth: &self.savepoints,
             undo: format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}"),
             open: true,
         };
@@ -531,12 +533,15 @@ impl fmt::Debug for UnitOfWork {
 /// Undoes a savepoint whose future was dropped.
 struct SavepointGuard<'a> {
     transaction: &'a Transaction,
+    /// How many savepoints are open.
+    depth: &'a AtomicU32,
     undo: String,
     open: bool,
 }
 
 impl Drop for SavepointGuard<'_> {
     fn drop(&mut self) {
+        self.depth.fetch_sub(1, Ordering::Relaxed);
         if !self.open {
             return;
         }

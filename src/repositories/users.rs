@@ -128,7 +128,8 @@ pub trait UserRepository: Send + Sync {
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
     /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
-    /// Market data, the audit log and events stay.
+    /// Market data stays, and so do the audit log, events, and the cache's leases and log until they are swept.
+    /// [`erase`](Self::erase) takes these too.
     async fn delete(&self, id: UserId) -> Result<bool>;
 
     /// Everything that is stored on a user, but the password's hash, as of one moment: an object with `user`, and the lists
@@ -142,7 +143,8 @@ pub trait UserRepository: Send + Sync {
     /// As [`delete`](Self::delete), with what is kept beside the account, and says what belonged to it; `None` for an unknown
     /// id. The values in the audit log, events that concern this user alone, and leases and log entries of the cache go
     /// in the same transaction; a consumer is not told of an event that it had not read. What stays is that rows with these ids were
-    /// changed, when and by which login.
+    /// changed, when and by which login. A result of a portfolio that is asked for afterwards leaves a lease for an hour, with a
+    /// hash of its parameters.
     ///
     /// Once this returns, no clone of the handle serves a result of this user from memory. Other processes, and after
     /// a unit of work this one, drop theirs as soon as they hear of it: in milliseconds, or within
@@ -390,6 +392,7 @@ impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.erase", skip_all)]
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>> {
         let atomic = self.session.atomic().await?;
+        atomic.run(diesel::sql_query(ERASE_LEASES).bind::<Array<SqlUuid>, _>(vec![id])).await?;
         let erase = diesel::sql_query(ERASE).bind::<SqlUuid, _>(id);
         let counts: Option<ErasureRow> = atomic.fetch_optional(erase).await?;
         if counts.is_some() {
@@ -408,20 +411,19 @@ impl UserRepository for PgUsers {
 
     #[tracing::instrument(level = "debug", name = "users.erase_inactive", skip_all)]
     async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
-        let statement = diesel::sql_query(
-            "WITH doomed AS MATERIALIZED (
-                 SELECT id FROM users
-                 WHERE NOT is_active AND updated_at <= now() - $1::INTERVAL
-                 ORDER BY updated_at, id LIMIT $2 FOR UPDATE SKIP LOCKED
-             )
-             DELETE FROM users USING doomed WHERE users.id = doomed.id RETURNING users.id",
+        let inactive = diesel::sql_query(
+            "SELECT id FROM users
+             WHERE NOT is_active AND updated_at <= now() - $1::INTERVAL
+             ORDER BY updated_at, id LIMIT $2 FOR UPDATE SKIP LOCKED",
         );
-        let statement =
-            statement.bind::<Interval, _>(span::age(age)).bind::<BigInt, _>(i64::from(limit));
+        let inactive =
+            inactive.bind::<Interval, _>(span::age(age)).bind::<BigInt, _>(i64::from(limit));
         let atomic = self.session.atomic().await?;
-        let erased: Vec<Erased> = atomic.fetch_all(statement).await?;
-        let ids: Vec<UserId> = erased.into_iter().map(|row| row.id).collect();
+        let doomed: Vec<Doomed> = atomic.fetch_all(inactive).await?;
+        let ids: Vec<UserId> = doomed.into_iter().map(|row| row.id).collect();
         if !ids.is_empty() {
+            atomic.run(diesel::sql_query(ERASE_LEASES).bind::<Array<SqlUuid>, _>(&ids)).await?;
+            atomic.run(diesel::delete(users::table.filter(users::id.eq_any(ids.clone())))).await?;
             atomic.run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(&ids)).await?;
         }
         atomic.commit().await?;
@@ -470,11 +472,16 @@ const ERASE: &str = "
         (SELECT count(*) FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id
             WHERE p.user_id = u.id) AS analyses";
 
+/// Before the deletion: what stores a result has its lease first, and then waits for the portfolio.
+const ERASE_LEASES: &str = "
+    DELETE FROM cache_leases WHERE portfolio_id = ANY (ARRAY(
+        SELECT id FROM portfolios WHERE user_id = ANY ($1)))";
+
 /// A statement after the deletion, which writes entries itself.
 const ERASE_TRACES: &str = "SELECT erase_traces($1)";
 
 #[derive(QueryableByName)]
-struct Erased {
+struct Doomed {
     #[diesel(sql_type = SqlUuid)]
     id: UserId,
 }

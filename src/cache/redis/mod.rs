@@ -32,7 +32,8 @@ mod options;
 mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use redis::{Client, Pipeline, RedisError};
 
@@ -53,6 +54,8 @@ pub(crate) struct RedisLevel {
     timeout: Duration,
     breaker: Breaker,
     errors: AtomicU64,
+    /// What was loaded before is not put: it may be of what an emptying was for.
+    horizon: Mutex<Instant>,
 }
 
 impl RedisLevel {
@@ -70,6 +73,7 @@ impl RedisLevel {
             timeout: options.timeout,
             breaker: Breaker::new("redis"),
             errors: AtomicU64::new(0),
+            horizon: Mutex::new(Instant::now()),
         })
     }
 
@@ -107,19 +111,25 @@ impl RedisLevel {
         found
     }
 
-    /// Keeps the value for as long as it may be kept, unless a newer one is there.
-    pub async fn put(&self, address: AddressRef<'_>, packed: &Packed) {
-        self.put_many(&[(address, packed)]).await;
+    /// Keeps the value, loaded from the database then, for as long as it may be kept, unless a newer one is there or
+    /// the level has been emptied since.
+    pub async fn put(&self, address: AddressRef<'_>, packed: &Packed, loaded: Instant) {
+        self.put_many(&[(address, packed)], loaded).await;
     }
 
     /// As [`put`](Self::put), in one round trip.
-    pub async fn put_many(&self, entries: &[(AddressRef<'_>, &Packed)]) {
+    pub async fn put_many(&self, entries: &[(AddressRef<'_>, &Packed)], loaded: Instant) {
         if entries.is_empty() {
             return;
         }
         let debt = self.link.debt();
         let commands = |generation: &str| {
             let mut pipe = Pipeline::with_capacity(entries.len());
+            // After the generation is known: an emptying from here on ends it.
+            if loaded < *self.horizon() {
+                pipe.cmd("GET").arg(&self.keys.generation);
+                return pipe;
+            }
             for (address, packed) in entries {
                 let key = self.keys.entry(*address);
                 let keys = [key.as_str(), &self.keys.generation];
@@ -140,6 +150,7 @@ impl RedisLevel {
         }
         let debt = self.link.debt();
         if changes.iter().any(|change| !matches!(change.changed, Changed::Key(_))) {
+            *self.horizon() = Instant::now();
             self.link.empty();
         }
         let commands = |_: &str| {
@@ -189,6 +200,11 @@ impl RedisLevel {
         };
         // A position that is too old costs only time.
         drop(self.run(commands).await);
+    }
+
+    fn horizon(&self) -> MutexGuard<'_, Instant> {
+        // An instant is whole whatever panics.
+        self.horizon.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many operations failed. Those that were left out while the level was down do not count.

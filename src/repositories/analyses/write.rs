@@ -14,13 +14,15 @@ use crate::repositories::batch;
 use crate::types::span;
 
 /// The rows come as arrays, one per column, so that one text serves any number of them. Without an
-/// expiry or a span after it, the end of the stale window is NULL.
+/// expiry or a span after it, the end of the stale window is NULL. A lifetime begins now: a result of a clock that is
+/// further ahead than that is one of now.
 const INSERT: &str = "
     INSERT INTO analysis_results (id, portfolio_id, ticker, analysis_type, strategy, score,
         metadata, recommendation, confidence_level, summary, calculated_at, expires_at, parameters,
         data_quality_score, inputs, stale_until)
     SELECT id, portfolio_id, ticker, analysis_type, strategy, score, metadata, recommendation,
-        confidence_level, summary, COALESCE(calculated_at, now()),
+        confidence_level, summary, CASE WHEN calculated_at < now() + ttl OR ttl IS NULL THEN
+            COALESCE(calculated_at, now()) ELSE now() END,
         COALESCE(expires_at, now() + ttl), parameters, data_quality_score, inputs,
         COALESCE(expires_at, now() + ttl) + stale_for
     FROM unnest($1::UUID[], $2::UUID[], $3::TEXT[], $4::TEXT[], $5::TEXT[], $6::NUMERIC[],

@@ -201,13 +201,20 @@ async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
             );
         }
     }
-    // The database does not have it of other programs either, nor where a lifetime has it so.
-    let from_the_future = value_of("A").calculated_at(parsed("2999-01-01T00:00:00Z")).ttl(HOUR);
-    let answer = handle.attempt(handle.analyses().save(&from_the_future)).await;
+    // The database refuses it of every program, also where it is computed now.
+    let past = value_of("A").expires_at(at);
+    let answer = handle.attempt(handle.analyses().save(&past)).await;
     match answer.expect_err("refused") {
-        Error::Invalid { field, .. } => assert_eq!(field, "analysis_results_expires_later"),
+        Error::Invalid { field, .. } => assert_eq!(field, "expires_at"),
         other => panic!("{other:?}"),
     }
+    // A lifetime begins when the result is stored, by whichever clock it was computed.
+    let ahead = value_of("A").calculated_at(parsed("2999-01-01T00:00:00Z")).ttl(HOUR);
+    let ahead = save(handle, &ahead).await;
+    assert_eq!(ahead.calculated_at, ahead.created_at);
+    assert_eq!(ahead.expires_at, Some(ahead.created_at + TimeDelta::hours(1)));
+    let invalidated = AnalysisSelector { ticker: Some(ticker("A")), ..Default::default() };
+    assert_eq!(handle.analyses().invalidate(&invalidated).await.expect("expired"), 1);
     // It can be made to expire all the same.
     let ahead = save(handle, &value_of("A").calculated_at(parsed("2999-01-01T00:00:00Z"))).await;
     let of_it = AnalysisSelector { ticker: Some(ticker("A")), ..AnalysisSelector::default() };

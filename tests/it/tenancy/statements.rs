@@ -24,6 +24,10 @@ async fn every_way(db: &Database, user: UserId) {
     scope.users().merge_preferences(user, &preferences).await.expect("written");
     let uow = scope.begin().await.expect("begun");
     uow.users().record_login(user).await.expect("written");
+    for _ in 0..3 {
+        let work = async |uow: &UnitOfWork| uow.users().record_login(user).await.map(drop);
+        uow.savepoint(work).await.expect("written");
+    }
     let connection = uow.connection().await.expect("lent");
     crate::support::batch(&connection, "SELECT 1").await.expect("run");
     drop(connection);
@@ -74,6 +78,8 @@ async fn e5_monitoring_keeps_one_text_whoever_is_named() {
         .expect("kept");
     let texts: Vec<String> = texts.iter().map(|row| row.get(0)).collect();
     assert_eq!(kept(&admin, "buffetbot.user_id").await.1, before.1, "{texts:#?}");
+    let savepoints = texts.iter().filter(|text| text.starts_with("SAVEPOINT savepoint_"));
+    assert_eq!(savepoints.count(), 1, "{texts:#?}");
     let named = texts.iter().filter(|text| users.iter().any(|id| text.contains(&id.to_string())));
     assert_eq!(named.count(), 0, "{texts:#?}");
 

@@ -87,8 +87,10 @@ async fn every_field_comes_back() {
     };
     let plain = address("fundamentals", None);
     let large_at = address("large:{}%", None);
-    writer.put(analysis.as_ref(), &full).await;
-    writer.put_many(&[(plain.as_ref(), &packed(0)), (large_at.as_ref(), &large)]).await;
+    writer.put(analysis.as_ref(), &full, Instant::now()).await;
+    writer
+        .put_many(&[(plain.as_ref(), &packed(0)), (large_at.as_ref(), &large)], Instant::now())
+        .await;
 
     let respelled = Address { parameters: Some(document(r#"{"b":[{}],"a":1}"#)), ..analysis };
     let missing = address("nothing", None);
@@ -113,7 +115,7 @@ async fn every_field_comes_back() {
 async fn times_follow_what_is_left_of_the_life() {
     let server = Server::start(&[]).await;
     let (level, at) = (server.level(), address("fundamentals", None));
-    level.put(at.as_ref(), &packed(1)).await;
+    level.put(at.as_ref(), &packed(1), Instant::now()).await;
     for (left, age, fresh_for) in [(50, 11, 20), (20, 41, 0)] {
         let millis = (left * 60_000).to_string();
         let _: i64 = server.ask(&["PEXPIRE", &key(&at), &millis]).await;
@@ -124,7 +126,7 @@ async fn times_follow_what_is_left_of_the_life() {
     }
     assert!(!level.get(at.as_ref()).await.expect("an entry").is_fresh());
     // A life beyond all clocks is shortened to one that Redis can keep.
-    level.put(at.as_ref(), &Packed { kept_for: Duration::MAX, ..packed(2) }).await;
+    level.put(at.as_ref(), &Packed { kept_for: Duration::MAX, ..packed(2) }, Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(2));
     let _: i64 = server.ask(&["PERSIST", &key(&at)]).await;
     assert_eq!(version(&level, &at).await, None, "an entry without an end is none of ours");
@@ -136,10 +138,10 @@ async fn what_is_newer_stays() {
     let (level, at) = (server.level(), address("fundamentals", None));
     let beyond_f64 = (1_i64 << 53) + 1;
     for (put, expected) in [(5, 5), (4, 5), (10, 10), (9, 10), (beyond_f64, beyond_f64)] {
-        level.put(at.as_ref(), &packed(put)).await;
+        level.put(at.as_ref(), &packed(put), Instant::now()).await;
         assert_eq!(version(&level, &at).await, Some(expected));
     }
-    level.put(at.as_ref(), &packed(beyond_f64 - 1)).await;
+    level.put(at.as_ref(), &packed(beyond_f64 - 1), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(beyond_f64));
 }
 
@@ -148,17 +150,19 @@ async fn a_tombstone_keeps_out_what_is_older() {
     let server = Server::start(&[]).await;
     let level = server.level();
     let (at, other) = (address("fundamentals", Some(r#"{"n":1}"#)), address("other", None));
-    level.put_many(&[(at.as_ref(), &packed(5)), (other.as_ref(), &packed(5))]).await;
+    level
+        .put_many(&[(at.as_ref(), &packed(5)), (other.as_ref(), &packed(5))], Instant::now())
+        .await;
     let respelled = address("fundamentals", Some(r#"{ "n" : 1.0 }"#));
     level.forget(&[change(&respelled, 7), change(&other, 5)]).await;
     assert_eq!(version(&level, &at).await, None);
     assert_eq!(version(&level, &other).await, Some(5), "it is the value since that change");
-    level.put(at.as_ref(), &packed(6)).await;
+    level.put(at.as_ref(), &packed(6), Instant::now()).await;
     assert_eq!(version(&level, &at).await, None);
-    level.put(at.as_ref(), &packed(7)).await;
+    level.put(at.as_ref(), &packed(7), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(7));
     // What is over when it is put leaves nothing, and takes along what is older.
-    level.put(at.as_ref(), &Packed { kept_for: Duration::ZERO, ..packed(8) }).await;
+    level.put(at.as_ref(), &Packed { kept_for: Duration::ZERO, ..packed(8) }, Instant::now()).await;
     assert_eq!(version(&level, &at).await, None);
     let life: i64 = server.ask(&["PTTL", &key(&at)]).await;
     assert!((60_000..=120_000).contains(&life), "{life}");
@@ -170,18 +174,22 @@ async fn a_generation_ends_for_all() {
     let server = Server::start(&[]).await;
     let (one, two) = (server.level(), server.level());
     let (at, other) = (address("fundamentals", None), address("other", None));
-    one.put(at.as_ref(), &packed(5)).await;
-    two.put(other.as_ref(), &packed(5)).await;
+    one.put(at.as_ref(), &packed(5), Instant::now()).await;
+    two.put(other.as_ref(), &packed(5), Instant::now()).await;
     assert_eq!(version(&two, &at).await, Some(5));
 
+    let before = Instant::now();
     one.forget(&[everything(9)]).await;
+    assert_eq!(version(&one, &at).await, None);
+    one.put(at.as_ref(), &packed(6), before).await;
+    assert_eq!(version(&one, &at).await, None, "it was loaded before the level was emptied");
     // What was read before is not stored, and takes along what is older still.
-    two.put(at.as_ref(), &packed(6)).await;
+    two.put(at.as_ref(), &packed(6), Instant::now()).await;
     for level in [&one, &two] {
         assert_eq!(version(level, &at).await, None);
         assert_eq!(version(level, &other).await, None);
     }
-    two.put(at.as_ref(), &packed(6)).await;
+    two.put(at.as_ref(), &packed(6), Instant::now()).await;
     assert_eq!(version(&one, &at).await, Some(6));
 
     let elsewhere = RedisOptions::new(&server.url()).expect("a URL");
@@ -197,12 +205,12 @@ async fn an_evicted_generation_takes_its_values_along() {
     let (one, two) = (server.level(), server.level());
     let at = address("fundamentals", None);
     let generation = Keys::new("buffetbot", "db").generation;
-    one.put(at.as_ref(), &packed(1)).await;
+    one.put(at.as_ref(), &packed(1), Instant::now()).await;
     let first: String = server.ask(&["GET", &generation]).await;
     let _: i64 = server.ask(&["DEL", &generation]).await;
     assert_eq!(version(&two, &at).await, None);
     assert_eq!(version(&one, &at).await, None);
-    one.put(at.as_ref(), &packed(1)).await;
+    one.put(at.as_ref(), &packed(1), Instant::now()).await;
     assert_eq!(version(&two, &at).await, Some(1));
     let second: String = server.ask(&["GET", &generation]).await;
     assert_ne!(first, second);
@@ -213,7 +221,9 @@ async fn garbage_under_our_keys_is_none_of_ours() {
     let server = Server::start(&[]).await;
     let (level, at) = (server.level(), address("fundamentals", None));
     let (key, beside) = (key(&at), address("beside", None));
-    level.put_many(&[(at.as_ref(), &packed(1)), (beside.as_ref(), &packed(1))]).await;
+    level
+        .put_many(&[(at.as_ref(), &packed(1)), (beside.as_ref(), &packed(1))], Instant::now())
+        .await;
     for (field, text) in [
         ("meta", "{}"),
         ("meta", "\u{0}"),
@@ -225,25 +235,25 @@ async fn garbage_under_our_keys_is_none_of_ours() {
         let _: i64 = server.ask(&["HSET", &key, field, text]).await;
         let found = level.get_many(&[at.as_ref(), beside.as_ref()]).await;
         assert!(found[0].is_none() && found[1].is_some(), "{field} {text}");
-        level.put(at.as_ref(), &packed(1)).await;
+        level.put(at.as_ref(), &packed(1), Instant::now()).await;
         assert_eq!(version(&level, &at).await, Some(1), "{field} {text}");
     }
     let _: String = server.ask(&["SET", &key, "text"]).await;
     let found = level.get_many(&[at.as_ref(), beside.as_ref()]).await;
     assert!(found[0].is_none() && found[1].is_some());
-    level.put(at.as_ref(), &packed(1)).await;
+    level.put(at.as_ref(), &packed(1), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(1));
 
     let generation = Keys::new("buffetbot", "db").generation;
     let _: i64 = server.ask(&["DEL", &generation]).await;
     let _: i64 = server.ask(&["LPUSH", &generation, "x"]).await;
     assert_eq!(version(&level, &at).await, None);
-    level.put(at.as_ref(), &packed(1)).await;
+    level.put(at.as_ref(), &packed(1), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(1));
     let _: i64 = server.ask(&["LPUSH", "x", "y"]).await;
     let _: String = server.ask(&["RENAME", "x", &generation]).await;
     let fresh = server.level();
-    fresh.put(at.as_ref(), &packed(1)).await;
+    fresh.put(at.as_ref(), &packed(1), Instant::now()).await;
     assert_eq!(version(&fresh, &at).await, Some(1));
     assert_eq!((level.errors(), fresh.errors()), (0, 0));
 }
@@ -252,9 +262,9 @@ async fn garbage_under_our_keys_is_none_of_ours() {
 async fn a_flushed_script_is_loaded_again() {
     let server = Server::start(&[]).await;
     let (level, at) = (server.level(), address("fundamentals", None));
-    level.put(at.as_ref(), &packed(1)).await;
+    level.put(at.as_ref(), &packed(1), Instant::now()).await;
     let _: String = server.ask(&["SCRIPT", "FLUSH"]).await;
-    level.put(at.as_ref(), &packed(2)).await;
+    level.put(at.as_ref(), &packed(2), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(2));
     assert_eq!(level.errors(), 0);
 }
@@ -323,14 +333,14 @@ async fn of_analyses_what_a_change_does_not_name_is_dropped_whatever_its_version
     let (level, at) = (server.level(), address("fundamentals", None));
     let result = Address { space: Space::Analyses, ..at.clone() };
     for at in [&at, &result] {
-        level.put(at.as_ref(), &packed(7)).await;
+        level.put(at.as_ref(), &packed(7), Instant::now()).await;
         level.forget(&[change(at, 7)]).await;
         assert_eq!(version(&level, at).await, Some(7), "it is what the change made");
         level.forget(&[change(at, 5)]).await;
     }
     assert_eq!(version(&level, &at).await, Some(7), "newer is newer");
     for late in [5, 7, 8] {
-        level.put(result.as_ref(), &packed(late)).await;
+        level.put(result.as_ref(), &packed(late), Instant::now()).await;
         assert_eq!(version(&level, &result).await, None, "kept out for now: {late}");
     }
     let life: i64 = server.ask(&["PTTL", &key(&result)]).await;

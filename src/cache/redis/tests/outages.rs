@@ -12,7 +12,7 @@ async fn is_back(level: &RedisLevel) {
     let probe = address("probe", None);
     let said = || format!("{} errors", level.errors());
     eventually(said, async || {
-        level.put(probe.as_ref(), &packed(1)).await;
+        level.put(probe.as_ref(), &packed(1), Instant::now()).await;
         version(level, &probe).await.is_some()
     })
     .await;
@@ -23,12 +23,12 @@ async fn a_killed_server_costs_little_and_is_used_again() {
     let mut server = Server::start(&[]).await;
     let (log, _guard) = Log::start();
     let (level, at) = (server.level(), address("fundamentals", None));
-    level.put(at.as_ref(), &packed(1)).await;
+    level.put(at.as_ref(), &packed(1), Instant::now()).await;
     server.kill();
     let began = Instant::now();
     for _ in 0..200 {
         assert_eq!(version(&level, &at).await, None);
-        level.put(at.as_ref(), &packed(1)).await;
+        level.put(at.as_ref(), &packed(1), Instant::now()).await;
         level.forget(&[change(&at, 2), everything(2)]).await;
     }
     assert!(began.elapsed() < GENEROUS);
@@ -38,7 +38,7 @@ async fn a_killed_server_costs_little_and_is_used_again() {
     server.run().await;
     is_back(&level).await;
     assert_eq!(version(&level, &at).await, None);
-    level.put(at.as_ref(), &packed(2)).await;
+    level.put(at.as_ref(), &packed(2), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(2));
     assert!(level.is_up());
     assert_eq!((log.count("WARN"), log.count("INFO")), (1, 1), "{}", log.text());
@@ -52,14 +52,14 @@ async fn what_could_not_be_forgotten_is_not_served() {
     let (one, two) = (RedisLevel::new(&options, "db").expect("a level"), server.level());
     let (at, other) = (address("fundamentals", None), address("other", None));
     is_back(&one).await;
-    two.put_many(&[(at.as_ref(), &packed(1)), (other.as_ref(), &packed(1))]).await;
+    two.put_many(&[(at.as_ref(), &packed(1)), (other.as_ref(), &packed(1))], Instant::now()).await;
 
     let before = one.errors();
     server.signal("STOP", &pid).await;
     one.forget(&[change(&at, 2)]).await;
     assert_eq!(one.errors(), before + 1);
     // Left out as it is down, and owed no less.
-    one.put(at.as_ref(), &packed(3)).await;
+    one.put(at.as_ref(), &packed(3), Instant::now()).await;
     server.signal("CONT", &pid).await;
     is_back(&one).await;
     for level in [&one, &two] {
@@ -74,12 +74,14 @@ async fn an_invalidation_that_is_dropped_under_way_empties_the_level() {
     let server = Server::start(&[]).await;
     let level = server.level();
     let (at, other) = (address("fundamentals", None), address("other", None));
-    level.put_many(&[(at.as_ref(), &packed(1)), (other.as_ref(), &packed(1))]).await;
+    level
+        .put_many(&[(at.as_ref(), &packed(1)), (other.as_ref(), &packed(1))], Instant::now())
+        .await;
     assert!(level.forget(&[change(&at, 2)]).now_or_never().is_none());
     assert_eq!(version(&level, &other).await, None);
     assert_eq!(version(&level, &at).await, None);
 
-    level.put(other.as_ref(), &packed(1)).await;
+    level.put(other.as_ref(), &packed(1), Instant::now()).await;
     assert!(level.get(at.as_ref()).now_or_never().is_none(), "a dropped read owes nothing");
     assert_eq!(version(&level, &other).await, Some(1));
 }
@@ -88,7 +90,7 @@ async fn an_invalidation_that_is_dropped_under_way_empties_the_level() {
 async fn a_server_restored_from_an_older_copy_is_emptied() {
     let mut server = Server::start(&[]).await;
     let (level, at) = (server.level(), address("fundamentals", None));
-    level.put(at.as_ref(), &packed(1)).await;
+    level.put(at.as_ref(), &packed(1), Instant::now()).await;
     let _: String = server.ask(&["SAVE"]).await;
     level.forget(&[change(&at, 2)]).await;
     server.kill();
@@ -108,7 +110,7 @@ async fn a_wrong_password_is_an_outage() {
     let (log, _guard) = Log::start();
     for url in [format!("{}?pass=s3cret", server.url()), server.url()] {
         let (level, at) = (level(&url), address("fundamentals", None));
-        level.put(at.as_ref(), &packed(1)).await;
+        level.put(at.as_ref(), &packed(1), Instant::now()).await;
         assert_eq!(version(&level, &at).await, None);
         assert_eq!(level.errors(), 1);
         assert!(!level.is_up());
