@@ -36,7 +36,7 @@ async fn every_way(db: &Database, user: UserId) {
 }
 
 #[tokio::test]
-async fn e5_monitoring_keeps_one_text_whoever_is_named() {
+async fn e5_pg_stat_statements_keeps_one_text_for_all_users() {
     let options = |_: &_| ServerOptions {
         settings: vec![
             "shared_preload_libraries=pg_stat_statements".into(),
