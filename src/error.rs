@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use diesel::result::DeserializeFieldError;
 
 use crate::connection::sqlstate;
@@ -156,6 +157,12 @@ pub enum Error {
         /// When a call fetches again.
         retry_in: Duration,
     },
+    /// A part of what was known at this time was swept. Reads as of `known_from` or later are complete.
+    #[error("history before {known_from} was swept")]
+    HistorySwept {
+        /// From when on the history is complete.
+        known_from: DateTime<Utc>,
+    },
     /// The configuration cannot be used.
     #[error("configuration: {variable}: {reason}")]
     Config {
@@ -235,6 +242,7 @@ impl Error {
             | Error::Conflict { .. }
             | Error::InvalidReference { .. }
             | Error::Invalid { .. }
+            | Error::HistorySwept { .. }
             | Error::Denied { .. } => true,
             Error::Item { source, .. } => source.is_of_the_request(),
             _ => false,

@@ -107,6 +107,36 @@ struct FindingRow {
     message: String,
 }
 
+/// Whether what was known of bars goes by transactions of another cluster.
+const FOREIGN_HISTORY: &str = "
+    SELECT 'warning' AS severity, 'database' AS what, 'knowledge_points' AS object,
+        'the transactions that stored bars are of another cluster, as after dump and restore: reads as of a time go by '
+        'the times of the statements; docs/schema.md, Audit, has the statements that forget the old numbers' AS message
+    WHERE (SELECT system_identifier FROM knowledge_points ORDER BY known_at LIMIT 1)
+        <> (SELECT system_identifier FROM pg_control_system())";
+
+/// # Errors
+/// Those of the statement, but that the login may not read the points.
+async fn foreign_history(db: &Database) -> Result<Vec<Finding>> {
+    let connection = db.pool().checkout().await?;
+    match connection.fetch_all::<_, FindingRow, _>(diesel::sql_query(FOREIGN_HISTORY)).await {
+        Ok(rows) => Ok(rows.into_iter().map(Finding::from).collect()),
+        Err(Error::Denied { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+impl From<FindingRow> for Finding {
+    fn from(row: FindingRow) -> Self {
+        let severity = match &*row.severity {
+            "danger" => Severity::Danger,
+            "note" => Severity::Note,
+            _ => Severity::Warning,
+        };
+        Finding { severity, what: row.what, object: row.object, message: row.message }
+    }
+}
+
 impl Database {
     /// Examines the database that is connected to, and shows no row.
     ///
@@ -159,6 +189,9 @@ impl Database {
             }
             Err(error) => return Err(error),
         };
+        if findings.is_empty() {
+            findings.extend(foreign_history(self).await?);
+        }
         let query = diesel::sql_query(EXAMINE.replace("{asks}", ASKS))
             .bind::<Text, _>(&*self.config().application_role)
             .bind::<Array<Text>, _>(callable(Grantee::Application))
@@ -166,16 +199,7 @@ impl Database {
             .bind::<Array<Text>, _>(KEPT.map(|table| table.name).to_vec())
             .bind::<Array<Text>, _>(of_tables());
         let rows: Vec<FindingRow> = self.pool().checkout().await?.fetch_all(query).await?;
-        findings.extend(rows.into_iter().map(|row| Finding {
-            severity: match &*row.severity {
-                "danger" => Severity::Danger,
-                "note" => Severity::Note,
-                _ => Severity::Warning,
-            },
-            what: row.what,
-            object: row.object,
-            message: row.message,
-        }));
+        findings.extend(rows.into_iter().map(Finding::from));
         findings.extend(legible::looked_for(self).await?);
         findings.extend(effect::tried(self).await);
         findings.sort_by(|a, b| {

@@ -166,7 +166,7 @@ pub(super) struct KeptTable {
 }
 
 /// Every such table but that of the migrations, which is judged by its privileges.
-pub(super) const KEPT: [KeptTable; 6] = [
+pub(super) const KEPT: [KeptTable; 7] = [
     KeptTable {
         name: "event_consumers",
         insert: "INSERT INTO event_consumers (name, seen) VALUES ('{mark}', pg_current_snapshot())",
@@ -210,6 +210,13 @@ pub(super) const KEPT: [KeptTable; 6] = [
         insert: "INSERT INTO archived_price_years (year) VALUES (hashtext('{mark}'))",
         row: "year = hashtext('{mark}')",
         change: "archived_at = now()",
+        deletable: false,
+    },
+    KeptTable {
+        name: "swept_history",
+        insert: "INSERT INTO swept_history VALUES ('{mark}', now())",
+        row: "table_name = '{mark}'",
+        change: "known_from = now()",
         deletable: false,
     },
 ];

@@ -48,6 +48,7 @@ const TABLES: &[Rights] = &[
     rights("price_revisions", READING, &["SELECT", "DELETE"]),
     rights("archived_price_years", READING, READING),
     rights("knowledge_points", &["SELECT", "INSERT"], &["SELECT", "INSERT", "DELETE"]),
+    rights("swept_history", READING, READING),
     rights("corporate_actions", EVERYTHING, EVERYTHING),
     rights("options_data", EVERYTHING, EVERYTHING),
     rights("cache_leases", EVERYTHING, EVERYTHING),

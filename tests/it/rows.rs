@@ -239,6 +239,10 @@ pub const LATER_ROWS: &[Row] = &[
         ],
     ),
     ("archived_price_years", &[("year", "2008"), ("archived_at", "'2024-01-03 03:04:05.678901Z'")]),
+    (
+        "swept_history",
+        &[("table_name", "'price_history'"), ("known_from", "'2024-01-03 03:04:05.678901Z'")],
+    ),
 ];
 
 /// Columns to be changed in, or added to, a sample row.

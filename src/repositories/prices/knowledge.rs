@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
-use diesel::sql_types::{Bool, Interval, Nullable, Text, Timestamptz};
+use diesel::sql_types::{Bool, Integer, Interval, Nullable, Text, Timestamptz};
 
 use crate::connection::Session;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::types::span;
 
 /// The points around a time, as text of their snapshots.
@@ -54,6 +54,46 @@ pub(super) async fn around(session: &Session, at: DateTime<Utc>) -> Result<(Arou
     let make = "INSERT INTO knowledge_points (known_at) VALUES ($1)";
     aside.execute(diesel::sql_query(make).bind::<Timestamptz, _>(at)).await?;
     Ok((aside.fetch_one(ask()).await?, aside))
+}
+
+/// From when on the history is complete, and a year of the days that is in a file.
+const COMPLETENESS: &str = "
+    SELECT (SELECT known_from FROM swept_history WHERE table_name = 'price_history') AS known_from,
+        (SELECT min(year) FROM archived_price_years
+            WHERE make_timestamptz(year, 1, 1, 0, 0, 0, 'UTC') < $2
+                AND make_timestamptz(year + 1, 1, 1, 0, 0, 0, 'UTC') > $1) AS archived_year";
+
+#[derive(QueryableByName)]
+struct Completeness {
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    known_from: Option<DateTime<Utc>>,
+    #[diesel(sql_type = Nullable<Integer>)]
+    archived_year: Option<i32>,
+}
+
+/// Refuses a time before the watermark of the sweeps, and days of archived years. To be asked after the versions were read: a
+/// sweep may come between.
+///
+/// # Errors
+/// `HistorySwept`; `Invalid` of `date`; those of the statement.
+pub(super) async fn check_complete(
+    session: &Session,
+    (from, to): (DateTime<Utc>, DateTime<Utc>),
+    at: DateTime<Utc>,
+) -> Result<()> {
+    let ask =
+        diesel::sql_query(COMPLETENESS).bind::<Timestamptz, _>(from).bind::<Timestamptz, _>(to);
+    let found: Completeness = session.fetch_one(ask).await?;
+    if let Some(known_from) = found.known_from.filter(|known_from| at < *known_from) {
+        return Err(Error::HistorySwept { known_from });
+    }
+    match found.archived_year {
+        Some(year) => Err(Error::invalid(
+            "date",
+            format!("{year} is archived; PricePartitions::restore_year brings it back"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Forgets points that are older than `age`, but for the newest of them, which the time behind it needs, and the first.

@@ -263,8 +263,9 @@ pub trait PriceRepository: Send + Sync {
     /// restore into another cluster, whose transactions have other numbers.
     ///
     /// # Errors
-    /// Those of a statement; `ReadOnly` where the server accepts no writes and no point closes the time yet; `Busy` within a
-    /// unit of work where the pool has no other connection.
+    /// Those of a statement; `HistorySwept` of a time before the watermark of [`sweep_revisions`](Self::sweep_revisions);
+    /// `Invalid` of `date` where a day is of an archived year; `ReadOnly` where the server accepts no writes and no point
+    /// closes the time yet; `Busy` within a unit of work where the pool has no other connection.
     #[doc(alias = "as_of")]
     #[doc(alias = "point_in_time")]
     async fn range_as_of(
@@ -280,6 +281,6 @@ pub trait PriceRepository: Send + Sync {
     async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Listed<PriceRevision>>;
 
     /// Retention: forgets up to `limit` values that were corrected or deleted longer than `age` ago,
-    /// oldest first. Reads as of a time before that lack them then.
+    /// oldest first. Reads as of an earlier time than the newest of them are refused then, as `HistorySwept`.
     async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept>;
 }

@@ -94,6 +94,7 @@ pub(super) async fn range_as_of(
         .bind::<Nullable<Text>, _>(around.next)
         .bind::<Bool, _>(around.is_foreign);
     let mut versions: Listed<Version> = session.fetch_list(statement).await?;
+    knowledge::check_complete(&session, (from, to), known_at).await?;
     // Sorted here, so that the order of the tickers is not left to the server's collation. Of two versions of a day the later
     // one can only have been committed after the earlier one had gone.
     let order = |v: &Version| (v.number.is_none(), v.number);

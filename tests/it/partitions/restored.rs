@@ -1,7 +1,7 @@
 //! Archived years that come back to a table that holds some of their bars.
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{PriceRepository, RejectedKind};
+use buffetbot_db::{Error, PriceRepository, RejectedKind};
 use chrono::{DateTime, Utc};
 
 use super::archive::{Folder, days_of, partitioned};
@@ -29,6 +29,12 @@ async fn b8_a_year_is_restored_beside_what_is_there() {
     let partitions = db.price_partitions();
     let (old, old_from) = close(&db).await;
     partitions.archive_year(2008, &path).await.expect("archived");
+    let (ticker, new_year) = (parsed("^GSPC"), day("2008-01-02"));
+    let unknown = db.prices().range_as_of(&[ticker], new_year, day("2009-01-02"), old_from).await;
+    assert!(
+        matches!(&unknown, Err(Error::Invalid { reason, .. }) if reason.starts_with("2008 is archived")),
+        "b5: {unknown:?}"
+    );
     // What the rejected bar asked for was done, and the year was delivered anew, in part.
     let made = partitions.create_years(2008..=2008).await.expect("made");
     assert_eq!(made, ["price_history_2008"]);

@@ -150,6 +150,41 @@ async fn b5_a_repeatable_read_makes_its_points_aside() {
 }
 
 #[tokio::test]
+async fn b5_a_time_before_the_end_of_a_swept_transaction_is_refused() {
+    let db = TestDatabase::new().await.expect("a database");
+    store(&db, 0, "10").await;
+    let deletes = begun(&db).await;
+    deletes.prices().delete_range(&parsed("A"), nth(0), nth(0)).await.expect("deleted");
+    // Later than the statement, and the bar is still known.
+    let between = now(&db).await;
+    assert_eq!(known(&db, between).await, [(0, "10".to_owned())]);
+    deletes.commit().await.expect("committed");
+    let after = now(&db).await;
+    assert_eq!(known(&db, after).await, []);
+    let swept = db.prices().sweep_revisions(10, std::time::Duration::ZERO).await.expect("swept");
+    assert_eq!(swept.deleted, 1);
+    let read = async |at| db.prices().range_as_of(&[parsed("A")], nth(0), nth(1), at).await;
+    let refused = read(between).await;
+    assert!(matches!(refused, Err(Error::HistorySwept { known_from }) if known_from > between));
+    assert!(matches!(&refused, Err(error) if !error.is_retryable()));
+    assert!(read(now(&db).await).await.expect("complete").is_empty());
+}
+
+#[tokio::test]
+async fn b5_doctor_warns_where_transactions_are_of_another_cluster() {
+    let db = TestDatabase::new().await.expect("a database");
+    let found = async || {
+        let findings = db.doctor().await.expect("examined").findings;
+        findings.iter().filter(|finding| finding.object == "knowledge_points").count()
+    };
+    assert_eq!(found().await, 0);
+    db.sql("UPDATE knowledge_points SET system_identifier = 7").await;
+    assert_eq!(found().await, 1);
+    db.sql("TRUNCATE knowledge_points").await;
+    assert_eq!(found().await, 0);
+}
+
+#[tokio::test]
 async fn b5_nobody_but_the_owner_says_who_stored_a_bar() {
     let db = TestDatabase::new().await.expect("a database");
     store(&db, 0, "1").await;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Database, PriceBar, PriceBarPatch, PriceRepository, Ticker};
-use chrono::{DateTime, Utc};
+use buffetbot_db::{Database, Error, PriceBar, PriceBarPatch, PriceRepository, Ticker};
+use chrono::{DateTime, TimeDelta, Utc};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Timestamptz};
 use diesel_async::RunQueryDsl;
@@ -123,16 +123,22 @@ async fn of_two_writers_the_one_that_began_first_may_come_last() {
 }
 
 #[tokio::test]
-async fn what_was_known_long_ago_can_be_forgotten() {
+async fn b5_reads_as_of_a_time_that_was_swept_are_refused() {
     let db = TestDatabase::new().await.expect("a database");
     let prices = db.prices();
+    let read = async |at| prices.range_as_of(&[parsed("A")], nth(0), nth(4), at).await;
     prices.upsert_many(&series("A", 30)).await.expect("stored");
     prices.delete_range(&parsed("A"), nth(0), nth(24)).await.expect("deleted");
-    db.sql("UPDATE price_revisions SET replaced_at = replaced_at - interval '1 year' WHERE date < '2024-01-21'")
+    db.sql("UPDATE price_revisions SET replaced_at = replaced_at - interval '1 year', removed_by = NULL WHERE date < '2024-01-21'")
         .await;
     let half_a_year = Duration::from_secs(183 * 86_400);
     let swept = prices.sweep_revisions(15, half_a_year).await.expect("swept");
     assert_eq!((swept.deleted, swept.more_left), (15, true));
+    let known_from = match read(now(&db).await - TimeDelta::days(400)).await {
+        Err(Error::HistorySwept { known_from }) => known_from,
+        other => panic!("{other:?}"),
+    };
+    assert!(known_from < now(&db).await - TimeDelta::days(364), "{known_from}");
     let swept = prices.sweep_revisions(15, half_a_year).await.expect("swept");
     assert_eq!((swept.deleted, swept.more_left), (5, false));
     assert_eq!(kept(&db).await, 5);

@@ -150,6 +150,7 @@ pub const KEYS: &[Refused] = &[
     ("price_revisions_pkey", "price_revisions", &[("number", "1"), ("close_price", "1")]),
     ("knowledge_points_pkey", "knowledge_points", &[("system_identifier", "7")]),
     ("archived_price_years_pkey", "archived_price_years", &[("archived_at", "'2024-02-01Z'")]),
+    ("swept_history_pkey", "swept_history", &[("known_from", "'2024-02-01Z'")]),
 ];
 
 /// A row without a parent for every foreign key.

@@ -99,16 +99,19 @@ async fn attach(
     let create = format!("CREATE TEMP TABLE {table} ({})", all.join(", "));
     client.batch_execute(&create).await.expect("anybody's right");
     let values: Vec<&str> = traps.iter().map(|_| "'sprung'").collect();
-    let row = format!(
-        "INSERT INTO pg_temp.{table} ({}) VALUES ({})",
-        traps.join(", "),
-        values.join(", ")
-    );
+    let row = match traps.is_empty() {
+        true => format!("INSERT INTO pg_temp.{table} DEFAULT VALUES"),
+        false => {
+            let (traps, values) = (traps.join(", "), values.join(", "));
+            format!("INSERT INTO pg_temp.{table} ({traps}) VALUES ({values})")
+        }
+    };
     client.batch_execute(&row).await.expect("a row");
     let (how, change) = match event {
         "INSERT" => ("REFERENCING NEW TABLE AS changed FOR EACH STATEMENT", row),
         "UPDATE" => {
-            let change = format!("UPDATE pg_temp.{table} SET {0} = {0}", traps[0]);
+            let first: String = columns[0].get(0);
+            let change = format!("UPDATE pg_temp.{table} SET {first} = {first}");
             ("REFERENCING NEW TABLE AS changed FOR EACH STATEMENT", change)
         }
         "DELETE" => (

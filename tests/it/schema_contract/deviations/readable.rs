@@ -57,4 +57,19 @@ pub const READABLE: &[Deviation] = &[
         ],
     },
     Deviation { migration: "check_result_expiry", removes: &[], adds: &[] },
+    Deviation {
+        migration: "record_swept_history",
+        removes: &[],
+        adds: &[
+            "column swept_history.known_from timestamp with time zone NOT NULL",
+            "column swept_history.table_name text NOT NULL",
+            "constraint swept_history.swept_history_pkey PRIMARY KEY (table_name)",
+            "definer note_swept_history()",
+            "function note_swept_history() RETURNS trigger",
+            "index UNIQUE INDEX swept_history_pkey ON public.swept_history USING btree (table_name)",
+            "table swept_history",
+            "trigger knowledge_points_note_swept AFTER DELETE ON public.knowledge_points REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_swept_history()",
+            "trigger price_revisions_note_swept AFTER DELETE ON public.price_revisions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_swept_history()",
+        ],
+    },
 ];
