@@ -79,57 +79,62 @@
 //!    line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
 //! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
-mod accounts;
+mod analyses;
+mod audit;
 mod cache;
-mod chains;
 pub(crate) mod config;
-mod connection;
 mod database;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 mod error;
 mod events;
 pub mod import;
-mod maintenance;
-mod migrate;
-mod models;
+mod market_cache;
+mod options;
 #[cfg(feature = "passwords")]
 mod passwords;
-mod repositories;
+mod portfolios;
+mod postgres;
+mod prices;
 /// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
-mod series;
+mod store;
 mod tenancy;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod types;
+mod users;
 
-pub use accounts::Accounts;
+pub use analyses::*;
+pub use audit::*;
 #[cfg(feature = "redis")]
 pub use cache::RedisOptions;
 pub use cache::{
     BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch,
     FetchMany, Fetched, Origin, Policy,
 };
-pub use chains::{AtTheMoney, OptionChain, PutCallRatio, SmilePoint, StrikeInterest, TermPoint};
 pub use config::{Config, Environment};
-pub use connection::{
-    Certificates, Connection, CopyIn, CopyOut, Isolation, Outcome, PgConnection, PgField, PgRow,
-    Pool, PoolState, Pooled, QueryObserver, QueryReport, Rows, SslMode, StatementMode,
-    TransactionError, TransactionFn, TransactionOptions, UnitOfWork, sqlstate,
+pub use database::{
+    Database, Delivery, EventConsumer, EventLog, MIGRATIONS, MIGRATIONS_HASH, Repositories,
+    RepositorySet, TenantScope, TransactionError, TransactionFn, UnitOfWork,
 };
-pub use database::Database;
-pub use error::{Error, Result};
-pub use events::{Delivery, EventConsumer, EventLog, Subscription};
-pub use maintenance::*;
-pub use migrate::{MIGRATIONS, MIGRATIONS_HASH};
-pub use models::*;
+pub use error::{Error, Receipt, Result};
+pub use events::{ConsumerState, Event, EventData, EventFilter, Subscription};
+pub use market_cache::*;
+pub use options::*;
 #[cfg(feature = "passwords")]
 pub use passwords::PasswordHasher;
-pub use repositories::*;
-pub use series::*;
+pub use portfolios::*;
+pub use postgres::{
+    Certificates, Connection, CopyIn, CopyOut, Isolation, Outcome, PgConnection, PgField, PgRow,
+    Pool, PoolState, Pooled, QueryObserver, QueryReport, Rows, SslMode, StatementMode,
+    TransactionOptions, sqlstate,
+};
+pub use prices::*;
+pub use store::*;
 pub use tenancy::*;
 pub use types::*;
+pub use users::*;
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "embedded"))]

@@ -10,7 +10,6 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::Cache;
-use super::address::{Address, AddressRef};
 use super::cached::{Cached, Entry, Origin};
 use super::database::DatabaseLevel;
 use super::documents::until;
@@ -20,10 +19,10 @@ use super::kind::{Job, Kind, Read, Settled};
 use super::lease::{RELEASE, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::connection::{PgConnection, Session};
+use crate::analyses::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis, pg as stored};
 use crate::error::{Error, Result};
-use crate::models::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis};
-use crate::repositories::analyses;
+use crate::postgres::PgConnection;
+use crate::store::{Address, AddressRef, Session};
 use crate::types::{AnalysisType, Document, span};
 
 /// How long a result without an expiry is kept in memory and Redis; then its row is read again.
@@ -143,7 +142,7 @@ async fn store(
         }
     }
     let row = match outcome {
-        Outcome::New(new) => scope.fetch_optional(analyses::insert(&[new.as_ref()])).await?,
+        Outcome::New(new) => scope.fetch_optional(stored::insert(&[new.as_ref()])).await?,
         Outcome::Unchanged { previous, ttl, stale_for } => {
             let kept = (!stale_for.is_zero()).then(|| span::interval_of_sum(*ttl, *stale_for));
             let statement = diesel::sql_query(EXTEND)
@@ -202,7 +201,7 @@ impl Kind for Analyses {
     ) -> BoxFuture<'a, Result<Option<Read<AnalysisResult>>>> {
         async move {
             let loaded = Instant::now();
-            let found = analyses::newest(connection, &key_of(address)?).await?;
+            let found = stored::newest(connection, &key_of(address)?).await?;
             found.map(|(row, seen_at)| read(row, seen_at, loaded, pack)).transpose()
         }
         .boxed()
@@ -289,7 +288,7 @@ pub(crate) async fn within(
 ) -> Result<Cached<AnalysisResult>> {
     policy.validate()?;
     let loaded = Instant::now();
-    let found = analyses::newest(&*session.connection().await?, key).await?;
+    let found = stored::newest(&*session.connection().await?, key).await?;
     let previous = found.map(|(row, seen_at)| Arc::new(entry(row, seen_at, loaded)));
     let now = Instant::now();
     if let Some(fresh) = previous.clone().filter(|entry| entry.is_fresh_at(now)) {

@@ -2,7 +2,7 @@
 
 use crate::types::{Document, PortfolioId, Ticker};
 
-use super::address::{Address, Space};
+use crate::store::{Address, Space};
 
 /// Keys whose rows changed.
 #[derive(Debug, Clone)]

@@ -4,24 +4,24 @@ use std::any::{Any, TypeId};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::address::{Address, AddressRef, Space};
 use super::cached::{Cached, Entry, Origin};
 use super::change::Change;
 use super::counters::Counters;
 use super::database::{DatabaseLevel, is_down};
-use super::fetching::{self, FetchOutcome};
+use super::fetching::FetchOutcome;
 use super::flights::{Flight, Flights};
 use super::kind::{Job, Kind, Read};
-use super::lease;
 use super::memory::Memory;
 use super::options::CacheOptions;
 use super::policy::Policy;
-#[cfg(feature = "redis")]
-use super::redis::RedisLevel;
 use super::sync::Sync;
-use crate::connection::Pool;
+use super::{fetching, lease};
+#[cfg(feature = "redis")]
+use crate::cache::redis::RedisLevel;
 use crate::error::Result;
-use crate::models::CacheSelector;
+use crate::market_cache::CacheSelector;
+use crate::postgres::Pool;
+use crate::store::{Address, AddressRef, Space};
 
 /// An entry of whichever type its key in [`Flights`] names.
 pub(crate) type AnyEntry = Arc<dyn Any + Send + std::marker::Sync>;

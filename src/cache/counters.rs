@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use crate::models::CacheStatistics;
+use crate::market_cache::CacheStatistics;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)*) => {

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::AddressRef;
 use super::breaker::Breaker;
 use super::counters::Counters;
 use super::kind::{Kind, Read};
-use super::lease::{self, Turn};
-use crate::connection::{Pool, Session, Source};
+use super::lease;
+use super::lease::Turn;
 use crate::error::{Error, Result};
+use crate::postgres::Pool;
+use crate::store::{AddressRef, Session, Source};
 
 /// The pool, a limit on each use of it, and a breaker.
 pub(crate) struct DatabaseLevel {

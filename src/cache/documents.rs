@@ -14,7 +14,6 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::address::{Address, AddressRef};
 use super::cached::Entry;
 use super::database::{DatabaseLevel, is_down};
 use super::fetched::Fetched;
@@ -22,9 +21,10 @@ use super::kind::{Kind, Read, Settled};
 use super::lease::{Keyed, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::connection::PgConnection;
 use crate::error::{Error, Result};
-use crate::models::{CacheKey, PutOptions};
+use crate::market_cache::{CacheKey, PutOptions};
+use crate::postgres::PgConnection;
+use crate::store::{Address, AddressRef};
 use crate::types::{CacheEntryId, Document, Listed, Tag, UnitInterval, span, tag};
 
 /// A type that can be cached as a document: any that serde can write and read.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 
-use super::address::Address;
 use super::cached::{Cached, Entry, Origin};
 use super::core::{AnyEntry, Core};
 use super::database::{DatabaseLevel, is_down};
@@ -15,6 +14,7 @@ use super::kind::{Job, Kind, Read};
 use super::lease::Turn;
 use super::policy::Policy;
 use crate::error::{Error, Result};
+use crate::store::Address;
 use crate::types::span;
 
 /// The entry, and whether this fetch made it or another process did.

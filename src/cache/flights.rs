@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-use super::address::Address;
+use crate::store::Address;
 
 /// What is under way: two types of one key are two things.
 pub(crate) type FlightKey = (Address, TypeId);
@@ -141,8 +141,8 @@ impl<V: Clone + Send + Sync + 'static> Drop for Landing<V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::address::AddressRef;
-    use crate::models::CacheKey;
+    use crate::market_cache::CacheKey;
+    use crate::store::AddressRef;
     use crate::types::DataType;
 
     #[tokio::test]

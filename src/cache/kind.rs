@@ -5,15 +5,14 @@ use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
-use super::Cached;
-use super::address::{Address, AddressRef};
-use super::cached::Entry;
+use super::cached::{Cached, Entry};
 use super::database::DatabaseLevel;
 use super::fetched::BoxError;
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::connection::PgConnection;
 use crate::error::{Error, Result};
+use crate::postgres::PgConnection;
+use crate::store::{Address, AddressRef};
 
 /// A fetch, with its types put away.
 pub(crate) type Job<K> = Box<

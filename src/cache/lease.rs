@@ -9,9 +9,9 @@ use diesel::sql_types::{
     BigInt, Bool, Integer, Interval, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
 };
 
-use super::address::AddressRef;
-use crate::connection::PgConnection;
 use crate::error::Result;
+use crate::postgres::PgConnection;
+use crate::store::AddressRef;
 use crate::types::span;
 
 /// The longest lease: one that lives renews it. Known to [`TAKE`].

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use tokio::time::error::Elapsed;
 
-use super::address::{AddressRef, Space};
 use super::cached::{Cached, Entry, Origin};
 use super::change::{Change, Changed};
 use super::core::{Core, Found};
@@ -15,8 +14,8 @@ use super::kind::{Job, Kind};
 use super::memory::Memory;
 use super::policy::Policy;
 use crate::error::{Error, Result};
-use crate::models::CacheSelector;
-use crate::repositories::{MarketCacheRepository, PgMarketCache};
+use crate::market_cache::{CacheSelector, MarketCacheRepository, PgMarketCache};
+use crate::store::{AddressRef, Space};
 use crate::types::span;
 
 impl Core {

@@ -11,20 +11,20 @@ use futures_util::future::{join_all, try_join_all};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
-use super::Cache;
-use super::address::{Address, AddressRef};
 use super::cached::{Cached, Entry, Origin};
 use super::core::{AnyEntry, Core};
 use super::database::{DatabaseLevel, is_down};
 use super::documents::{CacheValue, Documents};
 use super::fetched::{BoxError, Fetched};
-use super::fetching::{self, FetchOutcome, failed};
+use super::fetching::{FetchOutcome, failed};
 use super::flights::Flight;
 use super::kind::{Job, Kind};
-use super::lease::{self, Turn};
+use super::lease::Turn;
 use super::policy::Policy;
+use super::{Cache, fetching, lease};
 use crate::error::{Error, Result};
-use crate::models::CacheKey;
+use crate::market_cache::CacheKey;
+use crate::store::{Address, AddressRef};
 use crate::types::span;
 
 /// How many fetched values are stored at a time, each on a connection of its own.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use moka::notification::RemovalCause;
 
-use super::address::{Address, AddressRef, Space};
 use super::cached::Entry;
 use super::change::{Change, Changed, ChangedKey};
 use super::counters::Counters;
+use crate::store::{Address, AddressRef, Space};
 use crate::types::Ticker;
 use crate::types::canonical::canonical;
 

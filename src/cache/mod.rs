@@ -18,7 +18,6 @@
 //! | `sync`, `change` | how copies learn that their row has changed |
 //! | `address`, `packed` | keys and values between levels |
 
-mod address;
 pub(crate) mod analyses;
 mod breaker;
 mod cached;
@@ -47,14 +46,14 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 
-pub(crate) use self::address::AddressRef;
 use self::change::{Change, Changed, ChangedKey};
 use self::core::Core;
 use self::documents::Documents;
 use self::kind::Job;
-use crate::connection::Pool;
 use crate::error::Result;
-use crate::models::{CacheKey, CacheSelector};
+use crate::market_cache::{CacheKey, CacheSelector};
+use crate::postgres::Pool;
+use crate::store::AddressRef;
 
 pub use self::cached::{Cached, Origin};
 pub use self::counters::{CacheCounters, CacheReport};

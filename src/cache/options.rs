@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::policy::Policy;
 #[cfg(feature = "redis")]
-use super::redis::RedisOptions;
+use crate::cache::redis::RedisOptions;
 use crate::error::Result;
 use crate::types::span;
 

@@ -13,12 +13,11 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use tokio::sync::{Notify, watch};
 
-use super::address::Space;
 use super::change::{Change, Changed, ChangedKey};
 use super::core::Core;
-use crate::connection::snapshot::{SNAPSHOT, Snapshot, oldest};
-use crate::connection::{ANNOUNCEMENTS, PgConnection};
 use crate::error::Result;
+use crate::postgres::{ANNOUNCEMENTS, PgConnection};
+use crate::store::{SNAPSHOT, Snapshot, Space, oldest};
 use crate::types::{Document, PortfolioId, Ticker};
 
 /// Notifications that come within this time of each other are one reason to read.
@@ -253,6 +252,7 @@ impl Reader {
 /// # Errors
 /// `Unavailable` where the server does not answer within `limit`.
 async fn within<R>(limit: Duration, work: impl Future<Output = Result<R>>) -> Result<R> {
-    let late = || crate::Error::Unavailable { reason: format!("no answer within {limit:?}") };
+    let late =
+        || crate::error::Error::Unavailable { reason: format!("no answer within {limit:?}") };
     tokio::time::timeout(limit, work).await.map_err(|_| late())?
 }

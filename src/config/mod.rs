@@ -8,9 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::connection::tls::Tls;
-use crate::connection::{Certificates, Options, QueryObserver, SslMode, StatementMode};
 use crate::error::{Error, Result};
+use crate::postgres::{Certificates, Options, QueryObserver, SslMode, StatementMode, Tls};
 use crate::types::span;
 use url::parse_url;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::url::parse_url;
 use super::{APPLICATION_ROLE, Config, ENVIRONMENT, invalid};
-use crate::connection::{Certificates, SslMode};
 use crate::error::Result;
+use crate::postgres::{Certificates, SslMode};
 
 /// What [`Config::from_env`] reads.
 const VARIABLES: [&str; 17] = [

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::error::{EmbeddedError, Result, io};
+use crate::error::embedded::{EmbeddedError, Result, io};
 
 /// Where `sh`, `rm`, `mv`, `ps` and `id` live when the caller's PATH has been emptied.
 const SYSTEM_PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";

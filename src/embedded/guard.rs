@@ -20,11 +20,11 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::account::Account;
-use super::error::{EmbeddedError, Result, io};
 use super::fetch;
 use super::held::Held;
 use super::place::{CLIENT, DATA, FETCH_LOCK_FILE, LOCK_FILE, NEW_DATA, RUN, SOCKET_FILE};
 use super::share::USERS;
+use crate::error::embedded::{EmbeddedError, Result, io};
 
 /// As many links as Linux follows.
 const LINKS_MAX: usize = 40;

@@ -9,11 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::account::printed;
-use super::error::{EmbeddedError, Result, io};
-use super::guard;
 use super::locate::Programs;
-use super::place::{self, NEW_DATA, SOCKET_FILE, Sockets};
+use super::place::{NEW_DATA, SOCKET_FILE, Sockets};
 use super::share::{Site, reap};
+use super::{guard, place};
+use crate::error::embedded::{EmbeddedError, Result, io};
 
 /// Line of `postmaster.pid` with the socket directory, and with the state.
 const PID_LINE_SOCKET: usize = 4;

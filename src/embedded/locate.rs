@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use super::account::{Account, printed};
-use super::error::{EmbeddedError, MINIMUM_MAJOR, Result};
 use super::fetch;
+use crate::error::embedded::{EmbeddedError, MINIMUM_MAJOR, Result};
 
 /// A directory with `postgres` and `initdb`, and their version.
 #[derive(Clone, Debug)]

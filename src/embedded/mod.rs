@@ -42,7 +42,6 @@
 //! socket is trusted: that is the directory's owner and root, whom a password would not keep out.
 
 mod account;
-mod error;
 mod fetch;
 mod guard;
 mod held;
@@ -58,9 +57,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+pub use crate::error::EmbeddedError;
+use crate::error::embedded::{Result, io};
 use account::Account;
-pub use error::EmbeddedError;
-use error::{Result, io};
 use share::{Membership, Site};
 
 /// Settings that decide who can reach the server, or where it is: the launcher's own.

@@ -8,9 +8,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::account::Account;
-use super::error::{EmbeddedError, Result, io};
 use super::guard;
 use super::held::Held;
+use crate::error::embedded::{EmbeddedError, Result, io};
 
 /// Marks a directory as a server's own, and is what programs that share the server lock while they
 /// start it.

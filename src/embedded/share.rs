@@ -16,12 +16,11 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use super::account::Account;
-use super::error::{EmbeddedError, Result, io};
-use super::guard;
 use super::held::Held;
-use super::launch;
-use super::place::{self, DATA, LOCK_FILE};
+use super::place::{DATA, LOCK_FILE};
 use super::watch::Watch;
+use super::{guard, launch, place};
+use crate::error::embedded::{EmbeddedError, Result, io};
 
 /// The directory with an entry for each program that uses the server.
 pub(super) const USERS: &str = "users";

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
-use super::place::{self, LOCK_FILE};
+use super::place;
+use super::place::LOCK_FILE;
 use super::share::{Site, USERS};
 use super::watch::Watch;
 

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::error::{Result, io};
 use super::share::{Site, reap};
+use crate::error::embedded::{Result, io};
 
 const WATCH: &str = include_str!("watch.sh");
 

@@ -4,14 +4,13 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 
-use crate::connection::Session;
-use crate::connection::snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot};
+use super::event::{Event, EventData, EventFilter};
 use crate::error::Result;
-use crate::models::{Event, EventData, EventFilter};
+use crate::store::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Session, Snapshot};
 use crate::types::{Document, Ticker, Unreadable, UserId};
 
 /// Sees nothing.
-pub(super) const BEGINNING: &str = "1:1:";
+pub(crate) const BEGINNING: &str = "1:1:";
 
 /// A snapshot of now, and the id of the first event that is visible to it and was not to `$1`. Without OFFSET the
 /// planner may walk the index of ids from the oldest event that is kept.
@@ -77,11 +76,11 @@ impl TryFrom<EventRow> for Event {
 }
 
 /// An event, or what is wrong with one that cannot be read.
-pub(super) type EventOrNot = Result<Event, Unreadable>;
+pub(crate) type EventOrNot = Result<Event, Unreadable>;
 
 /// How far a reader is.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Position {
+pub(crate) struct Position {
     /// Everything that this snapshot sees is taken.
     pub seen: String,
     /// What this one sees beyond that is being taken,
@@ -109,7 +108,7 @@ impl Position {
 ///
 /// # Errors
 /// Those of the database.
-pub(super) async fn read(
+pub(crate) async fn read(
     session: &Session,
     mut position: Position,
     filter: &EventFilter,

@@ -14,14 +14,13 @@
 //! holds up no other's events. A notification only says when to read; without one the log is read at
 //! intervals. Nobody who writes waits for anybody who reads.
 
-mod consumer;
-mod log;
-mod retention;
+mod event;
+pub(crate) mod log;
 mod subscription;
 mod waker;
 
-pub use consumer::{Delivery, EventConsumer};
-pub use retention::EventLog;
+pub use event::{ConsumerState, Event, EventData, EventFilter};
+pub(crate) use log::{BEGINNING, Position};
 pub use subscription::Subscription;
-pub(crate) use subscription::subscribe;
+pub(crate) use subscription::{subscribe, wait};
 pub(crate) use waker::Waker;

@@ -9,15 +9,16 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use tokio::sync::watch;
 
-use super::log::{self, EventOrNot, Position};
-use crate::connection::Session;
+use super::event::{Event, EventFilter};
+use super::log;
+use super::log::{EventOrNot, Position};
 use crate::error::{Error, Result};
-use crate::models::{Event, EventFilter};
+use crate::store::Session;
 
 /// Events held for a subscriber.
 const CHUNK: usize = 256;
 /// How long a reader that is told nothing waits before it looks by itself.
-pub(super) const POLL_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The stream of [`Database::subscribe`](crate::Database::subscribe). It has no end. While the database cannot be
 /// reached it waits, and goes on where it was. An event that cannot be read is an item, [`Error::Corrupt`] with its id, and
@@ -92,7 +93,7 @@ impl Reader {
 }
 
 /// Returns when there may be new events.
-pub(super) async fn wait(news: &mut watch::Receiver<u64>) {
+pub(crate) async fn wait(news: &mut watch::Receiver<u64>) {
     if let Ok(Err(_)) = tokio::time::timeout(POLL_EVERY, news.changed()).await {
         // Nobody tells any more.
         tokio::time::sleep(POLL_EVERY).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::connection::{EVENTS, Pool};
+use crate::postgres::{EVENTS, Pool};
 
 /// Notifications that come within this time of each other are one reason to read.
 const GATHER: Duration = Duration::from_millis(5);

@@ -61,7 +61,7 @@ pub use prices::{check_prices_csv, prices_from_csv};
 pub use reader::CsvSource;
 pub use report::{ImportReport, RejectedLine};
 
-use crate::models::IngestOptions;
+use crate::prices::IngestOptions;
 use crate::types::Ticker;
 
 /// How far an import is.

@@ -2,12 +2,14 @@
 
 use super::field::{Column, Fields, Reason, required};
 use super::header::Header;
-use super::reader::{self, CsvSource, Parser};
-use super::{CsvOptions, ImportReport};
+use super::reader::{CsvSource, Parser};
+use super::report::ImportReport;
+use super::{CsvOptions, reader};
+use crate::database::Repositories;
 use crate::error::{Error, Result};
-use crate::models::{NewOptionQuote, SuspectPolicy};
-use crate::repositories::{OptionRepository, Repositories};
-use crate::types::{OccSymbol, OptionContract, OptionType, Price, Ticker, TradingDay, parse_time};
+use crate::options::{NewOptionQuote, OccSymbol, OptionContract, OptionRepository};
+use crate::prices::SuspectPolicy;
+use crate::types::{OptionType, Price, Ticker, TradingDay, parse_time};
 
 /// Loads option quotes from a CSV file with a header.
 ///

@@ -7,13 +7,15 @@ use bigdecimal::{BigDecimal, One, Zero};
 
 use super::field::{Column, Fields, Reason, required};
 use super::header::Header;
-use super::reader::{self, CsvSource, Parser};
-use super::{CsvOptions, ImportReport};
+use super::reader::{CsvSource, Parser};
+use super::report::ImportReport;
+use super::{CsvOptions, reader};
+use crate::database::Repositories;
 use crate::error::{Error, Result};
-use crate::models::{
-    NewCorporateAction, NewPriceBar, Rejected, RejectedKind, UpsertReport, check_day,
+use crate::prices::{
+    CorporateActionRepository, NewCorporateAction, NewPriceBar, PriceRepository, check_day,
 };
-use crate::repositories::{CorporateActionRepository, PriceRepository, Repositories};
+use crate::store::{Rejected, RejectedKind, UpsertReport};
 use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 
 /// Loads daily bars from a CSV file with a header, as Yahoo and many others write them.

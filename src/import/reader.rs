@@ -15,7 +15,8 @@ use super::input::{BUFFER, Counted, beside, ended, from_path, gunzipped, unreada
 use super::report::{ImportReport, RejectedLine};
 use super::{Progress, ProgressObserver};
 use crate::error::{Error, Result};
-use crate::models::{SuspectPolicy, UpsertReport};
+use crate::prices::SuspectPolicy;
+use crate::store::UpsertReport;
 
 /// Rows stored at once.
 const BATCH: usize = 10_000;

@@ -8,7 +8,7 @@ use diesel::sql_types::{Array, Text};
 use super::owned::{ASKS, KEPT, OWNED};
 use super::rights::{Grantee, callable, of_tables};
 use super::{effect, legible};
-use crate::Database;
+use crate::database::Database;
 use crate::error::{Error, Result};
 
 /// One statement over the catalog, so that all of it is of one moment.

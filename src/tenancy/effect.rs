@@ -7,9 +7,9 @@ use uuid::Uuid;
 use super::doctor::{Finding, Severity};
 use super::owned::{KEPT, KeptTable, OWNED, OwnedTable, Person, REFUSED, unique};
 use super::roles::identifier;
-use crate::Database;
-use crate::connection::{Naming, PgConnection, sqlstate};
+use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::postgres::{Naming, PgConnection, sqlstate};
 
 /// The trial waits for nobody for long, and nobody for it.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'";

@@ -4,7 +4,7 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Array, Text};
 
 use super::doctor::{Finding, Severity};
-use crate::Database;
+use crate::database::Database;
 use crate::error::{Error, Result};
 
 /// Tables with rows of their own id that users and programs read.

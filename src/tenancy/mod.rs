@@ -6,8 +6,6 @@ mod legible;
 pub(crate) mod owned;
 mod rights;
 mod roles;
-mod scope;
 
 pub use doctor::{Diagnosis, Finding, Severity};
 pub use roles::MAINTENANCE_ROLE;
-pub use scope::TenantScope;

@@ -1,7 +1,7 @@
 //! The roles that a database is used as.
 
 use super::rights::{Grantee, grant};
-use crate::Database;
+use crate::database::Database;
 use crate::error::Result;
 use crate::types::text::quote_literal;
 

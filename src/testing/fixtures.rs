@@ -4,11 +4,12 @@
 use bigdecimal::BigDecimal;
 use chrono::{Datelike, NaiveDate, Weekday};
 
+use crate::Repositories;
 use crate::error::Result;
-use crate::{
-    NewPortfolio, NewPriceBar, NewUser, PasswordHash, Portfolio, PortfolioRepository, Price,
-    Repositories, RiskTolerance, Ticker, User, UserId, UserRepository,
-};
+use crate::portfolios::{NewPortfolio, Portfolio, PortfolioRepository};
+use crate::prices::NewPriceBar;
+use crate::types::{PasswordHash, Price, RiskTolerance, Ticker, UserId};
+use crate::users::{NewUser, User, UserRepository};
 
 /// A well-formed argon2id hash; of which password, nobody knows.
 ///

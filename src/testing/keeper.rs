@@ -11,10 +11,11 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Bool, Integer, Text};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::connection::PgConnection;
+use crate::config::Config;
+use crate::database::{Database, MIGRATIONS_HASH};
 use crate::embedded::{EmbeddedOptions, EmbeddedServer};
 use crate::error::{Error, Result};
-use crate::{Config, Database, MIGRATIONS_HASH};
+use crate::postgres::PgConnection;
 
 /// Names the server to use instead of an embedded one.
 const URL_VARIABLE: &str = "TEST_DATABASE_URL";

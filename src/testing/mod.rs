@@ -42,10 +42,11 @@ mod keeper;
 use std::fmt;
 use std::ops::Deref;
 
-use crate::config::Environment;
+use crate::config::{Config, Environment};
+use crate::database::Database;
 use crate::embedded::EmbeddedServer;
 use crate::error::Result;
-use crate::{Config, Database, Repositories, RepositorySet};
+use crate::{Repositories, RepositorySet};
 
 /// The most connections that one test's pool opens.
 const POOL_SIZE: u32 = 5;

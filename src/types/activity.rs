@@ -20,9 +20,11 @@ pub enum Activity {
 macro_rules! of_activity {
     ($query:expr, $activity:expr, $is_active:expr) => {
         match $activity {
-            $crate::types::Activity::Active => $query.filter($is_active),
-            $crate::types::Activity::Inactive => $query.filter(diesel::dsl::not($is_active)),
-            $crate::types::Activity::Any => $query,
+            $crate::types::activity::Activity::Active => $query.filter($is_active),
+            $crate::types::activity::Activity::Inactive => {
+                $query.filter(diesel::dsl::not($is_active))
+            }
+            $crate::types::activity::Activity::Any => $query,
         }
     };
 }

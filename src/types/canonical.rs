@@ -1,7 +1,7 @@
 //! One spelling for JSON documents that PostgreSQL's JSONB holds equal, for levels that find a value
 //! by bytes.
 
-use crate::types::Document;
+use super::document::Document;
 
 /// The one spelling of key parameters: equal for two documents exactly if they are equal as JSONB
 /// values. Absent parameters are the empty string, which no document is.

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 
-use super::text::{self, text_type};
+use super::text;
+use super::text::text_type;
 use crate::error::{Error, Result};
 
 /// The kind of a cached document. The usual ones are constants; any other text of 1 to 50

@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::canonical::canonical;
-use super::{Unreadable, finite, jsonb};
+use super::listed::Unreadable;
+use super::{finite, jsonb};
 use crate::error::{Error, Result};
 
 /// The version byte that precedes the text in JSONB's binary form.

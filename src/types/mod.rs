@@ -16,10 +16,8 @@ mod ids;
 mod jsonb;
 mod listed;
 pub(crate) mod numeric;
-mod occ;
 mod page;
 mod password_hash;
-mod receipt;
 pub(crate) mod span;
 pub(crate) mod tag;
 pub(crate) mod text;
@@ -27,6 +25,7 @@ mod ticker;
 mod trading_day;
 
 pub use activity::Activity;
+pub(crate) use activity::of_activity;
 pub(crate) use count::Count;
 pub use data_type::DataType;
 pub use decimal::{
@@ -44,10 +43,8 @@ pub use ids::{
     PositionId, UserId,
 };
 pub use listed::{Listed, Unreadable};
-pub use occ::{OccSymbol, OptionContract};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
-pub use receipt::Receipt;
 pub use tag::Tag;
 pub use ticker::Ticker;
 pub use trading_day::TradingDay;

@@ -8,7 +8,8 @@ use diesel::pg::{Pg, PgValue};
 use diesel::sql_types::{Array, Nullable, Text};
 use serde::{Deserialize, Serialize};
 
-use super::text::{self, text_type};
+use super::text;
+use super::text::text_type;
 use crate::error::{Error, Result};
 
 /// A name that cached documents have in common: 1 to 100 characters, kept as given but for white

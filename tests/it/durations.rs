@@ -36,12 +36,12 @@ const NO_SETTINGS: [&str; 17] = [
     "cache/packed::kept_for",
     "cache/sync::is_current",
     "config/url::connect_timeout",
-    "connection/making::new",
-    "connection/pg_connection::answer_timeout",
-    "connection/pg_connection::slow_query",
-    "connection/wire::elapsed",
+    "postgres/making::new",
+    "postgres/pg_connection::answer_timeout",
+    "postgres/pg_connection::slow_query",
+    "postgres/transport::elapsed",
     "error::elapsed",
-    "models/aged::age",
+    "store/retention::age",
 ];
 
 /// What zero is refused for. Everywhere else it has a meaning: none, at once, always.
@@ -55,9 +55,9 @@ const NEVER_ZERO: [&str; 12] = [
     "cache/options::lease",
     "cache/options::database_timeout",
     "cache/redis/options::timeout",
-    "models/cache_entry::ttl",
-    "models/analysis::ttl",
-    "repositories/market_cache::refresh",
+    "market_cache/entry::ttl",
+    "analyses/result::ttl",
+    "market_cache/pg::refresh",
 ];
 
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
@@ -266,50 +266,48 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
             let fetch = gives(Fetched::new(1).policy(own));
             cache.get_or_fetch::<u32>(&key(), &policy(), fetch).await.map(drop)
         }
-        "models/cache_entry::ttl" => {
+        "market_cache/entry::ttl" => {
             let options = PutOptions::ttl(span).stale_for(span);
             db.market_cache().put(&key(), &document, &options).await.map(drop)
         }
-        "models/cache_entry::stale_for" => {
+        "market_cache/entry::stale_for" => {
             let options = PutOptions::ttl(DAY).stale_for(span);
             let new = NewCacheEntry::new(key(), document, options);
             db.market_cache().put_many(&[new]).await.map(drop)
         }
-        "models/analysis::ttl" => {
+        "analyses/result::ttl" => {
             db.analyses().save(&analysis().ttl(span).stale_for(span)).await.map(drop)
         }
-        "models/analysis::stale_for" => {
+        "analyses/result::stale_for" => {
             db.analyses().save(&analysis().ttl(DAY).stale_for(span)).await.map(drop)
         }
-        "models/analysis_key::older_than" => {
+        "analyses/key::older_than" => {
             let selector = AnalysisSelector { older_than: Some(span), ..Default::default() };
             db.analyses().invalidate(&selector).await.map(drop)
         }
-        "models/aged::older_than" => {
+        "store/retention::older_than" => {
             let retention = Retention::older_than(span);
             db.options().sweep(10, &retention).await?;
             db.options().sweep(10, &retention.keep_last_of_day()).await.map(drop)
         }
-        "repositories/market_cache::refresh" => {
+        "market_cache/pg::refresh" => {
             let key = key();
             db.market_cache().put(&key, &document, &PutOptions::ttl(DAY)).await?;
             db.market_cache().refresh(&key, span).await.map(drop)
         }
-        "repositories/market_cache::sweep_expired" => {
+        "market_cache/pg::sweep_expired" => {
             db.market_cache().sweep_expired(10, span).await.map(drop)
         }
-        "repositories/market_cache::list_stale" => {
-            db.market_cache().list_stale(span, 10).await.map(drop)
-        }
-        "repositories/users::erase_inactive" => db.users().erase_inactive(span, 10).await.map(drop),
-        "repositories/audit::sweep" => db.audit().sweep(10, span).await.map(drop),
-        "repositories/prices/repository::sweep_revisions" => {
+        "market_cache/pg::list_stale" => db.market_cache().list_stale(span, 10).await.map(drop),
+        "users/repository::erase_inactive" => db.users().erase_inactive(span, 10).await.map(drop),
+        "audit/repository::sweep" => db.audit().sweep(10, span).await.map(drop),
+        "prices/repository::sweep_revisions" => {
             db.prices().sweep_revisions(10, span).await.map(drop)
         }
-        "repositories/analyses/repository::sweep_expired" => {
+        "analyses/repository::sweep_expired" => {
             db.analyses().sweep_expired(10, span).await.map(drop)
         }
-        "connection/unit_of_work::resolve_within" => unanswered(db, span).await,
+        "postgres/transaction::resolve_within" => unanswered(db, span).await,
         "events/retention::sweep" => db.events().sweep(10, span).await.map(drop),
         _ => panic!("a new setting that is not tried: {name}"),
     }

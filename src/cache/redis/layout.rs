@@ -5,9 +5,9 @@ use std::time::Duration;
 use redis::{FromRedisValue, Pipeline, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::address::AddressRef;
 use crate::cache::packed::Packed;
 use crate::cache::sync::KEPT;
+use crate::store::AddressRef;
 use crate::types::canonical::canonical;
 use crate::types::{Document, UnitInterval};
 

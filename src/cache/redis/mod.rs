@@ -37,11 +37,11 @@ use std::time::{Duration, Instant};
 
 use redis::{Client, Pipeline, RedisError};
 
-use super::address::{AddressRef, Space};
-use super::breaker::Breaker;
-use super::change::{Change, Changed, ChangedKey};
-use super::packed::Packed;
+use crate::cache::breaker::Breaker;
+use crate::cache::packed::Packed;
+use crate::cache::{Change, Changed, ChangedKey};
 use crate::error::Result;
+use crate::store::{AddressRef, Space};
 use layout::Keys;
 use link::{Link, Replies};
 

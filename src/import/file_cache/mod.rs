@@ -12,9 +12,9 @@ pub use source::{CachedFile, FileCacheSource};
 
 use self::parse::of_field;
 use self::reading::{Documents, Reading};
+use crate::database::Repositories;
 use crate::error::{Error, Result};
-use crate::models::CacheKey;
-use crate::repositories::{MarketCacheRepository, PgMarketCache, Repositories};
+use crate::market_cache::{CacheKey, MarketCacheRepository, PgMarketCache};
 
 /// Stores the live documents of a cache of files in [`market_cache`](Repositories::market_cache), with
 /// the times that they have there.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::import::{Progress, ProgressObserver};
-use crate::models::{CacheKey, PutOptions};
+use crate::market_cache::{CacheKey, PutOptions};
 use crate::types::{DataType, Ticker};
 
 type Keys = Arc<dyn Fn(&Path) -> Result<Option<CacheKey>> + Send + Sync>;

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::options::{FileCacheOptions, Shape};
 use crate::error::Error;
 use crate::import::field::{Reason, reason, required};
-use crate::models::{Backfill, CacheKey, NewCacheEntry, PutOptions};
+use crate::market_cache::{Backfill, CacheKey, NewCacheEntry, PutOptions};
 use crate::types::text::shown;
 use crate::types::{DataType, Document, Tag, Ticker, UnitInterval, parse_time};
 

@@ -13,9 +13,9 @@ use super::report::FileCacheReport;
 use super::source::{CachedFile, FileCacheSource, Missed};
 use crate::error::Result;
 use crate::import::field::Reason;
-use crate::import::input::{self, Counted, beside, ended, gunzipped, unreadable_because};
-use crate::import::{Progress, ProgressObserver};
-use crate::models::Backfill;
+use crate::import::input::{Counted, beside, ended, gunzipped, unreadable_because};
+use crate::import::{Progress, ProgressObserver, input};
+use crate::market_cache::Backfill;
 
 /// Files of a batch, and bytes of documents from which on it is full.
 const BATCH: u64 = 500;

@@ -1,4 +1,4 @@
-use super::*;
+use crate::types::canonical::*;
 
 /// Also of what no [`Document`] is: a spelling has no limits.
 fn of(json: &str) -> String {

@@ -5,15 +5,15 @@ use std::path::Path;
 
 /// The accessors and where their traits are.
 pub const REPOSITORIES: [(&str, &str); 9] = [
-    ("users", "users.rs"),
-    ("portfolios", "portfolios.rs"),
-    ("positions", "positions.rs"),
+    ("users", "users/repository.rs"),
+    ("portfolios", "portfolios/portfolio_repository.rs"),
+    ("positions", "portfolios/position_repository.rs"),
     ("analyses", "analyses/repository.rs"),
-    ("audit", "audit.rs"),
-    ("market_cache", "market_cache/mod.rs"),
-    ("corporate_actions", "corporate_actions/mod.rs"),
+    ("audit", "audit/repository.rs"),
+    ("market_cache", "market_cache/pg/mod.rs"),
+    ("corporate_actions", "prices/actions/repository.rs"),
     ("prices", "prices/repository.rs"),
-    ("options", "options/mod.rs"),
+    ("options", "options/pg/mod.rs"),
 ];
 
 /// Every method of these repositories' traits, as `repository.method`.
@@ -23,7 +23,7 @@ pub fn methods(repositories: &[&str]) -> BTreeSet<String> {
         if !repositories.contains(&repository) {
             continue;
         }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repositories").join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
         let text = std::fs::read_to_string(path).expect("the repository's source");
         let body = text.split_once("pub trait ").expect("a trait").1;
         let body = body.split_once("\n}").expect("its end").0;

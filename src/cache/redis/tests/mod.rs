@@ -5,9 +5,9 @@ mod server;
 
 use std::time::Duration;
 
-use super::super::address::{Address, Space};
 use super::layout::Keys;
-use super::*;
+use crate::cache::redis::*;
+use crate::store::{Address, Space};
 use crate::types::Document;
 use server::Server;
 
@@ -304,7 +304,9 @@ fn options_keep_the_password_to_themselves() {
     assert!(!format!("{options:?}").contains("s3cret"), "{options:?}");
     for url in ["", "s3cret", "http://:s3cret@x", "redis://:s3cret@x/y", "rediss://:s3cret@x"] {
         let error = RedisOptions::new(url).expect_err(url);
-        assert!(matches!(&error, crate::Error::Config { variable, .. } if variable == "REDIS_URL"));
+        assert!(
+            matches!(&error, crate::error::Error::Config { variable, .. } if variable == "REDIS_URL")
+        );
         assert!(!format!("{error:?} {error}").contains("s3cret"), "{error}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use futures_util::FutureExt;
 
 use super::server::{GENEROUS, Log, Server, eventually, level};
-use super::*;
+use crate::cache::redis::tests::*;
 
 /// Waits until the level stores and serves again.
 async fn is_back(level: &RedisLevel) {

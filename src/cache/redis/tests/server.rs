@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use redis::FromRedisValue;
 
-use super::super::{RedisLevel, RedisOptions};
+use crate::cache::redis::RedisLevel;
+use crate::cache::redis::options::RedisOptions;
 
 /// How long a test waits for what should come at once.
 pub const GENEROUS: Duration = Duration::from_secs(30);

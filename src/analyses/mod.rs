@@ -1,0 +1,15 @@
+//! Results of analyses: what is stored of them, by which key they are found, and what they were computed from.
+
+mod inputs;
+mod key;
+mod lineage;
+pub(crate) mod pg;
+mod repository;
+mod result;
+
+pub use inputs::{BarsDigest, DocumentRevision, Inputs};
+pub use key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary};
+pub use lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
+pub use pg::PgAnalyses;
+pub use repository::AnalysisRepository;
+pub use result::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};

@@ -1,0 +1,144 @@
+//! What a store of analysis results does.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::key::{AnalysisFilter, AnalysisKey, AnalysisSelector, AnalysisSummary};
+use super::lineage::Lineage;
+use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
+use crate::error::Result;
+use crate::store::{Aged, Swept};
+use crate::types::{
+    AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker,
+};
+
+/// Results of analyses: a history, and a cache of the latest ones until they expire. A result is
+/// public, about a ticker alone, or private to a portfolio; what asks for the one never finds the
+/// other. Expiry is decided by the database's clock.
+#[async_trait]
+pub trait AnalysisRepository: Send + Sync {
+    /// Stores a result beside those that its key already has.
+    ///
+    /// # Errors
+    /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
+    async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult>;
+
+    /// Stores all of these results, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>>;
+
+    /// Another word for [`create`](Self::create).
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    async fn save(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
+        self.create(analysis).await
+    }
+
+    /// Another word for [`create_many`](Self::create_many).
+    ///
+    /// # Errors
+    /// As [`create_many`](Self::create_many).
+    async fn save_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
+        self.create_many(analyses).await
+    }
+
+    /// The result of this id, fresh or expired, public or private.
+    async fn find(&self, id: AnalysisId) -> Result<Option<AnalysisResult>>;
+
+    /// Results, newest first by `calculated_at`; public ones unless the filter says otherwise.
+    async fn list(
+        &self,
+        filter: &AnalysisFilter,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>>;
+
+    /// How many results there are.
+    async fn count(&self, filter: &AnalysisFilter) -> Result<u64>;
+
+    /// Whether the result exists, fresh or expired.
+    async fn exists(&self, id: AnalysisId) -> Result<bool>;
+
+    /// Changes what the patch says and returns the result as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` of a field.
+    async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult>;
+
+    /// Deletes the result; whether there was one.
+    async fn delete(&self, id: AnalysisId) -> Result<bool>;
+
+    /// Of the key's results that are fresh, the one computed last.
+    async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>>;
+
+    /// As [`latest_fresh`](Self::latest_fresh), of the public results of several tickers with the
+    /// same type and parameters, in one statement and in the order of the tickers.
+    async fn latest_fresh_many(
+        &self,
+        tickers: &[Ticker],
+        analysis_type: AnalysisType,
+        parameters: Option<&Document>,
+    ) -> Result<Listed<Option<AnalysisResult>>>;
+
+    /// The key's result that was computed last, fresh or expired, with its age.
+    async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>>;
+
+    /// The public results of a ticker, of one type or all, whatever their parameters and expiry,
+    /// newest first.
+    async fn history_for_ticker(
+        &self,
+        ticker: &Ticker,
+        analysis_type: Option<AnalysisType>,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>>;
+
+    /// The private results of a portfolio, of one ticker or all, whatever their parameters and
+    /// expiry, newest first.
+    async fn history_for_portfolio(
+        &self,
+        portfolio: PortfolioId,
+        ticker: Option<&Ticker>,
+        page: &PageRequest,
+    ) -> Result<Page<AnalysisResult>>;
+
+    /// The results of each type summed up, types in the order of their names; a type without
+    /// results is left out.
+    async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>>;
+
+    /// Lets all results that the selector means expire now, without a stale window; they stay in the
+    /// history. Returns how many could be served until then, fresh or stale. Of the same tickers,
+    /// types and portfolios, what is being computed under a lease is not stored any more, and a
+    /// back-off after failures ends; an age alone leaves leases as they are.
+    ///
+    /// # Errors
+    /// `Invalid` of `selector` where it has no part: it would mean every result.
+    async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64>;
+
+    /// Lets results expire whose inputs have changed since, as [`invalidate`](Self::invalidate) does:
+    /// those of one ticker or of all, public and private, fresh or in a stale window. Returns how many.
+    ///
+    /// Changed is a document whose stored entry has a greater revision than the watermark; one that is
+    /// gone or has only expired is no change. Changed are bars whose digest is another one now. A
+    /// result without inputs stays, as do its inputs of a shape that is not that of
+    /// [`Inputs`](crate::Inputs). The digest of a ticker reads all of its bars.
+    ///
+    /// Works in batches, each a transaction of its own outside of a unit of work: after an error, or
+    /// dropped unfinished, what was found until then has expired. Leases stay: what is being computed
+    /// from changed inputs is found by the next call.
+    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
+
+    /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::NewAnalysis)), beside what is stored of
+    /// that now: revisions, providers, bars corrected since. All of it is of one moment.
+    ///
+    /// # Errors
+    /// `Corrupt` where another program recorded inputs of another shape.
+    async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>>;
+
+    /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
+    /// they had one, ended then, too; the longest past serving first.
+    /// Sweepers at work at once share the results and do not wait for each other.
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
+}

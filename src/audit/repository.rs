@@ -1,0 +1,105 @@
+//! The log of changes to accounts, portfolios and positions.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
+use diesel::sql_types::Interval;
+
+use super::entry::{AuditEntry, AuditFilter};
+use crate::error::Result;
+use crate::schema::audit_log;
+use crate::store::{Session, Swept, newest_first};
+use crate::types::{Page, PageRequest, bound, span};
+
+/// Changes of accounts, portfolios and positions: who, when, and what changed. Triggers of the tables write
+/// them, whoever changes a row, and nothing but retention and the erasure of an account takes anything
+/// out. In a user's name ([`Database::as_user`](crate::Database::as_user)) only changes of that user's rows are there.
+#[async_trait]
+pub trait AuditRepository: Send + Sync {
+    /// Entries, the latest first.
+    async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>>;
+
+    /// How many entries there are.
+    async fn count(&self, filter: &AuditFilter) -> Result<u64>;
+
+    /// Deletes entries that are older than `age`, the oldest first, up to `limit` of them.
+    ///
+    /// # Errors
+    /// `Denied` in a user's name.
+    async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept>;
+}
+
+/// [`AuditRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgAudit {
+    session: Session,
+}
+
+impl PgAudit {
+    pub(crate) fn new(session: Session) -> Self {
+        PgAudit { session }
+    }
+}
+
+/// The entries of a filter, as a boxed query.
+macro_rules! filtered {
+    ($filter:expr) => {{
+        let mut query = audit_log::table.into_boxed();
+        if let Some(user_id) = $filter.user_id {
+            query = query.filter(audit_log::user_id.eq(user_id));
+        }
+        if let Some(row_id) = $filter.row_id {
+            query = query.filter(audit_log::row_id.eq(row_id));
+        }
+        if let Some(table_name) = $filter.table_name {
+            query = query.filter(audit_log::table_name.eq(table_name));
+        }
+        if let Some(actor_id) = $filter.actor_id {
+            query = query.filter(audit_log::actor_id.eq(actor_id));
+        }
+        if let Some(from) = $filter.from {
+            query = query.filter(audit_log::recorded_at.ge(bound::ceil(from)));
+        }
+        if let Some(before) = $filter.before {
+            query = query.filter(audit_log::recorded_at.lt(bound::ceil(before)));
+        }
+        query
+    }};
+}
+
+#[async_trait]
+impl AuditRepository for PgAudit {
+    #[tracing::instrument(level = "debug", name = "audit.list", skip_all)]
+    async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>> {
+        let query = newest_first!(filtered!(filter), page, audit_log::recorded_at, audit_log::id);
+        self.session.fetch_page(query.select(AuditEntry::as_select()), page, "recorded_at").await
+    }
+
+    #[tracing::instrument(level = "debug", name = "audit.count", skip_all)]
+    async fn count(&self, filter: &AuditFilter) -> Result<u64> {
+        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "audit.sweep", skip_all)]
+    async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
+        let statement = diesel::sql_query(format!(
+            "
+    WITH doomed AS MATERIALIZED (
+        SELECT user_id, recorded_at, id FROM audit_log
+        WHERE recorded_at < now() - $1::INTERVAL
+        ORDER BY recorded_at LIMIT {limit}
+    )
+    DELETE FROM audit_log AS entry USING doomed
+    WHERE entry.user_id = doomed.user_id AND entry.recorded_at = doomed.recorded_at AND entry.id = doomed.id"
+        ));
+        let atomic = self.session.atomic().await?;
+        // The log protects itself against everything else.
+        atomic.batch("SET LOCAL buffetbot.audit_log = 'may shrink'").await?;
+        let deleted = atomic.run(statement.bind::<Interval, _>(span::age(age))).await?;
+        atomic.batch("SET LOCAL buffetbot.audit_log = ''").await?;
+        atomic.commit().await?;
+        Ok(Swept::new(deleted, limit))
+    }
+}

@@ -1,0 +1,12 @@
+//! Cached documents of data providers, as the database stores them.
+
+mod entry;
+mod key;
+mod pg;
+
+pub use entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
+pub use key::{
+    CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
+    TypeSize,
+};
+pub use pg::{MarketCacheRepository, PgMarketCache};

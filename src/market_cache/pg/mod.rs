@@ -1,0 +1,414 @@
+//! The cache of market data.
+
+mod invalidate;
+mod statements;
+mod statistics;
+mod write;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use diesel::dsl::{exists, now};
+use diesel::prelude::{
+    ExpressionMethods, IntoSql, PgExpressionMethods, QueryDsl, SelectableHelper,
+};
+use diesel::sql_types::{Array, BigInt, Interval, Jsonb, Nullable, Text, Timestamptz};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::statements::{GET, GET_MANY, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired};
+use super::entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
+use super::key::{CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry};
+use crate::error::{Error, Result};
+use crate::schema::market_data_cache;
+use crate::store::{Aged, Session, Swept, newest_first};
+use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker, span};
+
+diesel::define_sql_function! {
+    /// The key of request parameters, as the column `parameters_key` holds it.
+    fn cache_parameters_key(parameters: Nullable<Jsonb>) -> Bytea;
+}
+
+/// Documents of market-data providers, kept until they expire. Expiry is decided by the database's
+/// clock; an expired entry stays readable by [`get_stale`](Self::get_stale) until it is swept.
+#[async_trait]
+pub trait MarketCacheRepository: Send + Sync {
+    /// Stores a document under a key that has none, not even an expired one.
+    ///
+    /// # Errors
+    /// `Conflict` when the key has an entry ([`put`](Self::put) would replace it), `Invalid` of a
+    /// field.
+    async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry>;
+
+    /// Stores all of these documents, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>>;
+
+    /// The entry of this id, live or expired.
+    async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>>;
+
+    /// Entries, newest first by `cached_at`.
+    async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>>;
+
+    /// How many entries there are.
+    async fn count(&self, filter: &CacheFilter) -> Result<u64>;
+
+    /// Whether the entry exists, live or expired.
+    async fn exists(&self, id: CacheEntryId) -> Result<bool>;
+
+    /// Changes what the patch says and returns the entry as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` of a field, also where `expires_at` is not later than `cached_at`.
+    async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry>;
+
+    /// Deletes the entry; whether there was one.
+    async fn delete(&self, id: CacheEntryId) -> Result<bool>;
+
+    /// The live entry of this key; `None` where there is none or it has expired.
+    async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>>;
+
+    /// As [`get`](Self::get), of any number of keys in one round trip, in the order of the keys.
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Listed<Option<CacheEntry>>>;
+
+    /// The entry of this key, live or expired, with its age.
+    async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>>;
+
+    /// Stores a document under a key, in place of the one that it has. Any number of writers may
+    /// put one key at once: all succeed, and the last one's document stays. The returned entry
+    /// holds the document as given; PostgreSQL may spell it differently (order of keys, white
+    /// space, digits).
+    ///
+    /// # Errors
+    /// `Invalid`, also of `ttl` where it is zero.
+    async fn put(
+        &self,
+        key: &CacheKey,
+        data: &Document,
+        options: &PutOptions,
+    ) -> Result<CacheEntry>;
+
+    /// As [`put`](Self::put), of all these entries or none, in one round trip per chunk (of 500
+    /// entries or 8 MB). Of several entries of one key the last one in the order given wins. Returns
+    /// how many were written.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), within `Item`, which gives the index.
+    async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64>;
+
+    /// Stores documents of another cache with the times that they have there: all of them or none, in
+    /// one round trip per chunk. A stored entry of the same key stays if it was cached at the same time
+    /// or later; so the same documents can be given again, and while programs write to both caches.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), within `Item`, which gives the index.
+    async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled>;
+
+    /// Lets the key's entry, live or expired, be live for `ttl` from now on; never shortens its
+    /// life. Its stale window keeps its length. Returns when it expires then.
+    ///
+    /// # Errors
+    /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero.
+    async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>>;
+
+    /// Lets the entries that match expire now, their stale windows included: nobody is served them
+    /// any more, only [`get_stale`](Self::get_stale) still finds them. A fetch of such a key that is
+    /// under way cannot store what it read before, and a pause after failed fetches ends. (Of a tag: a
+    /// fetch that will give the tag to an entry which does not have it can store.) Works on what the
+    /// same transaction has put. Returns how many entries there were.
+    ///
+    /// # Errors
+    /// `Invalid` of `selector` where it has no part.
+    async fn invalidate(&self, selector: &CacheSelector) -> Result<u64>;
+
+    /// Deletes the key's entry; whether there was one.
+    async fn delete_key(&self, key: &CacheKey) -> Result<bool>;
+
+    /// Deletes up to `limit` entries that expired `keep` ago or earlier, their stale windows
+    /// included, longest expired first. Sweepers at work at once share the entries and do not wait for each other.
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
+
+    /// Up to `limit` entries that have expired or will within `within`, soonest expiry first:
+    /// what is to be fetched again.
+    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>>;
+
+    /// What the cache holds: totals, each type, and the `top` tickers that take the most bytes.
+    /// Exact at any size, so it reads the whole table.
+    async fn statistics(&self, top: u32) -> Result<CacheStatistics>;
+
+    /// How much is stored about one ticker.
+    async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize>;
+}
+
+/// [`MarketCacheRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgMarketCache {
+    session: Session,
+}
+
+impl PgMarketCache {
+    pub(crate) fn new(session: Session) -> Self {
+        PgMarketCache { session }
+    }
+
+    /// What time it is, by the database's clock.
+    pub(crate) async fn clock(&self) -> Result<DateTime<Utc>> {
+        self.session.fetch_one(diesel::select(now.into_sql::<Timestamptz>())).await
+    }
+
+    /// The live document of this key as a `T`.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] where the document does not have the shape of `T`.
+    pub async fn get_as<T: DeserializeOwned>(&self, key: &CacheKey) -> Result<Option<T>> {
+        self.get(key).await?.map(|entry| entry.decode()).transpose()
+    }
+
+    /// Stores a value of any type that serializes; see [`put`](MarketCacheRepository::put).
+    ///
+    /// # Errors
+    /// Those of [`Document::encode`] and of [`put`](MarketCacheRepository::put).
+    pub async fn put_as<T: Serialize + Sync + ?Sized>(
+        &self,
+        key: &CacheKey,
+        value: &T,
+        options: &PutOptions,
+    ) -> Result<CacheEntry> {
+        self.put(key, &Document::encode(value)?, options).await
+    }
+}
+
+/// The row of a key. The unique index finds it by the hash of the parameters; comparing the
+/// parameters, too, makes a hash collision a miss and never a wrong document.
+macro_rules! entry_of {
+    ($key:expr) => {
+        market_data_cache::table
+            .filter(market_data_cache::ticker.eq(&$key.ticker))
+            .filter(market_data_cache::data_type.eq(&$key.data_type))
+            .filter(
+                market_data_cache::parameters_key
+                    .eq(cache_parameters_key($key.parameters.as_ref())),
+            )
+            .filter(market_data_cache::parameters.is_not_distinct_from($key.parameters.as_ref()))
+    };
+}
+
+/// The rows of a filter, as a boxed query.
+macro_rules! filtered {
+    ($filter:expr) => {{
+        let mut query = market_data_cache::table.into_boxed();
+        if let Some(tickers) = &$filter.tickers {
+            query = query.filter(market_data_cache::ticker.eq_any(tickers));
+        }
+        if let Some(data_types) = &$filter.data_types {
+            query = query.filter(market_data_cache::data_type.eq_any(data_types));
+        }
+        if let Some(source) = &$filter.data_source {
+            query = query.filter(market_data_cache::data_source.eq(source));
+        }
+        match $filter.is_live {
+            Some(true) => query.filter(market_data_cache::expires_at.gt(now)),
+            Some(false) => query.filter(market_data_cache::expires_at.le(now)),
+            None => query,
+        }
+    }};
+}
+
+#[async_trait]
+impl MarketCacheRepository for PgMarketCache {
+    #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all)]
+    async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
+        self.session.checked(entry.options.validate()).await?;
+        write::create(&self.session, entry).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all)]
+    async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>> {
+        self.session.checked(write::validate(entries)).await?;
+        write::create_many(&self.session, entries).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.find", skip_all)]
+    async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>> {
+        let query = market_data_cache::table.find(id).select(CacheEntry::as_select());
+        self.session.fetch_optional(query).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all)]
+    async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
+        let query = newest_first!(
+            filtered!(filter),
+            page,
+            market_data_cache::cached_at,
+            market_data_cache::id
+        );
+        self.session.fetch_page(query.select(CacheEntry::as_select()), page, "cached_at").await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all)]
+    async fn count(&self, filter: &CacheFilter) -> Result<u64> {
+        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.exists", skip_all)]
+    async fn exists(&self, id: CacheEntryId) -> Result<bool> {
+        self.session.fetch_one(diesel::select(exists(market_data_cache::table.find(id)))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all)]
+    async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
+        self.session.checked(patch.validate()).await?;
+        let not_found = || Error::not_found("cache entry", id);
+        if *patch == CacheEntryPatch::default() {
+            let found = self.find(id).await?;
+            return self.session.checked(found.ok_or_else(not_found)).await;
+        }
+        let update = diesel::update(market_data_cache::table.find(id)).set(patch);
+        let update = update.returning(CacheEntry::as_returning());
+        let updated = self.session.write_optional(update).await?;
+        let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
+        self.session.invalidated().await;
+        Ok(updated)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all)]
+    async fn delete(&self, id: CacheEntryId) -> Result<bool> {
+        let deleted =
+            self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all)]
+    async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>> {
+        let statement = diesel::sql_query(GET)
+            .bind::<Text, _>(&key.ticker)
+            .bind::<Text, _>(&key.data_type)
+            .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref());
+        self.session.fetch_optional(statement).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all)]
+    async fn get_many(&self, keys: &[CacheKey]) -> Result<Listed<Option<CacheEntry>>> {
+        if keys.is_empty() {
+            return Ok(Listed::default());
+        }
+        let statement = diesel::sql_query(GET_MANY)
+            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
+            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
+            .bind::<Array<Nullable<Jsonb>>, _>(
+                keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
+            );
+        let rows: Listed<Numbered> = self.session.fetch_list(statement).await?;
+        Ok(rows.map(|rows| {
+            let mut found = vec![None; keys.len()];
+            for row in rows {
+                // WITH ORDINALITY counts from 1.
+                if let Some(slot) = usize::try_from(row.n - 1).ok().and_then(|i| found.get_mut(i)) {
+                    *slot = Some(row.entry);
+                }
+            }
+            found
+        }))
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all)]
+    async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>> {
+        let columns = (CacheEntry::as_select(), now.into_sql::<Timestamptz>());
+        let found: Option<(CacheEntry, DateTime<Utc>)> =
+            self.session.fetch_optional(entry_of!(key).select(columns)).await?;
+        Ok(found.map(|(entry, seen_at)| {
+            let (cached_at, expires_at) = (entry.cached_at, entry.expires_at);
+            Aged::new(entry, cached_at, Some(expires_at), seen_at)
+        }))
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.put", skip_all)]
+    async fn put(
+        &self,
+        key: &CacheKey,
+        data: &Document,
+        options: &PutOptions,
+    ) -> Result<CacheEntry> {
+        self.session.checked(options.validate()).await?;
+        let entry = write::put(&self.session, key, data, options).await?;
+        self.session.replaced(key.into(), entry.version).await;
+        Ok(entry)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all)]
+    async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
+        self.session.checked(write::validate(entries)).await?;
+        let written = write::put_many(&self.session, entries).await?;
+        self.session.invalidated().await;
+        Ok(written)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all)]
+    async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
+        self.session
+            .checked(write::validate(documents.iter().map(|document| &document.entry)))
+            .await?;
+        let filled = write::backfill_many(&self.session, documents).await?;
+        self.session.invalidated().await;
+        Ok(filled)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
+    async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
+        self.session.checked(span::check("ttl", ttl)).await?;
+        let statement = diesel::sql_query(REFRESH)
+            .bind::<Text, _>(&key.ticker)
+            .bind::<Text, _>(&key.data_type)
+            .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
+            .bind::<Interval, _>(span::interval(ttl));
+        let refreshed: Option<Refreshed> = self.session.write_optional(statement).await?;
+        let refreshed = refreshed.ok_or_else(|| {
+            Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
+        })?;
+        self.session.invalidated().await;
+        Ok(refreshed.expires_at)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all)]
+    async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+        let expired = invalidate::run(&self.session, selector).await?;
+        self.session.invalidated().await;
+        Ok(expired)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all)]
+    async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
+        let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
+        self.session.invalidated().await;
+        Ok(deleted > 0)
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+        let statement = sweep_expired(limit).bind::<Interval, _>(span::age(keep));
+        Ok(Swept::new(self.session.execute(statement).await?, limit))
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
+    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>> {
+        let statement = diesel::sql_query(LIST_STALE)
+            .bind::<Interval, _>(span::interval(within))
+            .bind::<BigInt, _>(i64::from(limit));
+        self.session.fetch_list(statement).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all)]
+    async fn statistics(&self, top: u32) -> Result<CacheStatistics> {
+        statistics::all(&self.session, top).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "market_cache.size_of_ticker", skip_all)]
+    async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize> {
+        statistics::of_ticker(&self.session, ticker).await
+    }
+}

@@ -1,0 +1,69 @@
+//! Connections: one that speaks Diesel, the pool, and the transaction over it. Only this folder
+//! names the driver and bb8.
+//!
+//! | file | what |
+//! |---|---|
+//! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
+//! | `wire`, `rows`, `copy`, `copy_binary`, `copy_rows` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+//! | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
+//! | `statement`, `statements`, `row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
+//! | `sqlstate` | the server's error report through Diesel's error type |
+//! | `manager`, `pool` | bb8 behind a fair queue |
+//! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
+//! | `lending` | what a borrower's SQL leaves: reset on return, noticed by a unit of work |
+//! | `reads`, `scope` | whether a statement that was not answered may have taken effect |
+//! | `receipts`, `outcome` | the receipt of a transaction, and what became of it |
+//! | `snapshot` | what a reader of a log has seen |
+//! | `retried` | a transaction that collides is run again |
+//! | `tls`, `rustls_config` | transport by `sslmode` |
+
+mod cancel;
+pub(crate) mod channel_stream;
+mod companions;
+mod copy;
+mod copy_binary;
+mod decoded;
+mod driver_row;
+mod lease;
+mod lending;
+mod making;
+mod manager;
+mod outcome;
+mod pg_connection;
+mod pool;
+mod reads;
+mod receipts;
+mod rendered_query;
+mod row_stream;
+#[cfg(feature = "tls")]
+mod rustls_config;
+mod scope;
+pub(crate) mod sqlstate;
+mod statement_cache;
+mod tenant;
+pub(crate) mod tls;
+mod transaction;
+mod transport;
+
+pub(crate) use channel_stream::{Sender, produced};
+pub use copy::{CopyIn, CopyOut};
+#[cfg(feature = "arrow")]
+pub(crate) use copy_binary::RowWriter;
+pub use driver_row::{PgField, PgRow};
+pub use lease::Connection;
+pub(crate) use lease::Lease;
+pub use outcome::Outcome;
+pub(crate) use outcome::{PATIENCE, outcome};
+pub(crate) use pg_connection::Options;
+pub use pg_connection::PgConnection;
+pub(crate) use pool::{ANNOUNCEMENTS, EVENTS};
+pub use pool::{Pool, PoolState, Pooled};
+pub(crate) use rendered_query::Built;
+pub use row_stream::Rows;
+pub use sqlstate::sqlstate;
+pub(crate) use tenant::{ApplicationRole, Naming, Tenant};
+pub(crate) use tls::Tls;
+pub use tls::{Certificates, SslMode};
+pub use transaction::{Isolation, TransactionOptions};
+pub(crate) use transaction::{Transaction, undone};
+pub use transport::{QueryObserver, QueryReport, StatementMode};

@@ -1,0 +1,408 @@
+//! One transaction on one connection, whose statements may come from several repositories.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard};
+
+use super::lending::Identity;
+use super::outcome;
+use super::pg_connection::PgConnection;
+use super::pool::{Pool, Pooled};
+use super::receipts::Asked;
+use super::rendered_query::Built;
+use super::tenant::Tenant;
+use crate::error::{Error, Receipt, Result};
+
+const ENDED: &str = "it was committed, rolled back or dropped";
+
+fn ended(reason: &'static str) -> Error {
+    Error::Ended { reason }
+}
+
+/// # Errors
+/// [`Error::Ended`] where a statement went unanswered: the connection was discarded, which undid everything.
+fn answered(connection: &PgConnection) -> Result<()> {
+    connection.wire().abandoned().map_or(Ok(()), |reason| Err(ended(reason)))
+}
+
+/// The connection of a unit of work, shared by its repositories; empty when it is over.
+pub(crate) struct Transaction {
+    connection: RwLock<Option<Pooled>>,
+    identity: Identity,
+    /// Why nothing more runs in it, where it ended while somebody else held the connection: it is rolled back
+    /// as soon as that can be had.
+    over: OnceLock<&'static str>,
+    /// Cached rows were written: other processes are told after the commit.
+    announces: AtomicBool,
+    /// So are they of events.
+    tells: AtomicBool,
+    /// Longest wait for others to let go of the connection.
+    patience: Duration,
+    pool: Pool,
+    /// It is to have a receipt.
+    asked: OnceLock<Arc<Asked>>,
+    resolve_within: Option<Duration>,
+}
+
+impl Transaction {
+    /// Begins one on a connection of the pool.
+    ///
+    /// # Errors
+    /// Those of taking a connection and of the statements.
+    pub async fn begin(
+        pool: &Pool,
+        options: TransactionOptions,
+        tenant: Option<&Tenant>,
+    ) -> Result<Arc<Self>> {
+        let connection = pool.checkout().await?;
+        // Made before BEGIN is sent, so that a drop in between rolls back.
+        let transaction = Arc::new(Transaction::new(connection, options, tenant));
+        let connection = transaction.unchecked().await?;
+        let (identity, asks) = (&transaction.identity, options.asks_for_receipt());
+        let history = identity.begin(&connection, &options.begin(), asks).await?;
+        if let Some(asked) = history.and_then(Asked::on) {
+            connection.wire().ask_for_receipt(asked.clone());
+            // It begins once.
+            let _ = transaction.asked.set(asked);
+        }
+        drop(connection);
+        Ok(transaction)
+    }
+
+    fn new(connection: Pooled, options: TransactionOptions, tenant: Option<&Tenant>) -> Self {
+        Transaction {
+            patience: connection.pool_timeout(),
+            pool: connection.pool(),
+            identity: Identity::new(&connection, tenant),
+            connection: RwLock::new(Some(connection)),
+            over: OnceLock::new(),
+            announces: AtomicBool::new(false),
+            tells: AtomicBool::new(false),
+            asked: OnceLock::new(),
+            resolve_within: options.resolve_within,
+        }
+    }
+
+    /// For one statement; several such pipeline. Outside of the unit's transaction it is refused.
+    pub async fn shared(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
+        let connection = self.unchecked().await?;
+        self.check(&connection).await?;
+        Ok(connection)
+    }
+
+    /// For a borrower, who in an aborted transaction may go back to a savepoint.
+    pub async fn lent(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
+        let connection = self.unchecked().await?;
+        match self.identity.changed(&connection).await {
+            Ok(Some(reason)) => Err(self.lose(&connection, reason)),
+            Ok(None) | Err(Error::Ended { .. }) => Ok(connection),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs one statement, whose result counts only if the transaction was still the unit's behind it: a borrower's may
+    /// have been sent just before.
+    pub async fn statement<T>(
+        &self,
+        built: &Built,
+        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+    ) -> Result<T> {
+        let connection = self.shared().await?;
+        let done = match run(&connection, built).await {
+            Ok(done) => done,
+            Err(error) => {
+                // Those beside it, which have failed with it, are not dropped in flight.
+                if !connection.is_discarded() {
+                    connection.wire().companions.quiet().await;
+                }
+                if matches!(error, Error::Ended { .. }) {
+                    // Of a `try_join!` the error that aborted the transaction wins: it is told in the turn between.
+                    tokio::task::yield_now().await;
+                    tokio::task::yield_now().await;
+                }
+                return Err(error);
+            }
+        };
+        match self.identity.changed(&connection).await {
+            Ok(Some(reason)) => Err(self.lose(&connection, reason)),
+            // What the borrower made fail afterwards, the borrower is told.
+            Ok(None) | Err(Error::Ended { .. }) => Ok(done),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns when no other call is under way, or after some seconds: an error of a call that was not sent is told
+    /// then, and nobody drops the others in flight because of it.
+    pub async fn quiet(&self) {
+        if let Ok(slot) = self.patiently(self.connection.read()).await
+            && let Some(wire) = slot.as_deref().map(|connection| connection.wire().clone())
+        {
+            drop(slot);
+            wire.companions.quiet().await;
+        }
+    }
+
+    /// Refuses to go on where SQL beside the repositories ended the transaction or changed its role.
+    async fn check(&self, connection: &PgConnection) -> Result<()> {
+        match self.identity.changed(connection).await? {
+            None => Ok(()),
+            Some(reason) => Err(self.lose(connection, reason)),
+        }
+    }
+
+    /// Ends the unit. What is still open on the connection is rolled back at once, also where the unit is kept;
+    /// nothing is sent on it any more.
+    fn lose(&self, connection: &PgConnection, reason: &'static str) -> Error {
+        let reason = self.over.get_or_init(|| reason);
+        connection.roll_back_now(&self.identity.rollback(connection));
+        connection.discard();
+        ended(reason)
+    }
+
+    /// As [`shared`](Self::shared), for what may run in any transaction.
+    pub async fn unchecked(&self) -> Result<RwLockReadGuard<'_, PgConnection>> {
+        let slot = match self.connection.try_read() {
+            Ok(slot) => slot,
+            Err(_) => self.patiently(self.connection.read()).await?,
+        };
+        self.check_open()?;
+        let connection = RwLockReadGuard::try_map(slot, |c| c.as_deref());
+        let connection = connection.map_err(|_| ended(ENDED))?;
+        answered(&connection)?;
+        Ok(connection)
+    }
+
+    /// For statements that nothing may run between.
+    pub async fn exclusive(&self) -> Result<RwLockMappedWriteGuard<'_, PgConnection>> {
+        let slot = self.patiently(self.connection.write()).await?;
+        self.check_open()?;
+        let connection = RwLockWriteGuard::try_map(slot, |c| c.as_deref_mut());
+        let connection = connection.map_err(|_| ended(ENDED))?;
+        answered(&connection)?;
+        self.check(&connection).await?;
+        Ok(connection)
+    }
+
+    /// The connection itself, to end the transaction on it, and what is different about that.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] after the end.
+    async fn take(&self) -> Result<(Pooled, Result<Option<&'static str>>)> {
+        let mut slot = self.patiently(self.connection.write()).await?;
+        self.check_open()?;
+        let connection = slot.as_deref().ok_or(ended(ENDED))?;
+        answered(connection)?;
+        let changed = self.identity.changed(connection).await;
+        Ok((slot.take().ok_or(ended(ENDED))?, changed))
+    }
+
+    /// Makes it one that can only be rolled back, or go back to a savepoint: what a statement did cannot be told.
+    pub async fn abort(&self) {
+        let refused = match self.unchecked().await {
+            // Refused, which aborts: there is no such savepoint.
+            Ok(connection) => {
+                connection.batch("ROLLBACK TO SAVEPOINT of_nothing_that_can_be_read").await
+            }
+            Err(_) => Ok(()),
+        };
+        if !matches!(refused, Err(Error::Database { .. } | Error::Ended { .. })) {
+            self.over
+                .get_or_init(|| "a row that was written could not be read, nor be undone alone");
+        }
+    }
+
+    /// Its receipt, where it asked for one and has written; asks anew whether a crash can take the id away.
+    pub async fn receipt(&self) -> Option<Receipt> {
+        let asked = self.asked.get()?;
+        let connection = self.connection.try_read();
+        let wire = connection.ok().and_then(|slot| slot.as_deref().map(|c| c.wire().clone()));
+        if let Some(wire) = wire {
+            asked.ask_whether_kept(&wire).await;
+        }
+        asked.receipt().await
+    }
+
+    /// Commits; `false` where the COMMIT was not answered and all was found to be rolled back.
+    ///
+    /// # Errors
+    /// `Ended` where an earlier error or a borrower's SQL has ended it; those of a COMMIT.
+    pub async fn commit(&self) -> Result<bool> {
+        let (connection, changed) = self.take().await?;
+        let identity = &self.identity;
+        match changed {
+            Ok(Some(reason)) => return Err(self.lose(&connection, reason)),
+            Ok(None) => {}
+            Err(error) => {
+                connection.roll_back_now(&identity.rollback(&connection));
+                return Err(error);
+            }
+        }
+        if let Some(asked) = self.asked.get() {
+            asked.ask_whether_kept(connection.wire()).await;
+        }
+        let done = match identity.commit(&connection) {
+            Some(reset) => connection.commit_after(&reset).await,
+            None => connection.commit().await,
+        };
+        let pool = connection.pool();
+        // To ask what became of it may need the connection's place in the pool.
+        drop(connection);
+        let done = match done {
+            Ok(()) => Ok(true),
+            Err(Error::OutcomeUnknown { reason, .. }) => self.resolve(&pool, reason).await,
+            Err(error) => return Err(error),
+        };
+        if self.announces.load(Ordering::Acquire) {
+            pool.announce();
+        }
+        if self.tells.load(Ordering::Acquire) {
+            pool.tell();
+        }
+        done
+    }
+
+    /// Whether it was committed, where that was to be found out and can be.
+    async fn resolve(&self, pool: &Pool, reason: String) -> Result<bool> {
+        let receipt = self.receipt().await;
+        if let (Some(receipt), Some(within)) = (&receipt, self.resolve_within)
+            && let Some(committed) = outcome::resolve(pool, receipt, within).await
+        {
+            return Ok(committed);
+        }
+        Err(Error::OutcomeUnknown { receipt, reason })
+    }
+
+    /// Rolls back.
+    ///
+    /// # Errors
+    /// `Ended` where a borrower's SQL had ended it; those of the statement.
+    pub async fn rollback(&self) -> Result<()> {
+        let (connection, changed) = self.take().await?;
+        if let Ok(Some(reason)) = changed {
+            return Err(self.lose(&connection, reason));
+        }
+        // Of an aborted transaction, which cannot be asked, too.
+        connection.batch(&self.identity.rollback(&connection)).await
+    }
+
+    /// Undoes a savepoint whose future was dropped, without waiting. Where somebody holds the connection for several
+    /// statements, what cannot be undone alone is undone with all the rest.
+    pub fn undo_now(&self, sql: &str) {
+        match self.connection.try_read().as_deref() {
+            Ok(Some(connection)) => connection.send_now(sql),
+            Ok(None) => {}
+            Err(_) => drop(self.over.get_or_init(|| ENDED)),
+        }
+    }
+
+    pub fn announce(&self) {
+        self.announces.store(true, Ordering::Release);
+    }
+
+    pub fn tell(&self) {
+        self.tells.store(true, Ordering::Release);
+    }
+
+    /// For what must not be part of it.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    fn check_open(&self) -> Result<()> {
+        self.over.get().map_or(Ok(()), |reason| Err(ended(reason)))
+    }
+
+    /// Waits for the lock, but not for ever: whoever holds the connection may be the caller itself.
+    async fn patiently<T>(&self, lock: impl Future<Output = T>) -> Result<T> {
+        tokio::time::timeout(self.patience, lock).await.map_err(|_| Error::Busy {
+            resource: "connection of the unit of work",
+            waited: self.patience,
+            cause: Some("a statement, a stream or a borrowed connection still holds it".into()),
+        })
+    }
+
+    /// Rolls back without waiting. A statement still in flight elsewhere (a repository kept by
+    /// another task) makes it impossible to take the connection here: it is discarded, and closing
+    /// it rolls back.
+    pub fn abandon(&self) {
+        self.over.get_or_init(|| ENDED);
+        match self.connection.try_write() {
+            Ok(mut slot) => {
+                if let Some(connection) = slot.take() {
+                    connection.roll_back_now(&self.identity.rollback(&connection));
+                }
+            }
+            Err(_) => {
+                if let Ok(Some(connection)) =
+                    self.connection.try_read().as_deref().map(Option::as_ref)
+                {
+                    connection.discard();
+                }
+                // Held exclusively: `Drop` rolls back when the holder is done.
+            }
+        }
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.get_mut() {
+            connection.roll_back_now(&self.identity.rollback(connection));
+        }
+    }
+}
+
+/// The kinds of transaction that PostgreSQL offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Isolation {
+    /// Each statement sees what was committed before it.
+    #[default]
+    ReadCommitted,
+    /// All statements see one snapshot; writing what another changed since is
+    /// [`Error::Retryable`].
+    RepeatableRead,
+    /// As if transactions ran one after another; otherwise [`Error::Retryable`].
+    Serializable,
+}
+
+/// How a transaction begins. The default is read committed and read-write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TransactionOptions {
+    /// What the transaction sees of others.
+    pub isolation: Isolation,
+    /// Refuse writes with [`Error::ReadOnly`].
+    pub read_only: bool,
+    /// Have a [receipt](crate::UnitOfWork::receipt): by it [`Database::outcome`](crate::Database::outcome) finds out what became
+    /// of a COMMIT that was not answered. The server is asked for it with the transaction's begin and its first write, which
+    /// takes no round trip more, and writes a record of a few bytes into its log.
+    pub receipt: bool,
+    /// Find that out at once, within this time, where a COMMIT is not answered (and so have a receipt): what was committed is
+    /// `Ok`, what was rolled back is [`Error::Unavailable`], or run again by
+    /// [`transaction`](crate::Database::transaction), and only what stays unknown is [`Error::OutcomeUnknown`].
+    pub resolve_within: Option<Duration>,
+}
+
+impl TransactionOptions {
+    fn begin(self) -> String {
+        let isolation = match self.isolation {
+            Isolation::ReadCommitted => "READ COMMITTED",
+            Isolation::RepeatableRead => "REPEATABLE READ",
+            Isolation::Serializable => "SERIALIZABLE",
+        };
+        let access = if self.read_only { "READ ONLY" } else { "READ WRITE" };
+        format!("BEGIN ISOLATION LEVEL {isolation}, {access}")
+    }
+
+    fn asks_for_receipt(self) -> bool {
+        (self.receipt || self.resolve_within.is_some()) && !self.read_only
+    }
+}
+
+/// The error of a transaction that was not committed, although its COMMIT was sent.
+pub(crate) fn undone() -> Error {
+    Error::Unavailable { reason: "the connection failed; the transaction was rolled back".into() }
+}

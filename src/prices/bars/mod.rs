@@ -1,0 +1,10 @@
+//! Daily bars, and what is known of a history of them.
+
+mod bar;
+mod coverage;
+mod ingest;
+
+pub use bar::{LatestBar, NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRevision};
+pub use coverage::{Coverage, Gaps};
+pub use ingest::{DeliveredBar, FloatBar, IngestOptions, SuspectPolicy};
+pub(crate) use ingest::{check_day, needs_clock};

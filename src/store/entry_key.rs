@@ -1,0 +1,137 @@
+//! What a cached value is found by, in memory and in every other level.
+
+use std::hash::{Hash, Hasher};
+
+use crate::analyses::AnalysisKey;
+use crate::market_cache::CacheKey;
+use crate::types::{Document, PortfolioId, Ticker};
+
+/// Which of the two caches a key belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Space {
+    /// Documents of providers: `market_data_cache`.
+    MarketData,
+    /// Results of analyses: `analysis_results`.
+    Analyses,
+}
+
+impl Space {
+    /// The space's name in `cache_leases` and `cache_changes`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Space::MarketData => "market_data",
+            Space::Analyses => "analyses",
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        [Space::MarketData, Space::Analyses].into_iter().find(|space| space.as_str() == name)
+    }
+}
+
+/// The key of a cached value. Equality is that of the spelling: parameters that are equal as JSON
+/// values but are written differently are two copies in memory, and one row in the database.
+#[derive(Debug, Clone)]
+pub(crate) struct Address {
+    pub space: Space,
+    pub ticker: Ticker,
+    /// Data type or analysis type.
+    pub name: Box<str>,
+    pub parameters: Option<Document>,
+    pub portfolio: Option<PortfolioId>,
+}
+
+/// An [`Address`] that is looked up without being made.
+#[derive(Clone, Copy)]
+pub(crate) struct AddressRef<'a> {
+    pub space: Space,
+    pub ticker: &'a Ticker,
+    pub name: &'a str,
+    pub parameters: Option<&'a Document>,
+    pub portfolio: Option<PortfolioId>,
+}
+
+impl AddressRef<'_> {
+    pub fn to_owned(self) -> Address {
+        Address {
+            space: self.space,
+            ticker: self.ticker.clone(),
+            name: self.name.into(),
+            parameters: self.parameters.cloned(),
+            portfolio: self.portfolio,
+        }
+    }
+
+    fn parts(&self) -> (Space, &str, &str, Option<&str>, Option<PortfolioId>) {
+        let parameters = self.parameters.map(Document::as_str);
+        (self.space, self.ticker.as_str(), self.name, parameters, self.portfolio)
+    }
+}
+
+impl<'a> From<&'a CacheKey> for AddressRef<'a> {
+    fn from(key: &'a CacheKey) -> Self {
+        AddressRef {
+            space: Space::MarketData,
+            ticker: &key.ticker,
+            name: key.data_type.as_str(),
+            parameters: key.parameters.as_ref(),
+            portfolio: None,
+        }
+    }
+}
+
+impl<'a> From<&'a AnalysisKey> for AddressRef<'a> {
+    fn from(key: &'a AnalysisKey) -> Self {
+        AddressRef {
+            space: Space::Analyses,
+            ticker: &key.ticker,
+            name: key.analysis_type.as_str(),
+            parameters: key.parameters.as_ref(),
+            portfolio: key.portfolio,
+        }
+    }
+}
+
+impl Address {
+    pub fn as_ref(&self) -> AddressRef<'_> {
+        AddressRef {
+            space: self.space,
+            ticker: &self.ticker,
+            name: &self.name,
+            parameters: self.parameters.as_ref(),
+            portfolio: self.portfolio,
+        }
+    }
+
+    /// Bytes that the key takes in memory, about.
+    pub fn weight(&self) -> usize {
+        let parameters = self.parameters.as_ref().map_or(0, |p| p.as_str().len());
+        std::mem::size_of::<Address>() + self.ticker.as_str().len() + self.name.len() + parameters
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_ref().parts() == other.as_ref().parts()
+    }
+}
+
+impl Eq for Address {}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_ref().hash(state);
+    }
+}
+
+impl Hash for AddressRef<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+    }
+}
+
+impl equivalent::Equivalent<Address> for AddressRef<'_> {
+    fn equivalent(&self, key: &Address) -> bool {
+        self.parts() == key.as_ref().parts()
+    }
+}

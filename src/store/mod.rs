@@ -1,0 +1,23 @@
+//! What the repositories share: sessions, pages, batches, merges and reports. This room knows no domain.
+
+pub(crate) mod batch;
+mod copy_rows;
+mod culprit;
+pub(crate) mod delivery;
+mod entry_key;
+mod keyset;
+mod merge;
+pub(crate) mod patch;
+mod retention;
+mod session;
+mod snapshot;
+
+pub(crate) use copy_rows::CopiedRow;
+pub(crate) use culprit::{is_of_an_item, single_out};
+pub use delivery::{Rejected, RejectedKind, UpsertReport};
+pub(crate) use entry_key::{Address, AddressRef, Space};
+pub(crate) use keyset::newest_first;
+pub(crate) use merge::{Plan, Written};
+pub use retention::{Aged, Retention, Swept};
+pub(crate) use session::{Session, Source};
+pub(crate) use snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot, oldest};

@@ -1,0 +1,507 @@
+//! Accounts.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use diesel::dsl::{exists, now};
+use diesel::prelude::{
+    BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper,
+};
+use diesel::sql_types::{Array, BigInt, Interval, Nullable, Text, Uuid as SqlUuid};
+use futures_util::FutureExt;
+
+use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
+use crate::error::{Error, Result};
+use crate::schema::users;
+use crate::store::{Session, batch, newest_first};
+use crate::types::{Document, Page, PageRequest, PasswordHash, UserId, span, text};
+
+diesel::define_sql_function! {
+    /// PostgreSQL's `lower`.
+    fn lower(text: Text) -> Text;
+}
+
+/// Accounts: who may use the platform.
+#[async_trait]
+pub trait UserRepository: Send + Sync {
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// `Conflict` when the e-mail address (without regard to case) or the username is taken,
+    /// `Invalid` of a field.
+    async fn create(&self, user: &NewUser) -> Result<User>;
+
+    /// Makes all of these accounts, or none; returned in the order given.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), within `Item`, which gives the index.
+    async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>>;
+
+    /// The account of this id.
+    async fn find(&self, id: UserId) -> Result<Option<User>>;
+
+    /// The account of this e-mail address, without regard to case.
+    async fn find_by_email(&self, email: &str) -> Result<Option<User>>;
+
+    /// The account of this username, exactly.
+    async fn find_by_username(&self, username: &str) -> Result<Option<User>>;
+
+    /// Accounts, newest first.
+    async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>>;
+
+    /// How many accounts there are.
+    async fn count(&self, filter: &UserFilter) -> Result<u64>;
+
+    /// Whether the account exists.
+    async fn exists(&self, id: UserId) -> Result<bool>;
+
+    /// Whether the e-mail address is taken, without regard to case.
+    async fn exists_email(&self, email: &str) -> Result<bool>;
+
+    /// Whether the username is taken.
+    async fn exists_username(&self, username: &str) -> Result<bool>;
+
+    /// Changes what the patch says and returns the account as it is then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create). In a user's name, `Denied` of `is_active`,
+    /// `is_verified` and `hashed_password`: see [`update_profile`](Self::update_profile).
+    async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User>;
+
+    /// Changes what users may change of their own account. Another address is not verified.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create).
+    async fn update_profile(&self, id: UserId, patch: &ProfilePatch) -> Result<User>;
+
+    /// Stores the hash of a new password. A user who knows the old one changes it by
+    /// `Accounts::change_password` (feature `passwords`).
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` in a user's name.
+    async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()>;
+
+    /// Notes that she logged in now, by the database's clock.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn record_login(&self, id: UserId) -> Result<User>;
+
+    /// Marks the e-mail address as confirmed. Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` in a user's name.
+    async fn verify(&self, id: UserId) -> Result<User>;
+
+    /// Lets the account be used. Idempotent.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` in a user's name.
+    async fn activate(&self, id: UserId) -> Result<User>;
+
+    /// Bars the account from signing in, keeping its data. Idempotent. A session that a program has begun for the user
+    /// lives on until the program ends it: [`as_user`](crate::Database::as_user) does not ask.
+    ///
+    /// # Errors
+    /// `NotFound`; `Denied` in a user's name.
+    async fn deactivate(&self, id: UserId) -> Result<User>;
+
+    /// The settings; `None` where none were ever set.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn preferences(&self, id: UserId) -> Result<Option<Document>>;
+
+    /// Replaces the settings; `None` clears them.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()>;
+
+    /// Merges an object into the settings, key by key at the top level, in one statement: two
+    /// merges at once lose nothing. Returns the settings as they are then.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` where either is no object.
+    async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
+
+    /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
+    /// Market data stays, and so do the audit log, events, and the cache's leases and log until they are swept.
+    /// [`erase`](Self::erase) takes these too.
+    async fn delete(&self, id: UserId) -> Result<bool>;
+
+    /// Everything that is stored on a user, but the password's hash, as of one moment: an object with `user`, and the lists
+    /// `portfolios`, `positions`, `analyses`, `audit_log`, `events`, `cache_changes` and `cache_leases`, each of
+    /// the table's rows. `None` for an unknown id.
+    ///
+    /// # Errors
+    /// `Database` (54000) where it is more than a document of PostgreSQL holds, 256 MB: the lists can be read by page.
+    async fn export(&self, id: UserId) -> Result<Option<Document>>;
+
+    /// As [`delete`](Self::delete), with what is kept beside the account, and says what belonged to it; `None` for an unknown
+    /// id. The values in the audit log, events that concern this user alone, and leases and log entries of the cache go
+    /// in the same transaction; a consumer is not told of an event that it had not read. What stays is that rows with these ids were
+    /// changed, when and by which login. A result of a portfolio that is asked for afterwards leaves a lease for an hour, with a
+    /// hash of its parameters.
+    ///
+    /// Once this returns, no clone of the handle serves a result of this user from memory. Other processes, and after
+    /// a unit of work this one, drop theirs as soon as they hear of it: in milliseconds, or within
+    /// [`poll_every`](crate::CacheOptions::poll_every). In Redis they are not found any more, and vanish with their
+    /// lives.
+    async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
+
+    /// Retention: erases up to `limit` accounts that are deactivated and were not changed for `age`,
+    /// oldest first. Returns how many; fewer than `limit` means that none is left.
+    async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64>;
+}
+
+/// [`UserRepository`] on PostgreSQL.
+#[derive(Clone)]
+pub struct PgUsers {
+    session: Session,
+}
+
+impl PgUsers {
+    pub(crate) fn new(session: Session) -> Self {
+        PgUsers { session }
+    }
+}
+
+/// The rows of a filter, as a boxed query.
+macro_rules! filtered {
+    ($filter:expr) => {{
+        let mut query = users::table.into_boxed();
+        if let Some(is_active) = $filter.is_active {
+            query = query.filter(users::is_active.eq(is_active));
+        }
+        if let Some(is_verified) = $filter.is_verified {
+            query = query.filter(users::is_verified.eq(is_verified));
+        }
+        query
+    }};
+}
+
+#[async_trait]
+impl UserRepository for PgUsers {
+    #[tracing::instrument(level = "debug", name = "users.create", skip_all)]
+    async fn create(&self, user: &NewUser) -> Result<User> {
+        self.session.checked(user.validate()).await?;
+        let insert = diesel::insert_into(users::table).values(user);
+        self.session.write_one(insert.returning(User::as_returning())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.create_many", skip_all)]
+    async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>> {
+        for (index, user) in users.iter().enumerate() {
+            self.session.checked(user.validate().map_err(|e| e.at(index))).await?;
+        }
+        batch::insert_many(
+            &self.session,
+            users,
+            |user| user.email.to_lowercase(),
+            |connection, rows| {
+                let insert = diesel::insert_into(users::table).values(rows);
+                connection.fetch_all(insert.returning(User::as_returning())).boxed()
+            },
+        )
+        .await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.find", skip_all)]
+    async fn find(&self, id: UserId) -> Result<Option<User>> {
+        self.session.fetch_optional(users::table.find(id).select(User::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.find_by_email", skip_all)]
+    async fn find_by_email(&self, email: &str) -> Result<Option<User>> {
+        self.session.checked(text::check("email", email, text::UNLIMITED)).await?;
+        let query = users::table.filter(lower(users::email).eq(lower(email)));
+        self.session.fetch_optional(query.select(User::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.find_by_username", skip_all)]
+    async fn find_by_username(&self, username: &str) -> Result<Option<User>> {
+        self.session.checked(text::check("username", username, text::UNLIMITED)).await?;
+        let query = users::table.filter(users::username.eq(username));
+        self.session.fetch_optional(query.select(User::as_select())).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.list", skip_all)]
+    async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>> {
+        let query = newest_first!(filtered!(filter), page, users::created_at, users::id);
+        self.session.fetch_page(query.select(User::as_select()), page, "created_at").await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.count", skip_all)]
+    async fn count(&self, filter: &UserFilter) -> Result<u64> {
+        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.exists", skip_all)]
+    async fn exists(&self, id: UserId) -> Result<bool> {
+        self.session.fetch_one(diesel::select(exists(users::table.find(id)))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.exists_email", skip_all)]
+    async fn exists_email(&self, email: &str) -> Result<bool> {
+        self.session.checked(text::check("email", email, text::UNLIMITED)).await?;
+        let query = users::table.filter(lower(users::email).eq(lower(email)));
+        self.session.fetch_one(diesel::select(exists(query))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.exists_username", skip_all)]
+    async fn exists_username(&self, username: &str) -> Result<bool> {
+        self.session.checked(text::check("username", username, text::UNLIMITED)).await?;
+        let query = users::table.filter(users::username.eq(username));
+        self.session.fetch_one(diesel::select(exists(query))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.update", skip_all)]
+    async fn update(&self, id: UserId, patch: &UserPatch) -> Result<User> {
+        self.session.checked(patch.validate()).await?;
+        if *patch == UserPatch::default() {
+            let found = self.find(id).await?;
+            return self.session.checked(found.ok_or_else(|| Error::not_found("user", id))).await;
+        }
+        let update = diesel::update(users::table.find(id)).set(patch);
+        let changed = self.session.write_optional(update.returning(User::as_returning())).await?;
+        self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.update_profile", skip_all)]
+    async fn update_profile(&self, id: UserId, patch: &ProfilePatch) -> Result<User> {
+        self.session.checked(patch.validate()).await?;
+        let row = users::table.find(id);
+        let changed = match &patch.email {
+            _ if *patch == ProfilePatch::default() => self.find(id).await?,
+            None => {
+                let update = diesel::update(row).set(patch).returning(User::as_returning());
+                self.session.write_optional(update).await?
+            }
+            Some(email) => {
+                let same = lower(users::email).eq(lower(email));
+                let verified = users::is_verified.eq(users::is_verified.and(same));
+                let update = diesel::update(row).set((patch, verified));
+                self.session.write_optional(update.returning(User::as_returning())).await?
+            }
+        };
+        self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.set_password", skip_all)]
+    async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()> {
+        let update = diesel::update(users::table.find(id)).set(users::hashed_password.eq(hash));
+        let is_there = self.session.execute(update).await? > 0;
+        self.session
+            .checked(is_there.then_some(()).ok_or_else(|| Error::not_found("user", id)))
+            .await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.record_login", skip_all)]
+    async fn record_login(&self, id: UserId) -> Result<User> {
+        let update = diesel::update(users::table.find(id)).set(users::last_login_at.eq(now));
+        let changed = self.session.write_optional(update.returning(User::as_returning())).await?;
+        self.session.checked(changed.ok_or_else(|| Error::not_found("user", id))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.verify", skip_all)]
+    async fn verify(&self, id: UserId) -> Result<User> {
+        self.update(id, &UserPatch { is_verified: Some(true), ..UserPatch::default() }).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.activate", skip_all)]
+    async fn activate(&self, id: UserId) -> Result<User> {
+        self.update(id, &UserPatch { is_active: Some(true), ..UserPatch::default() }).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.deactivate", skip_all)]
+    async fn deactivate(&self, id: UserId) -> Result<User> {
+        self.update(id, &UserPatch { is_active: Some(false), ..UserPatch::default() }).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.preferences", skip_all)]
+    async fn preferences(&self, id: UserId) -> Result<Option<Document>> {
+        // With the id, which an error names.
+        let query = users::table.find(id).select((users::id, users::preferences));
+        let found: Option<(UserId, Option<Document>)> = self.session.fetch_optional(query).await?;
+        let found = found.map(|(_, preferences)| preferences);
+        self.session.checked(found.ok_or_else(|| Error::not_found("user", id))).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all)]
+    async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()> {
+        let update = diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
+        match self.session.execute(update).await? {
+            0 => self.session.checked(Err(Error::not_found("user", id))).await,
+            _ => Ok(()),
+        }
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.merge_preferences", skip_all)]
+    async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document> {
+        let not_an_object =
+            || Error::invalid("preferences", "only an object merges into an object");
+        if !changes.is_object() {
+            return self.session.checked(Err(not_an_object())).await;
+        }
+        // `||` would append to an array and wrap a scalar: the row is changed only where it holds an object.
+        let merged: Option<Merged> = self
+            .session
+            .write_optional(
+                diesel::sql_query(
+                    "WITH old AS (
+                         SELECT id, COALESCE(preferences, '{}')::jsonb AS preferences
+                         FROM users WHERE id = $1 FOR UPDATE
+                     ), changed AS (
+                         UPDATE users SET preferences = (old.preferences || $2::jsonb)::text
+                         FROM old
+                         WHERE users.id = old.id AND jsonb_typeof(old.preferences) = 'object'
+                         RETURNING users.id, users.preferences
+                     )
+                     SELECT id, changed.preferences FROM old LEFT JOIN changed USING (id)",
+                )
+                .bind::<SqlUuid, _>(id)
+                .bind::<diesel::sql_types::Jsonb, _>(changes),
+            )
+            .await?;
+        let merged = merged.ok_or_else(|| Error::not_found("user", id));
+        let merged = merged.and_then(|merged| merged.preferences.ok_or_else(not_an_object));
+        self.session.checked(merged).await
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.delete", skip_all)]
+    async fn delete(&self, id: UserId) -> Result<bool> {
+        let deleted = self.session.execute(diesel::delete(users::table.find(id))).await? > 0;
+        if deleted {
+            // Positions and private results went with the account.
+            self.session.invalidated().await;
+        }
+        Ok(deleted)
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.export", skip_all)]
+    async fn export(&self, id: UserId) -> Result<Option<Document>> {
+        let export: Option<Export> =
+            self.session.fetch_optional(diesel::sql_query(EXPORT).bind::<SqlUuid, _>(id)).await?;
+        Ok(export.map(|row| row.document))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.erase", skip_all)]
+    async fn erase(&self, id: UserId) -> Result<Option<Erasure>> {
+        let atomic = self.session.atomic().await?;
+        atomic.run(diesel::sql_query(ERASE_LEASES).bind::<Array<SqlUuid>, _>(vec![id])).await?;
+        let erase = diesel::sql_query(ERASE).bind::<SqlUuid, _>(id);
+        let counts: Option<ErasureRow> = atomic.fetch_optional(erase).await?;
+        if counts.is_some() {
+            atomic.run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(vec![id])).await?;
+        }
+        atomic.commit().await?;
+        if counts.is_some() {
+            self.session.invalidated().await;
+        }
+        Ok(counts.map(|row| Erasure {
+            portfolios: row.portfolios.unsigned_abs(),
+            positions: row.positions.unsigned_abs(),
+            analyses: row.analyses.unsigned_abs(),
+        }))
+    }
+
+    #[tracing::instrument(level = "debug", name = "users.erase_inactive", skip_all)]
+    async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
+        let inactive = diesel::sql_query(
+            "SELECT id FROM users
+             WHERE NOT is_active AND updated_at <= now() - $1::INTERVAL
+             ORDER BY updated_at, id LIMIT $2 FOR UPDATE SKIP LOCKED",
+        );
+        let inactive =
+            inactive.bind::<Interval, _>(span::age(age)).bind::<BigInt, _>(i64::from(limit));
+        let atomic = self.session.atomic().await?;
+        let doomed: Vec<Doomed> = atomic.fetch_all(inactive).await?;
+        let ids: Vec<UserId> = doomed.into_iter().map(|row| row.id).collect();
+        if !ids.is_empty() {
+            atomic.run(diesel::sql_query(ERASE_LEASES).bind::<Array<SqlUuid>, _>(&ids)).await?;
+            atomic.run(diesel::delete(users::table.filter(users::id.eq_any(ids.clone())))).await?;
+            atomic.run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(&ids)).await?;
+        }
+        atomic.commit().await?;
+        if !ids.is_empty() {
+            self.session.invalidated().await;
+        }
+        Ok(ids.len() as u64)
+    }
+}
+
+/// One statement, so that all parts are of one moment.
+const EXPORT: &str = "
+    SELECT jsonb_build_object(
+        'user', to_jsonb(u) - 'hashed_password',
+        'portfolios', COALESCE((
+            SELECT jsonb_agg(to_jsonb(p) ORDER BY p.created_at, p.id)
+            FROM portfolios p WHERE p.user_id = u.id), '[]'),
+        'positions', COALESCE((
+            SELECT jsonb_agg(to_jsonb(s) ORDER BY s.portfolio_id, s.ticker)
+            FROM positions s JOIN portfolios p ON p.id = s.portfolio_id WHERE p.user_id = u.id), '[]'),
+        'analyses', COALESCE((
+            SELECT jsonb_agg(to_jsonb(a) ORDER BY a.calculated_at, a.id)
+            FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id WHERE p.user_id = u.id), '[]'),
+        'audit_log', COALESCE((
+            SELECT jsonb_agg(to_jsonb(l) ORDER BY l.recorded_at, l.id)
+            FROM audit_log l WHERE l.user_id = u.id), '[]'),
+        'events', COALESCE((
+            SELECT jsonb_agg(to_jsonb(e) ORDER BY e.id)
+            FROM events e WHERE e.user_id = u.id), '[]'),
+        'cache_changes', COALESCE((
+            SELECT jsonb_agg(to_jsonb(c) ORDER BY c.version)
+            FROM cache_changes c JOIN portfolios p ON p.id = c.portfolio_id WHERE p.user_id = u.id), '[]'),
+        'cache_leases', COALESCE((
+            SELECT jsonb_agg(to_jsonb(l) ORDER BY l.taken_at, l.ticker, l.name)
+            FROM cache_leases l JOIN portfolios p ON p.id = l.portfolio_id WHERE p.user_id = u.id), '[]')
+    ) AS document
+    FROM users u WHERE u.id = $1";
+
+/// RETURNING is evaluated on the statement's snapshot: it still sees what the cascade takes away.
+const ERASE: &str = "
+    DELETE FROM users u WHERE u.id = $1
+    RETURNING
+        (SELECT count(*) FROM portfolios p WHERE p.user_id = u.id) AS portfolios,
+        (SELECT count(*) FROM positions s JOIN portfolios p ON p.id = s.portfolio_id
+            WHERE p.user_id = u.id) AS positions,
+        (SELECT count(*) FROM analysis_results a JOIN portfolios p ON p.id = a.portfolio_id
+            WHERE p.user_id = u.id) AS analyses";
+
+/// Before the deletion: what stores a result has its lease first, and then waits for the portfolio.
+const ERASE_LEASES: &str = "
+    DELETE FROM cache_leases WHERE portfolio_id = ANY (ARRAY(
+        SELECT id FROM portfolios WHERE user_id = ANY ($1)))";
+
+/// A statement after the deletion, which writes entries itself.
+const ERASE_TRACES: &str = "SELECT erase_traces($1)";
+
+#[derive(QueryableByName)]
+struct Doomed {
+    #[diesel(sql_type = SqlUuid)]
+    id: UserId,
+}
+
+#[derive(QueryableByName)]
+struct Merged {
+    #[diesel(sql_type = Nullable<Text>)]
+    preferences: Option<Document>,
+}
+
+#[derive(QueryableByName)]
+struct Export {
+    #[diesel(sql_type = diesel::sql_types::Jsonb)]
+    document: Document,
+}
+
+#[derive(QueryableByName)]
+struct ErasureRow {
+    #[diesel(sql_type = BigInt)]
+    portfolios: i64,
+    #[diesel(sql_type = BigInt)]
+    positions: i64,
+    #[diesel(sql_type = BigInt)]
+    analyses: i64,
+}
