@@ -292,8 +292,16 @@ async fn every_hot_statement_reads_its_partition_by_an_index() {
     recorder.take();
     let now = chrono::DateTime::<chrono::Utc>::MAX_UTC;
     assert_eq!(prices.range_as_of(&tickers, from, to, now).await.expect("read").len(), 62);
-    let as_of =
-        ["'{T7,T8}'", range[1], range[2], "'9999-01-01Z'", "NULL", "'1:100000000:'", "false"];
+    let as_of = [
+        "'{T7,T8}'",
+        range[1],
+        range[2],
+        "'9999-01-01Z'",
+        "NULL",
+        "'1:100000000:'",
+        "'9999-01-01Z'",
+        "false",
+    ];
     // Behind those of the points around the time, and before that of what was swept.
     let statement = recorder.take().into_iter().rev().nth(1).expect("statements");
     assert_not_read_whole(&db, &statement, &as_of, partition).await;

@@ -19,6 +19,9 @@ pub(crate) struct Around {
     /// The first one that is not before the time; of a time to come, the present.
     #[diesel(sql_type = Nullable<Text>)]
     pub next: Option<String>,
+    /// The time of that point.
+    #[diesel(sql_type = Timestamptz)]
+    pub next_at: DateTime<Utc>,
     /// Whether no later point will come before the time.
     #[diesel(sql_type = Bool)]
     is_closed: bool,
@@ -32,12 +35,17 @@ pub(crate) struct Around {
 const AROUND: &str = "
     SELECT (SELECT snapshot::TEXT FROM knowledge_points WHERE known_at < $1 ORDER BY known_at DESC LIMIT 1) AS previous,
         COALESCE(closing.snapshot, txid_current_snapshot())::TEXT AS next,
+        COALESCE(closing.known_at, clock_timestamp()) AS next_at,
         closing.snapshot IS NOT NULL AS is_closed,
         $1 > clock_timestamp() + interval '1 second' AS is_to_come,
         COALESCE((SELECT system_identifier FROM knowledge_points ORDER BY known_at LIMIT 1)
             <> (SELECT system_identifier FROM pg_control_system()), false) AS is_foreign
     FROM (SELECT) AS one
-    LEFT JOIN (SELECT snapshot FROM knowledge_points WHERE known_at >= $1 ORDER BY known_at LIMIT 1) AS closing ON true";
+    LEFT JOIN (
+        SELECT known_at, snapshot FROM knowledge_points
+        -- A point that is ahead of the clock was made before this was set back.
+        WHERE known_at >= $1 AND known_at <= clock_timestamp() + interval '1 second' ORDER BY known_at LIMIT 1
+    ) AS closing ON true";
 
 /// The points around `at`, and where to read what they see. Where no point closes the time yet, one is made, so that the answer
 /// stays the same: by a statement of its own, also within a unit of work, whose own snapshot may be older.

@@ -21,7 +21,8 @@ macro_rules! bar_columns {
 }
 
 /// A version is known from the first point that sees its transaction; between that point and the one before, from the
-/// time of its statement. The same holds of its end. Versions of an unknown transaction go by their times.
+/// time of its statement. The same holds of its end. A time that is later than the point which sees the transaction is of a
+/// clock that was ahead, and says nothing. Versions of an unknown transaction go by their times.
 macro_rules! is_past {
     ($transaction:literal, $time:literal) => {
         concat!(
@@ -35,7 +36,9 @@ macro_rules! is_past {
             ", (SELECT next FROM around))
                 AND (",
             $time,
-            " <= $4 OR txid_visible_in_snapshot(",
+            " <= $4 OR ",
+            $time,
+            " > (SELECT next_at FROM around) OR txid_visible_in_snapshot(",
             $transaction,
             ", (SELECT previous FROM around)))
             END IS TRUE"
@@ -47,7 +50,8 @@ macro_rules! is_past {
 const AS_OF: &str = concat!(
     "
     WITH around AS MATERIALIZED (
-        SELECT $5::TEXT::TXID_SNAPSHOT AS previous, $6::TEXT::TXID_SNAPSHOT AS next, $7::BOOLEAN AS is_foreign
+        SELECT $5::TEXT::TXID_SNAPSHOT AS previous, $6::TEXT::TXID_SNAPSHOT AS next,
+            $7::TIMESTAMPTZ AS next_at, $8::BOOLEAN AS is_foreign
     )
     SELECT ",
     bar_columns!(),
@@ -92,6 +96,7 @@ pub(crate) async fn range_as_of(
         .bind::<Timestamptz, _>(known_at)
         .bind::<Nullable<Text>, _>(around.previous)
         .bind::<Nullable<Text>, _>(around.next)
+        .bind::<Timestamptz, _>(around.next_at)
         .bind::<Bool, _>(around.is_foreign);
     let mut versions: Listed<Version> = session.fetch_list(statement).await?;
     knowledge::check_complete(&session, (from, to), known_at).await?;

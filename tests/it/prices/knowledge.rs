@@ -171,6 +171,34 @@ async fn b5_a_time_before_the_end_of_a_swept_transaction_is_refused() {
 }
 
 #[tokio::test]
+async fn b5_points_and_bars_of_a_clock_that_was_ahead_hide_nothing() {
+    let db = TestDatabase::new().await.expect("a database");
+    store(&db, 0, "1").await;
+    known(&db, now(&db).await).await;
+    db.sql(
+        "INSERT INTO knowledge_points SELECT clock_timestamp() + interval '1 hour' + n * interval '1 second',
+             txid_current_snapshot(), system_identifier FROM pg_control_system(), generate_series(1, 3) AS n;
+         UPDATE price_history SET created_at = clock_timestamp() + interval '1 hour'",
+    )
+    .await;
+    let before = now(&db).await;
+    store(&db, 1, "2").await;
+    // Corrects a bar whose time is ahead.
+    store(&db, 0, "3").await;
+    let all = [(0, "3".to_owned()), (1, "2".to_owned())];
+    let after = now(&db).await;
+    assert_eq!(known(&db, after).await, all);
+    // What was not asked for meanwhile has the first point that was made afterwards; it has the bars of a wrong clock.
+    assert_eq!(known(&db, before).await.first(), Some(&(0, "3".to_owned())));
+    assert_eq!(known(&db, after).await, all, "for ever");
+    let client = connect(&db).await;
+    let ahead = "SELECT count(*), count(*) FILTER (WHERE known_at > clock_timestamp()) FROM knowledge_points";
+    let row = client.query_one(ahead, &[]).await.expect("counted");
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (6, 0), "with that of the migration");
+    assert!(known(&db, now(&db).await).await.len() == 2);
+}
+
+#[tokio::test]
 async fn b5_doctor_warns_where_transactions_are_of_another_cluster() {
     let db = TestDatabase::new().await.expect("a database");
     let found = async || {

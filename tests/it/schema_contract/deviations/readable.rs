@@ -72,4 +72,13 @@ pub const READABLE: &[Deviation] = &[
             "trigger price_revisions_note_swept AFTER DELETE ON public.price_revisions REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION note_swept_history()",
         ],
     },
+    Deviation {
+        migration: "redate_knowledge_points",
+        removes: &[],
+        adds: &[
+            "definer redate_knowledge_points()",
+            "function redate_knowledge_points() RETURNS trigger",
+            "trigger knowledge_points_redate BEFORE INSERT ON public.knowledge_points FOR EACH STATEMENT EXECUTE FUNCTION redate_knowledge_points()",
+        ],
+    },
 ];
