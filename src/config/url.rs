@@ -65,10 +65,12 @@ pub(super) fn parse_url(url: &str, variable: &'static str) -> Result<Parsed> {
     // An unescaped password may hold any of these characters. Where it would end elsewhere for libpq, or for another
     // reader, part of it would be taken for a host, a name or a parameter.
     let is_ambiguous = user_info.is_some_and(|(user, _)| user.contains('@'))
-        || path.contains('@')
+        || path.contains(['@', '&', '#'])
         || user_info.is_none() && path.is_empty() && query.contains('@');
     if is_ambiguous {
-        return Err(refused("a user or a password with @, / or ? must be percent-encoded"));
+        return Err(refused(
+            "a user, a password or a name with @, /, ?, & or # must be percent-encoded; parameters begin with ?",
+        ));
     }
     let decode = |text: &str| decoded(text).map_err(&refused);
     let given = parameters(query).map_err(|reason| refused(&reason))?;

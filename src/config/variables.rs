@@ -86,8 +86,8 @@ impl Config {
             cert: given.cert.or(from_url.cert),
             key: given.key.or(from_url.key),
         };
-        for url in var("DB_REPLICA_URLS").iter().flat_map(|urls| urls.split(',')) {
-            config.replicas.push(parse_url(url.trim(), "DB_REPLICA_URLS")?.driver);
+        for url in var("DB_REPLICA_URLS").iter().flat_map(|urls| separate_urls(urls)) {
+            config.replicas.push(parse_url(url, "DB_REPLICA_URLS")?.driver);
         }
         if let Some(role) = var(APPLICATION_ROLE) {
             config.application_role = role;
@@ -129,4 +129,20 @@ fn number(var: &impl Fn(&str) -> Option<String>, name: &'static str) -> Result<O
     let parse =
         |text: String| text.trim().parse().map_err(|_| invalid(name, "expected a whole number"));
     var(name).map(parse).transpose()
+}
+
+/// The URLs of a list. A comma in the place of user, password and hosts belongs to the URL, unless a scheme follows it.
+fn separate_urls(urls: &str) -> Vec<&str> {
+    let mut separate = Vec::new();
+    let mut begin = 0;
+    for (comma, _) in urls.match_indices(',') {
+        let (url, next) = (&urls[begin..comma], urls[comma + 1..].trim_start());
+        let is_past_hosts = url.split_once("://").is_none_or(|(_, rest)| rest.contains(['/', '?']));
+        if is_past_hosts || next.starts_with("postgres://") || next.starts_with("postgresql://") {
+            separate.push(url.trim());
+            begin = comma + 1;
+        }
+    }
+    separate.push(urls[begin..].trim());
+    separate
 }

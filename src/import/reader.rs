@@ -27,6 +27,9 @@ const WAITING: usize = 1;
 /// Bytes of the longest record, with the blank lines before it, and of the longest header: where a quote is not closed, a record is all that follows.
 const RECORD: u64 = 1 << 20;
 
+/// The most bytes of blank lines between two records.
+const BLANK: u64 = 64 << 20;
+
 /// Where a file comes from: a path, or anything that can be read.
 pub struct CsvSource(Input);
 
@@ -177,11 +180,11 @@ fn read<N>(
     let mut header = Header::new(csv.byte_headers().map_err(csv_error)?);
     let mut parse = columns(&mut header)?;
     let width = csv.byte_headers().map_err(csv_error)?.len();
-    csv.get_mut().given = 0;
+    csv.get_mut().begin_record();
     let mut record = ByteRecord::new();
     let mut batch = Batch::new();
     while csv.read_byte_record(&mut record).map_err(csv_error)? {
-        csv.get_mut().given = 0;
+        csv.get_mut().begin_record();
         if !is_wanted() {
             return Ok(Vec::new());
         }
@@ -219,21 +222,27 @@ fn newlines(bytes: &[u8]) -> u64 {
 struct Lines<'a, R> {
     file: R,
     last: Option<u8>,
-    /// Bytes given since the last record's end was found.
+    /// Bytes given since the last record's end was found, without those of blank lines.
     given: u64,
+    /// Those of blank lines, which may be the end of a file, or belong to a quote that is not closed.
+    blank: u64,
     is_wanted: &'a dyn Fn() -> bool,
 }
 
 impl<'a, R: Read> Lines<'a, R> {
     fn new(file: R, is_wanted: &'a dyn Fn() -> bool) -> Self {
-        Lines { file, last: None, given: 0, is_wanted }
+        Lines { file, last: None, given: 0, blank: 0, is_wanted }
+    }
+
+    fn begin_record(&mut self) {
+        (self.given, self.blank) = (0, 0);
     }
 }
 
 impl<R: Read> Read for Lines<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         // What was given before may still lie in the parser's buffer.
-        if self.given > RECORD + BUFFER as u64 {
+        if self.given > RECORD + BUFFER as u64 || self.blank > BLANK {
             let kind = std::io::ErrorKind::InvalidData;
             return Err(std::io::Error::new(
                 kind,
@@ -256,17 +265,22 @@ impl<R: Read> Read for Lines<'_, R> {
                 self.given += 1;
                 return Ok(1);
             }
-            let mut kept = 0;
+            let (mut kept, mut blank) = (0, 0);
             for i in 0..read {
                 let byte = buffer[i];
                 let is_second_half = byte == b'\n' && self.last == Some(b'\r');
+                let ends_blank = matches!(byte, b'\n' | b'\r')
+                    && matches!(self.last, None | Some(b'\n' | b'\r'))
+                    && !is_second_half;
+                blank += u64::from(ends_blank);
                 self.last = Some(byte);
                 if !is_second_half {
                     buffer[kept] = if byte == b'\r' { b'\n' } else { byte };
                     kept += 1;
                 }
             }
-            self.given += kept as u64;
+            self.given += kept as u64 - blank;
+            self.blank += blank;
             if kept > 0 {
                 return Ok(kept);
             }

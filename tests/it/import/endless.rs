@@ -57,6 +57,17 @@ async fn c5_a_record_without_an_end_is_refused() {
     let source = CsvSource::reader(std::io::Cursor::new(long.into_bytes()));
     let report = prices_from_csv(&*db, source, CsvOptions::new()).await.expect("loaded");
     assert_eq!((report.rows, report.inserted), (1, 1));
+    // Nor are blank lines, wherever they are.
+    let blank = "\r\n".repeat(1_500_000);
+    let long =
+        format!("ticker,date,open,close\n{blank}B,2024-01-02,1,2\n{blank}B,2024-01-03,1,2{blank}");
+    let source = CsvSource::reader(std::io::Cursor::new(long.into_bytes()));
+    let report = prices_from_csv(&*db, source, CsvOptions::new()).await.expect("loaded");
+    assert_eq!((report.rows, report.inserted), (2, 2));
+    let (endless, read) = Endless::new("A,2024-01-02,1,\"", "\n");
+    let loaded = prices_from_csv(&*db, CsvSource::reader(endless), CsvOptions::new()).await;
+    assert!(loaded.is_err(), "a quote of blank lines ends, too");
+    assert!(read.load(Ordering::Relaxed) < 70_000_000);
 }
 
 #[tokio::test]
