@@ -113,7 +113,9 @@ pub use cache::{
     BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch,
     FetchMany, Fetched, Origin, Policy,
 };
-pub use config::{Config, Environment};
+pub use config::{
+    Certificates, Config, Environment, QueryObserver, QueryReport, SslMode, StatementMode,
+};
 pub use database::{
     Database, Delivery, EventConsumer, EventLog, MIGRATIONS, MIGRATIONS_HASH, Repositories,
     RepositorySet, TenantScope, TransactionError, TransactionFn, UnitOfWork,
@@ -126,9 +128,8 @@ pub use options::*;
 pub use passwords::PasswordHasher;
 pub use portfolios::*;
 pub use postgres::{
-    Certificates, Connection, CopyIn, CopyOut, Isolation, Outcome, PgConnection, PgField, PgRow,
-    Pool, PoolState, Pooled, QueryObserver, QueryReport, Rows, SslMode, StatementMode,
-    TransactionOptions, sqlstate,
+    Connection, CopyIn, CopyOut, Isolation, Outcome, PgConnection, PgField, PgRow, Pool, PoolState,
+    Pooled, Rows, TransactionOptions, sqlstate,
 };
 pub use prices::*;
 pub use store::*;

@@ -8,6 +8,7 @@ use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::market_cache::CacheKey;
+use crate::prices::BarsDigest;
 use crate::types::{DataType, Document, JSONB_VERSION, Ticker};
 
 /// Watermarks of what a result was computed from: by them it is found to be outdated
@@ -87,16 +88,6 @@ pub struct DocumentRevision {
     pub parameters: Option<Document>,
     /// The entry's revision, which grows whenever the document changes.
     pub revision: i64,
-}
-
-/// A digest of all stored bars of a ticker; see
-/// [`PriceRepository::digest`](crate::PriceRepository::digest).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BarsDigest {
-    /// The ticker.
-    pub ticker: Ticker,
-    /// The digest, 64 bits; it tells equal from different, nothing else.
-    pub digest: i64,
 }
 
 /// Parameters that are there, `null` included: absent ones are another key.

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::store::{AddressRef, Space};
 use crate::types::{AnalysisType, Document, PortfolioId, Ticker};
 
 /// What a stored result is looked up by. Each part must match: without a portfolio only public
@@ -112,4 +113,16 @@ pub struct AnalysisSummary {
     pub first_calculated_at: DateTime<Utc>,
     /// When the newest result was computed.
     pub last_calculated_at: DateTime<Utc>,
+}
+
+impl<'a> From<&'a AnalysisKey> for AddressRef<'a> {
+    fn from(key: &'a AnalysisKey) -> Self {
+        AddressRef {
+            space: Space::Analyses,
+            ticker: &key.ticker,
+            name: key.analysis_type.as_str(),
+            parameters: key.parameters.as_ref(),
+            portfolio: key.portfolio,
+        }
+    }
 }

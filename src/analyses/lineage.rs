@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::inputs::{BarsDigest, DocumentRevision};
+use super::inputs::DocumentRevision;
+use crate::prices::BarsDigest;
 
 /// What a result was computed from, beside what is stored of that now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ pub(crate) mod pg;
 mod repository;
 mod result;
 
-pub use inputs::{BarsDigest, DocumentRevision, Inputs};
+pub use inputs::{DocumentRevision, Inputs};
 pub use key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary};
 pub use lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
 pub use pg::PgAnalyses;

@@ -1,6 +1,8 @@
 //! How to reach the database and how to behave towards it.
 
 mod startup;
+mod statements;
+mod tls;
 mod url;
 mod variables;
 
@@ -8,8 +10,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use self::statements::{QueryObserver, QueryReport, StatementMode};
+pub use self::tls::{Certificates, SslMode};
 use crate::error::{Error, Result};
-use crate::postgres::{Certificates, Options, QueryObserver, SslMode, StatementMode, Tls};
 use crate::types::span;
 use url::parse_url;
 
@@ -67,8 +70,8 @@ impl FromStr for Environment {
 pub struct Config {
     driver: tokio_postgres::Config,
     pub(crate) replicas: Vec<tokio_postgres::Config>,
-    ssl_mode: SslMode,
-    certificates: Certificates,
+    pub(crate) ssl_mode: SslMode,
+    pub(crate) certificates: Certificates,
     pub(crate) environment: Environment,
     pub(crate) application_role: String,
     pub(crate) pool_size: u32,
@@ -81,11 +84,11 @@ pub struct Config {
     answer_timeout: Option<Duration>,
     lock_timeout: Option<Duration>,
     idle_in_transaction_timeout: Option<Duration>,
-    statement_mode: StatementMode,
+    pub(crate) statement_mode: StatementMode,
     transaction_pooler: bool,
-    statement_cache: usize,
-    slow_query: Option<Duration>,
-    observer: Option<QueryObserver>,
+    pub(crate) statement_cache: usize,
+    pub(crate) slow_query: Option<Duration>,
+    pub(crate) observer: Option<QueryObserver>,
 }
 
 /// Time limits and pool sizes that nobody asked to change.
@@ -279,22 +282,8 @@ impl Config {
         self.pool_size.max(1).saturating_add(self.pool_max_overflow)
     }
 
-    pub(crate) fn tls(&self) -> Result<Tls> {
-        Tls::new(self.ssl_mode, &self.certificates)
-    }
-
-    pub(crate) fn options(&self) -> Options {
-        Options {
-            mode: self.statement_mode,
-            statement_cache: self.statement_cache,
-            slow_query: self.slow_query,
-            observer: self.observer.clone(),
-            answer_timeout: self.answer_limit(),
-            transaction_pooler: self.is_behind_transaction_pooler(),
-        }
-    }
-
-    fn answer_limit(&self) -> Option<Duration> {
+    /// Longest wait for the server's next answer.
+    pub(crate) fn answer_limit(&self) -> Option<Duration> {
         let set = self.statement_timeout.filter(|_| !self.is_behind_transaction_pooler());
         let options = self.driver.get_options().unwrap_or_default();
         let set = startup::statement_timeout(options).unwrap_or(set);
@@ -334,7 +323,7 @@ impl Config {
         if driver.get_application_name().is_none() {
             driver.application_name("buffetbot-db");
         }
-        if self.statement_mode == StatementMode::Prepared {
+        if !self.is_behind_transaction_pooler() {
             let mut options = String::new();
             for (name, limit) in [
                 ("statement_timeout", self.statement_timeout),
@@ -348,30 +337,6 @@ impl Config {
             // Behind ours, because of several settings of one name the server takes the last.
             options.push_str(driver.get_options().unwrap_or_default());
             driver.options(options);
-        }
-        driver
-            .ssl_mode(match self.ssl_mode {
-                SslMode::Disable => tokio_postgres::config::SslMode::Disable,
-                SslMode::Prefer => tokio_postgres::config::SslMode::Prefer,
-                _ => tokio_postgres::config::SslMode::Require,
-            })
-            .connect_timeout(self.connect_timeout);
-        if driver.get_application_name().is_none() {
-            driver.application_name("buffetbot-db");
-        }
-        if !self.is_behind_transaction_pooler() {
-            let mut options = driver.get_options().unwrap_or_default().to_owned();
-            for (name, limit) in [
-                ("statement_timeout", self.statement_timeout),
-                ("lock_timeout", self.lock_timeout),
-                ("idle_in_transaction_session_timeout", self.idle_in_transaction_timeout),
-            ] {
-                // What the URL's own options say of it stands.
-                if let Some(limit) = limit.filter(|_| !options.contains(name)) {
-                    options.push_str(&format!(" -c {name}={}", limit.as_millis()));
-                }
-            }
-            driver.options(options.trim());
         }
         driver
     }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::invalid;
+use super::tls::{Certificates, SslMode};
 use crate::error::Result;
-use crate::postgres::{Certificates, SslMode};
 
 /// What a URL says.
 pub(super) struct Parsed {

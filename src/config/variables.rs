@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::tls::{Certificates, SslMode};
 use super::url::parse_url;
 use super::{APPLICATION_ROLE, Config, ENVIRONMENT, invalid};
 use crate::error::Result;
-use crate::postgres::{Certificates, SslMode};
 
 /// What [`Config::from_env`] reads.
 const VARIABLES: [&str; 17] = [

@@ -1,5 +1,6 @@
 //! The handle that a program holds.
 
+mod administration;
 mod event_consumer;
 mod event_log;
 mod migrate;
@@ -25,6 +26,7 @@ use crate::postgres::{
     ApplicationRole, Connection, Lease, Outcome, Pool, Tenant, TransactionOptions,
 };
 use crate::store::{Session, Source};
+use crate::tenancy::owned_names;
 use crate::types::UserId;
 use crate::{events, postgres};
 
@@ -83,7 +85,7 @@ impl Database {
         Ok(Database {
             repositories,
             cache,
-            application_role: ApplicationRole::new(&config.application_role),
+            application_role: ApplicationRole::new(&config.application_role, owned_names()),
             waker: Waker::new(&pool),
             #[cfg(feature = "passwords")]
             hasher: PasswordHasher::default(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::schema::market_data_cache;
+use crate::store::{AddressRef, Space};
 use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker, Unreadable};
 
 /// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
@@ -179,4 +180,16 @@ pub struct CacheStatistics {
     /// Types and tickers with a name that cannot be read; they count in the total.
     #[serde(default)]
     pub unreadable: Vec<Unreadable>,
+}
+
+impl<'a> From<&'a CacheKey> for AddressRef<'a> {
+    fn from(key: &'a CacheKey) -> Self {
+        AddressRef {
+            space: Space::MarketData,
+            ticker: &key.ticker,
+            name: key.data_type.as_str(),
+            parameters: key.parameters.as_ref(),
+            portfolio: None,
+        }
+    }
 }

@@ -12,7 +12,8 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 use super::lending::OwnStatement;
 use super::pg_connection::PgConnection;
 use super::sqlstate::diesel_error;
-use super::transport::{Deadline, Guard, StatementMode};
+use super::transport::{Deadline, Guard};
+use crate::config::StatementMode;
 use crate::error::{Error, Result};
 
 /// A running `COPY ... FROM STDIN`. Nothing is stored until [`finish`](CopyIn::finish) returns;

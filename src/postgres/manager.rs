@@ -42,8 +42,8 @@ impl Manager {
         config.check_spans()?;
         Ok(Manager {
             config: config.driver(),
-            tls: config.tls()?,
-            options: config.options(),
+            tls: Tls::new(config.ssl_mode, &config.certificates)?,
+            options: Options::new(config),
             connect_timeout: config.connect_timeout,
             recycle: config.pool_recycle,
             ping_after: config.ping_after,

@@ -28,7 +28,8 @@ use super::rendered_query::Built;
 use super::row_stream;
 use super::row_stream::Rows;
 use super::tls::Tls;
-use super::transport::{QueryObserver, StatementMode, Wire};
+use super::transport::Wire;
+use crate::config::{Config, QueryObserver, StatementMode};
 use crate::error::Result;
 use crate::types::{Page, Unreadable};
 
@@ -44,6 +45,19 @@ pub(crate) struct Options {
     pub answer_timeout: Option<Duration>,
     /// A pooler gives each transaction another session.
     pub transaction_pooler: bool,
+}
+
+impl Options {
+    pub fn new(config: &Config) -> Self {
+        Options {
+            mode: config.statement_mode,
+            statement_cache: config.statement_cache,
+            slow_query: config.slow_query,
+            observer: config.observer.clone(),
+            answer_timeout: config.answer_limit(),
+            transaction_pooler: config.is_behind_transaction_pooler(),
+        }
+    }
 }
 
 /// A connection to PostgreSQL, for any Diesel query: `query.load(&mut &connection)` or, by

@@ -12,7 +12,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-use super::tls::{Certificates, SslMode};
+use crate::config::{Certificates, SslMode};
 use crate::error::{Error, Result};
 
 /// The client configuration for a mode above `disable`. As in libpq, `require` with a CA checks as

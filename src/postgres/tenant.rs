@@ -15,14 +15,28 @@ use super::pool::{Pool, Pooled};
 use super::rendered_query::Built;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::tenancy::owned::{ASKS, OWNED};
 use crate::types::UserId;
 use crate::types::text::quote_literal;
+
+/// In SQL, whether the policy `p` of `pg_policy` asks who the user is, each time it is asked: by the function that is beside
+/// the tables, and not beside a constant that makes the answer nothing. Whether it heeds the answer, only trying says.
+pub(crate) const ASKS: &str = "
+    (p.polqual IS NOT NULL OR p.polwithcheck IS NOT NULL)
+    AND NOT EXISTS (
+        SELECT FROM unnest(ARRAY[pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)]) condition
+        WHERE condition NOT LIKE '%tenant_id()%' OR condition ~ '\\mOR true\\M|\\mtrue OR\\M')
+    AND EXISTS (
+        SELECT FROM pg_depend d
+        JOIN pg_proc f ON f.oid = d.refobjid AND f.proname = 'tenant_id' AND f.pronargs = 0
+        JOIN pg_class users ON users.oid = to_regclass('users') AND users.relnamespace = f.pronamespace
+        WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass)";
 
 /// The role that tenants' statements run as, and whether it was found fit for that, on a server that takes names so.
 #[derive(Clone)]
 pub(crate) struct ApplicationRole {
     name: Arc<str>,
+    /// The tables in which users own rows, and whether they also hold rows that nobody owns.
+    owned: Arc<[(&'static str, bool)]>,
     fit: Arc<OnceCell<Naming>>,
 }
 
@@ -137,8 +151,8 @@ fn seen(fitness: &Fitness) -> String {
 }
 
 impl ApplicationRole {
-    pub fn new(name: &str) -> Self {
-        ApplicationRole { name: name.into(), fit: Arc::default() }
+    pub fn new(name: &str, owned: Vec<(&'static str, bool)>) -> Self {
+        ApplicationRole { name: name.into(), owned: owned.into(), fit: Arc::default() }
     }
 
     fn unfit(&self, reason: &str) -> Error {
@@ -151,10 +165,10 @@ impl ApplicationRole {
     async fn check(&self, connection: &PgConnection) -> Result<Naming> {
         let check = async || {
             let (mut names, mut unshared) = (Vec::new(), Vec::new());
-            for table in &OWNED {
-                names.push(table.name);
-                if !table.shared {
-                    unshared.push(table.name);
+            for &(name, is_shared) in &*self.owned {
+                names.push(name);
+                if !is_shared {
+                    unshared.push(name);
                 }
             }
             let query = diesel::sql_query(

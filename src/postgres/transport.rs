@@ -22,6 +22,7 @@ use super::sqlstate;
 use super::sqlstate::{closed, diesel_error, diesel_error_of};
 use super::statement_cache::Statements;
 use super::tls::Driver;
+use crate::config::{QueryObserver, QueryReport, StatementMode};
 
 /// How long a cancel request may take: it opens a connection of its own.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,36 +43,6 @@ const FORGOTTEN: &str = "26000";
 
 /// From which age on a connection that cannot write is replaced: where none can, it is so once in that time.
 const READ_ONLY_AGE: Duration = Duration::from_secs(1);
-
-/// How statements are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum StatementMode {
-    /// Prepared once per connection and kept by text: the fastest, for a direct connection, or
-    /// PgBouncer 1.21 and later with `max_prepared_statements` (in transaction mode with
-    /// [`Config::transaction_pooler`](crate::Config::transaction_pooler)).
-    #[default]
-    Prepared,
-    /// Unnamed and in one round trip, nothing kept on the server: for older PgBouncers in
-    /// transaction mode. About 1.6 times the time of a prepared read.
-    OneTrip,
-}
-
-/// A finished statement, as told to a [`QueryObserver`]. Never the values bound to it.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct QueryReport<'a> {
-    /// The statement's text, with placeholders.
-    pub sql: &'a str,
-    /// Rows returned or changed.
-    pub rows: u64,
-    /// From sending the statement until its last row was here.
-    pub elapsed: Duration,
-    /// The server's code where it failed, `"?"` where the connection did.
-    pub sqlstate: Option<&'a str>,
-}
-
-/// Called after every statement, on the task that ran it: be brief.
-pub type QueryObserver = Arc<dyn Fn(&QueryReport<'_>) + Send + Sync>;
 
 /// The driver's client and everything that statements in flight need of it.
 pub(super) struct Wire {
@@ -111,7 +82,7 @@ impl Wire {
         client: Client,
         driver: Driver,
         canceller: Canceller,
-        options: &super::Options,
+        options: &super::pg_connection::Options,
     ) -> Self {
         Wire {
             client,

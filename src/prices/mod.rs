@@ -16,8 +16,8 @@ pub use actions::{
 };
 pub(crate) use bars::check_day;
 pub use bars::{
-    Coverage, DeliveredBar, FloatBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
-    PriceBarFilter, PriceBarPatch, PriceRevision, SuspectPolicy,
+    BarsDigest, Coverage, DeliveredBar, FloatBar, Gaps, IngestOptions, LatestBar, NewPriceBar,
+    PriceBar, PriceBarFilter, PriceBarPatch, PriceRevision, SuspectPolicy,
 };
 pub use calendar::{Nyse, TradingCalendar, Weekdays};
 #[cfg(feature = "arrow")]

@@ -8,11 +8,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::stream::BoxStream;
 
-use crate::analyses::BarsDigest;
 use crate::error::Result;
 use crate::prices::bars::{
-    Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
-    PriceBarPatch, PriceRevision,
+    BarsDigest, Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
+    PriceBarFilter, PriceBarPatch, PriceRevision,
 };
 use crate::prices::calendar::TradingCalendar;
 #[cfg(feature = "arrow")]

@@ -6,8 +6,9 @@
 use futures_util::StreamExt;
 
 use super::session::{Atomic, Session};
+use crate::config::StatementMode;
 use crate::error::{Error, Result};
-use crate::postgres::{CopyOut, Lease, PgConnection, StatementMode};
+use crate::postgres::{CopyOut, Lease, PgConnection};
 use crate::types::Unreadable;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";

@@ -2,8 +2,6 @@
 
 use std::hash::{Hash, Hasher};
 
-use crate::analyses::AnalysisKey;
-use crate::market_cache::CacheKey;
 use crate::types::{Document, PortfolioId, Ticker};
 
 /// Which of the two caches a key belongs to.
@@ -65,30 +63,6 @@ impl AddressRef<'_> {
     fn parts(&self) -> (Space, &str, &str, Option<&str>, Option<PortfolioId>) {
         let parameters = self.parameters.map(Document::as_str);
         (self.space, self.ticker.as_str(), self.name, parameters, self.portfolio)
-    }
-}
-
-impl<'a> From<&'a CacheKey> for AddressRef<'a> {
-    fn from(key: &'a CacheKey) -> Self {
-        AddressRef {
-            space: Space::MarketData,
-            ticker: &key.ticker,
-            name: key.data_type.as_str(),
-            parameters: key.parameters.as_ref(),
-            portfolio: None,
-        }
-    }
-}
-
-impl<'a> From<&'a AnalysisKey> for AddressRef<'a> {
-    fn from(key: &'a AnalysisKey) -> Self {
-        AddressRef {
-            space: Space::Analyses,
-            ticker: &key.ticker,
-            name: key.analysis_type.as_str(),
-            parameters: key.parameters.as_ref(),
-            portfolio: key.portfolio,
-        }
     }
 }
 

@@ -5,11 +5,11 @@ use std::fmt;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, Text};
 
-use super::owned::{ASKS, KEPT, OWNED};
+use super::owned::{KEPT, OWNED};
 use super::rights::{Grantee, callable, of_tables};
 use super::{effect, legible};
-use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::postgres::{ASKS, Pool};
 
 /// One statement over the catalog, so that all of it is of one moment.
 const EXAMINE: &str = concat!(
@@ -40,7 +40,7 @@ pub enum Severity {
     Note,
 }
 
-/// Something that [`Database::doctor`] found.
+/// Something that [`Database::doctor`](crate::Database::doctor) found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -79,7 +79,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What [`Database::doctor`] found, dangers first.
+/// What [`Database::doctor`](crate::Database::doctor) found, dangers first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Diagnosis {
@@ -117,8 +117,8 @@ const FOREIGN_HISTORY: &str = "
 
 /// # Errors
 /// Those of the statement, but that the login may not read the points.
-async fn foreign_history(db: &Database) -> Result<Vec<Finding>> {
-    let connection = db.pool().checkout().await?;
+async fn foreign_history(pool: &Pool) -> Result<Vec<Finding>> {
+    let connection = pool.checkout().await?;
     match connection.fetch_all::<_, FindingRow, _>(diesel::sql_query(FOREIGN_HISTORY)).await {
         Ok(rows) => Ok(rows.into_iter().map(Finding::from).collect()),
         Err(Error::Denied { .. }) => Ok(Vec::new()),
@@ -137,75 +137,46 @@ impl From<FindingRow> for Finding {
     }
 }
 
-impl Database {
-    /// Examines the database that is connected to, and shows no row.
-    ///
-    /// By the catalog: whether every migration is applied; whether every table in which somebody owns rows (found by
-    /// its foreign keys, columns and parents, also if it is not this crate's) has row-level security, forced, with
-    /// policies that ask for the user; the roles' attributes, memberships and privileges; views, rules and functions
-    /// of any schema that go around the policies; who may create objects; as which login it runs.
-    ///
-    /// By effect: in a transaction that is rolled back, with random names, it makes two users with a row in each table
-    /// of this crate that users own rows in, takes on the application role in the name of each, and tries to read and
-    /// write what is the other's. Tables that are not this crate's are not tried, which a warning says.
-    ///
-    /// What it tries fires the tables' triggers, those of others as well, and moves sequences, which no rollback
-    /// undoes. It waits for a lock two seconds at most, and locks no row but those that it makes. Where it cannot try (on
-    /// a standby, or as a login that may not write or take on the role), a [`Severity::Unknown`] says why, and the
-    /// diagnosis is not healthy.
-    ///
-    /// Rows that cannot be read (infinite times, tickers in lower case, preferences that are no JSON, ...) are looked for where no
-    /// validated check vouches for a table, ten seconds per table at most: a [`Severity::Warning`] names up to ten of each by id.
-    ///
-    /// A function with its owner's rights is a danger wherever PUBLIC or the application role may execute it, also in
-    /// a schema without USAGE: that hides its name, but not from casts, operators and aggregates.
-    ///
-    /// ```no_run
-    /// # async fn example(db: &buffetbot_db::Database) -> buffetbot_db::Result<()> {
-    /// let diagnosis = db.doctor().await?;
-    /// for finding in &diagnosis.findings {
-    ///     eprintln!("{finding}");
-    /// }
-    /// assert!(diagnosis.is_healthy());
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Those of a query of the catalog.
-    pub async fn doctor(&self) -> Result<Diagnosis> {
-        let mut findings = match self.pending().await {
-            Ok(pending) => pending
-                .into_iter()
-                .map(|migration| {
-                    let message = "is not applied: run Database::migrate";
-                    Finding::new(Severity::Danger, "migrations", migration, message)
-                })
-                .collect(),
-            // A login without any right is told so.
-            Err(error @ Error::Denied { .. }) => {
-                let message = format!("cannot be read: {error}");
-                vec![Finding::new(Severity::Unknown, "migrations", TABLE_OF_MIGRATIONS, message)]
-            }
-            Err(error) => return Err(error),
-        };
-        if findings.is_empty() {
-            findings.extend(foreign_history(self).await?);
+/// Examines the database as this pool's login; `pending` are the migrations that are not applied.
+///
+/// # Errors
+/// Those of a query of the catalog.
+pub(crate) async fn examine(
+    pool: &Pool,
+    application_role: &str,
+    pending: Result<Vec<String>>,
+) -> Result<Diagnosis> {
+    let mut findings = match pending {
+        Ok(pending) => pending
+            .into_iter()
+            .map(|migration| {
+                let message = "is not applied: run Database::migrate";
+                Finding::new(Severity::Danger, "migrations", migration, message)
+            })
+            .collect(),
+        // A login without any right is told so.
+        Err(error @ Error::Denied { .. }) => {
+            let message = format!("cannot be read: {error}");
+            vec![Finding::new(Severity::Unknown, "migrations", TABLE_OF_MIGRATIONS, message)]
         }
-        let query = diesel::sql_query(EXAMINE.replace("{asks}", ASKS))
-            .bind::<Text, _>(&*self.config().application_role)
-            .bind::<Array<Text>, _>(callable(Grantee::Application))
-            .bind::<Array<Text>, _>(OWNED.map(|table| table.name).to_vec())
-            .bind::<Array<Text>, _>(KEPT.map(|table| table.name).to_vec())
-            .bind::<Array<Text>, _>(of_tables());
-        let rows: Vec<FindingRow> = self.pool().checkout().await?.fetch_all(query).await?;
-        findings.extend(rows.into_iter().map(Finding::from));
-        findings.extend(legible::looked_for(self).await?);
-        findings.extend(effect::tried(self).await);
-        findings.sort_by(|a, b| {
-            let (one, other) = (a.severity, b.severity);
-            (one, &a.what, &a.object, &a.message).cmp(&(other, &b.what, &b.object, &b.message))
-        });
-        Ok(Diagnosis { findings })
+        Err(error) => return Err(error),
+    };
+    if findings.is_empty() {
+        findings.extend(foreign_history(pool).await?);
     }
+    let query = diesel::sql_query(EXAMINE.replace("{asks}", ASKS))
+        .bind::<Text, _>(application_role)
+        .bind::<Array<Text>, _>(callable(Grantee::Application))
+        .bind::<Array<Text>, _>(OWNED.map(|table| table.name).to_vec())
+        .bind::<Array<Text>, _>(KEPT.map(|table| table.name).to_vec())
+        .bind::<Array<Text>, _>(of_tables());
+    let rows: Vec<FindingRow> = pool.checkout().await?.fetch_all(query).await?;
+    findings.extend(rows.into_iter().map(Finding::from));
+    findings.extend(legible::looked_for(pool).await?);
+    findings.extend(effect::tried(pool, application_role).await);
+    findings.sort_by(|a, b| {
+        let (one, other) = (a.severity, b.severity);
+        (one, &a.what, &a.object, &a.message).cmp(&(other, &b.what, &b.object, &b.message))
+    });
+    Ok(Diagnosis { findings })
 }

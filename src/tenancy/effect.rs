@@ -7,9 +7,8 @@ use uuid::Uuid;
 use super::doctor::{Finding, Severity};
 use super::owned::{KEPT, KeptTable, OWNED, OwnedTable, Person, REFUSED, unique};
 use super::roles::identifier;
-use crate::database::Database;
 use crate::error::{Error, Result};
-use crate::postgres::{Naming, PgConnection, sqlstate};
+use crate::postgres::{Naming, PgConnection, Pool, sqlstate};
 
 /// The trial waits for nobody for long, and nobody for it.
 const BEGIN: &str = "BEGIN; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'";
@@ -29,13 +28,12 @@ const UNDO_ATTEMPT: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT att
 
 /// Tries the database, and says what was found, or why it could not be tried. The connection is closed behind it, so
 /// that nothing of it stays, also where its future is dropped.
-pub(super) async fn tried(db: &Database) -> Vec<Finding> {
-    let role = &*db.config().application_role;
+pub(super) async fn tried(pool: &Pool, role: &str) -> Vec<Finding> {
     let unknown = |object: &str, error: &Error| {
         let message = format!("could not try: {error}");
         Finding::new(Severity::Unknown, "effect", object, message)
     };
-    let connection = match db.pool().connect_unpooled().await {
+    let connection = match pool.connect_unpooled().await {
         Ok(connection) => connection,
         Err(error) => return vec![unknown("connection", &error)],
     };

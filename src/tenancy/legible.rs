@@ -4,8 +4,9 @@ use diesel::QueryableByName;
 use diesel::sql_types::{Array, Text};
 
 use super::doctor::{Finding, Severity};
-use crate::database::Database;
 use crate::error::{Error, Result};
+use crate::postgres::Pool;
+use crate::store::{Session, Source};
 
 /// Tables with rows of their own id that users and programs read.
 const TABLES: [&str; 8] = [
@@ -71,12 +72,12 @@ struct Offending {
 ///
 /// # Errors
 /// Those of a query of the catalog.
-pub(super) async fn looked_for(db: &Database) -> Result<Vec<Finding>> {
+pub(super) async fn looked_for(pool: &Pool) -> Result<Vec<Finding>> {
     let query = diesel::sql_query(CONDITIONS).bind::<Array<Text>, _>(TABLES.to_vec());
-    let tables: Vec<Table> = db.pool().checkout().await?.fetch_all(query).await?;
+    let tables: Vec<Table> = pool.checkout().await?.fetch_all(query).await?;
     let mut findings = Vec::new();
     for table in tables {
-        match offending(db, &table).await {
+        match offending(pool, &table).await {
             Ok(ids) if ids.is_empty() => {}
             Ok(ids) => findings.push(found(&table.object, &ids)),
             Err(error) => {
@@ -104,13 +105,13 @@ fn found(table: &str, ids: &[String]) -> Finding {
 }
 
 /// One row more than a finding names, at most; in a transaction that nobody waits for.
-async fn offending(db: &Database, table: &Table) -> Result<Vec<String>> {
+async fn offending(pool: &Pool, table: &Table) -> Result<Vec<String>> {
     let Table { name, condition, .. } = table;
     let statement = format!(
         "SELECT id::text AS id FROM {name} WHERE {condition} LIMIT {limit}",
         limit = NAMED + 1
     );
-    let session = db.session("doctor");
+    let session = Session::new(Source::Pool(pool.clone(), None), "doctor");
     let reading = session.atomic().await?;
     reading
         .batch("SET TRANSACTION READ ONLY; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'")

@@ -3,9 +3,12 @@
 mod doctor;
 mod effect;
 mod legible;
-pub(crate) mod owned;
+mod owned;
 mod rights;
 mod roles;
 
+pub(crate) use doctor::examine;
 pub use doctor::{Diagnosis, Finding, Severity};
+pub(crate) use owned::owned_names;
 pub use roles::MAINTENANCE_ROLE;
+pub(crate) use roles::create_roles;

@@ -1,8 +1,8 @@
 //! The roles that a database is used as.
 
 use super::rights::{Grantee, grant};
-use crate::database::Database;
 use crate::error::Result;
+use crate::postgres::Pool;
 use crate::types::text::quote_literal;
 
 /// Sees and changes every user's rows, but owns nothing: for sweeps, support and reports.
@@ -62,38 +62,23 @@ pub(super) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-impl Database {
-    /// Makes the roles that this database is used as, unless they are there, and gives them what they need
-    /// on its tables; grants them to the login that asks. Run it after [`migrate`](Self::migrate), once and after
-    /// migrations that add tables; it changes nothing the second time. It takes a login that may make roles
-    /// (CREATEROLE) and owns the tables.
-    ///
-    /// | role | sees | for |
-    /// |---|---|---|
-    /// | the application role ([`Config::application_role`](crate::Config::application_role)) | the rows of the user that is named; without a name, only what nobody owns | [`as_user`](Self::as_user), and programs that log in as a member of it alone |
-    /// | [`MAINTENANCE_ROLE`] | every row | sweeps, support, reports |
-    /// | the owner of the tables | every row | migrations and partitions |
-    ///
-    /// Neither of the first two can log in, own or TRUNCATE anything, or bypass policies: logins are made
-    /// members of them.
-    ///
-    /// # Errors
-    /// [`Error::Denied`](crate::Error::Denied) where the login may not make roles, and then nothing has changed.
-    pub async fn create_roles(&self) -> Result<()> {
-        let application = &*self.config().application_role;
-        let connection = self.pool().connect_unpooled().await?;
-        let steps = [
-            format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})"),
-            role(application),
-            role(MAINTENANCE_ROLE),
-            grant(application, Grantee::Application),
-            grant(MAINTENANCE_ROLE, Grantee::Maintenance),
-            policies(),
-        ];
-        // The connection is closed behind it, so that after a failure nothing of it stays.
-        for step in &steps {
-            connection.batch(step).await?;
-        }
-        connection.batch("COMMIT").await
+/// Makes the roles, gives them their rights and grants them to the login that asks.
+///
+/// # Errors
+/// `Denied` where the login may not make roles, and then nothing has changed.
+pub(crate) async fn create_roles(pool: &Pool, application: &str) -> Result<()> {
+    let connection = pool.connect_unpooled().await?;
+    let steps = [
+        format!("BEGIN; SELECT pg_advisory_xact_lock({LOCK})"),
+        role(application),
+        role(MAINTENANCE_ROLE),
+        grant(application, Grantee::Application),
+        grant(MAINTENANCE_ROLE, Grantee::Maintenance),
+        policies(),
+    ];
+    // The connection is closed behind it, so that after a failure nothing of it stays.
+    for step in &steps {
+        connection.batch(step).await?;
     }
+    connection.batch("COMMIT").await
 }

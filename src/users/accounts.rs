@@ -5,7 +5,6 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Nullable, Text, Uuid as SqlUuid};
 
 use super::user::NewUser;
-use crate::database::Database;
 use crate::error::Result;
 #[cfg(feature = "passwords")]
 use crate::passwords::PasswordHasher;
@@ -13,7 +12,7 @@ use crate::store::Session;
 #[cfg(feature = "passwords")]
 use crate::types::{PasswordHash, UserId, text};
 
-/// Signing up and logging in, for every login that [`Database::create_roles`] has given rights to: also for a member of
+/// Signing up and logging in, for every login that [`Database::create_roles`](crate::Database::create_roles) has given rights to: also for a member of
 /// the application role alone, which sees no account before it names a user.
 ///
 /// The database does it by functions that give back an id and no more. How often somebody may try is the
@@ -62,18 +61,18 @@ struct Account {
     id: Option<UserId>,
 }
 
-impl Database {
-    /// Signing up and logging in.
-    pub fn accounts(&self) -> Accounts {
+impl Accounts {
+    pub(crate) fn new(
+        session: Session,
+        #[cfg(feature = "passwords")] hasher: PasswordHasher,
+    ) -> Self {
         Accounts {
-            session: self.session("users"),
+            session,
             #[cfg(feature = "passwords")]
-            hasher: self.hasher().clone(),
+            hasher,
         }
     }
-}
 
-impl Accounts {
     /// Makes an account that is active and not verified. Its id is that of `user`.
     ///
     /// # Errors

@@ -8,7 +8,6 @@ use diesel::sql_types::{BigInt, Bool, Nullable, Text, Timestamptz};
 
 use super::rebuild;
 use super::rebuild::RebuildProgress;
-use crate::database::Database;
 use crate::error::{Error, Result};
 use crate::postgres::{PgConnection, Pool};
 use crate::store::{Session, Source};
@@ -90,14 +89,11 @@ struct PartitionRow {
     is_leaving: bool,
 }
 
-impl Database {
-    /// The partitions of `price_history`.
-    pub fn price_partitions(&self) -> PricePartitions {
-        PricePartitions { pool: self.pool().clone() }
-    }
-}
-
 impl PricePartitions {
+    pub(crate) fn new(pool: Pool) -> Self {
+        PricePartitions { pool }
+    }
+
     pub(super) fn session(&self) -> Session {
         Session::new(Source::Pool(self.pool.clone(), None), "price_history")
     }

@@ -19,11 +19,10 @@ use crate::prices::reading::{Series, columns, digest, latest, revisions, streame
 use crate::prices::storing::{room, upsert};
 
 use super::series;
-use crate::analyses::BarsDigest;
 use crate::error::{Error, Result};
 use crate::prices::bars::{
-    Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar, PriceBarFilter,
-    PriceBarPatch, PriceRevision,
+    BarsDigest, Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
+    PriceBarFilter, PriceBarPatch, PriceRevision,
 };
 use crate::prices::calendar::TradingCalendar;
 #[cfg(feature = "arrow")]

@@ -3,8 +3,8 @@
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Text};
 
-use crate::analyses::BarsDigest;
 use crate::error::Result;
+use crate::prices::bars::BarsDigest;
 use crate::store::Session;
 use crate::types::Ticker;
 

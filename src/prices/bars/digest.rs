@@ -1,0 +1,15 @@
+//! By what a change of a history is seen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::types::Ticker;
+
+/// A digest of all stored bars of a ticker; see
+/// [`PriceRepository::digest`](crate::PriceRepository::digest).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BarsDigest {
+    /// The ticker.
+    pub ticker: Ticker,
+    /// The digest, 64 bits; it tells equal from different, nothing else.
+    pub digest: i64,
+}
