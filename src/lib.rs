@@ -72,7 +72,8 @@
 //! 1. `migrations/<time>_create_<noun>/up.sql` and `down.sql`, with `COMMENT ON` the table and every
 //!    non-obvious column. A migration that has landed is never edited: write the next one.
 //! 2. `diesel print-schema` (it reads `diesel.toml`) rewrites `src/schema.rs`; a test compares it with
-//!    the catalog. `cargo run --example schema_diagram` redraws `docs/schema.md`.
+//!    the catalog. Add the table to a group of `GROUPS` in `examples/schema_diagram/layout.rs`;
+//!    `cargo run --example schema_diagram` redraws `docs/schema.svg` and the tables in `docs/schema.md`.
 //! 3. An id in `types/ids.rs`; `models/<noun>.rs` with the three structs `X`, `NewX` (with
 //!    `validate`), `XPatch`.
 //! 4. `repositories/<nouns>.rs`: `trait XRepository` with the common verbs, `PgX` beside it, and one

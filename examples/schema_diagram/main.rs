@@ -4,16 +4,15 @@
 //! cargo run --example schema_diagram
 //! ```
 //!
-//! Everything comes from the catalog of a database that the migrations have just made. `dot` of
-//! Graphviz draws the picture (`apt-get install graphviz`, `brew install graphviz`). A test compares
+//! Everything comes from the catalog of a database that the migrations have just made. A test compares
 //! what is in the repository with the catalog, and names this program when they differ.
 
+mod drawing;
+mod layout;
 mod render;
 
 use std::error::Error;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use buffetbot_db::testing::TestDatabase;
 use tokio_postgres::NoTls;
@@ -26,14 +25,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let schema = render::Schema::read(&client).await?;
 
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-    let dot = schema.dot();
-    let drawing = tokio::task::spawn_blocking({
-        let dot = dot.clone();
-        move || draw(&dot)
-    })
-    .await??;
-    let drawing = render::sign(&drawing, &dot).ok_or("dot wrote something else than SVG")?;
-    std::fs::write(docs.join("schema.svg"), drawing)?;
+    let svg = drawing::svg(&layout::Layout::of(&schema)?);
+    std::fs::write(docs.join("schema.svg"), svg)?;
 
     let page = docs.join("schema.md");
     let mut text = std::fs::read_to_string(&page)?;
@@ -46,21 +39,4 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     std::fs::write(&page, text)?;
     println!("wrote docs/schema.svg and the generated parts of docs/schema.md");
     Ok(())
-}
-
-/// Has Graphviz draw the diagram as SVG.
-fn draw(dot: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
-    let mut child = Command::new("dot")
-        .arg("-Tsvg")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("cannot run `dot`, which Graphviz provides: {error}"))?;
-    // The drawing starts only after the whole text is read, so that neither side waits for the other.
-    child.stdin.take().ok_or("no way into dot")?.write_all(dot.as_bytes())?;
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        return Err(format!("dot failed: {}", output.status).into());
-    }
-    Ok(String::from_utf8(output.stdout)?)
 }

@@ -1,38 +1,38 @@
-//! The schema as the catalog tells it, and as documentation: a Graphviz drawing and Markdown tables.
+//! The schema as the catalog describes it, and its Markdown tables.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use tokio_postgres::{Client, Error};
 
 /// Tables, references and indexes of a database's `public` schema.
 pub struct Schema {
-    tables: Vec<Table>,
-    references: Vec<Reference>,
+    pub tables: Vec<Table>,
+    pub references: Vec<Reference>,
     indexes: Vec<Index>,
 }
 
-struct Table {
-    name: String,
+pub struct Table {
+    pub name: String,
     comment: String,
-    columns: Vec<Column>,
+    pub columns: Vec<Column>,
 }
 
-struct Column {
-    name: String,
-    sql_type: String,
-    required: bool,
+pub struct Column {
+    pub name: String,
+    pub sql_type: String,
+    pub required: bool,
     default: Option<String>,
     comment: String,
-    primary: bool,
+    pub primary: bool,
 }
 
-/// A foreign key: `child.column` holds the id of a row of `parent`.
-struct Reference {
-    child: String,
-    column: String,
-    parent: String,
-    required: bool,
+/// A foreign key: `child.column` references `parent.key`.
+pub struct Reference {
+    pub child: String,
+    pub column: String,
+    pub parent: String,
+    pub key: String,
+    pub required: bool,
 }
 
 struct Index {
@@ -64,11 +64,13 @@ const COLUMNS: &str = "
     ORDER BY a.attnum";
 
 const REFERENCES: &str = "
-    SELECT c.relname, a.attname, p.relname, a.attnotnull
+    SELECT c.relname, a.attname, p.relname, b.attname, a.attnotnull
     FROM pg_constraint k
+    CROSS JOIN LATERAL unnest(k.conkey, k.confkey) AS pair (child, parent)
     JOIN pg_class c ON c.oid = k.conrelid
     JOIN pg_class p ON p.oid = k.confrelid
-    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+    JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = pair.child
+    JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = pair.parent
     WHERE k.contype = 'f' AND k.connamespace = 'public'::regnamespace
     ORDER BY c.oid, a.attnum";
 
@@ -109,7 +111,8 @@ impl Schema {
                 child: row.get(0),
                 column: row.get(1),
                 parent: row.get(2),
-                required: row.get(3),
+                key: row.get(3),
+                required: row.get(4),
             })
             .collect();
         let indexes = client.query(INDEXES, &[]).await?;
@@ -128,75 +131,6 @@ impl Schema {
             })
             .collect();
         Ok(Self { tables, references, indexes })
-    }
-
-    /// The entity diagram in Graphviz's language, to be drawn by `dot -Tsvg`.
-    ///
-    /// Tables that refer to each other stand in one group, those that stand alone in another.
-    pub fn dot(&self) -> String {
-        let joined: BTreeSet<&str> =
-            self.references.iter().flat_map(|r| [r.child.as_str(), r.parent.as_str()]).collect();
-        let (tied, alone): (Vec<_>, Vec<_>) =
-            self.tables.iter().partition(|table| joined.contains(table.name.as_str()));
-        let mut dot = String::from(
-            "digraph schema {\n  rankdir=LR; nodesep=0.4; ranksep=0.9; bgcolor=\"white\";\n  \
-             node [shape=plain, fontname=\"Helvetica,Arial,sans-serif\", fontsize=11];\n  \
-             edge [color=\"#4a5568\", arrowhead=teetee, arrowtail=crow, dir=both];\n",
-        );
-        for (group, label, color) in
-            [(&tied, "owned by users", "#2b6cb0"), (&alone, "market data", "#2f855a")]
-        {
-            let _ = write!(
-                dot,
-                "  subgraph \"cluster_{label}\" {{\n    label=\"{label}\"; labeljust=l; style=rounded; \
-                 color=\"#cbd5e0\"; fontname=\"Helvetica,Arial,sans-serif\"; fontsize=12; margin=14;\n"
-            );
-            for table in group {
-                let _ = writeln!(dot, "    {} [label=<{}>];", table.name, self.card(table, color));
-            }
-            dot.push_str("  }\n");
-        }
-        for reference in &self.references {
-            // A crow's foot at the many; the circle says that the reference may be absent.
-            let head = if reference.required { "teetee" } else { "teeodot" };
-            let _ = writeln!(
-                dot,
-                "  {}:id_end:e -> {}:{}:w [dir=both, arrowtail={head}, arrowhead=crow];",
-                reference.parent, reference.child, reference.column
-            );
-        }
-        for pair in alone.windows(2) {
-            let _ = writeln!(dot, "  {} -> {} [style=invis];", pair[0].name, pair[1].name);
-        }
-        dot.push_str("}\n");
-        dot
-    }
-
-    /// One table as a card: its name, then name, type and marks of each column.
-    fn card(&self, table: &Table, color: &str) -> String {
-        let mut card = format!(
-            "<table border=\"0\" cellborder=\"1\" cellspacing=\"0\" cellpadding=\"3\" color=\"#a0aec0\">\
-             <tr><td colspan=\"3\" bgcolor=\"{color}\"><font color=\"white\"><b>{}</b></font></td></tr>",
-            table.name
-        );
-        for column in &table.columns {
-            let refers =
-                self.references.iter().any(|r| r.child == table.name && r.column == column.name);
-            let mark = match (column.primary, refers, column.required) {
-                (true, ..) => "PK",
-                (_, true, true) => "FK",
-                (_, true, false) => "FK, null",
-                (_, _, true) => "",
-                (_, _, false) => "null",
-            };
-            let _ = write!(
-                card,
-                "<tr><td port=\"{0}\" align=\"left\">{0}</td><td align=\"left\"><font color=\"#4a5568\">{1}</font></td>\
-                 <td port=\"{0}_end\" align=\"left\"><font color=\"#718096\">{mark} </font></td></tr>",
-                column.name, column.sql_type
-            );
-        }
-        card + "</table>"
     }
 
     /// One Markdown table per table of the schema: its columns, their types, defaults and meanings.
@@ -259,18 +193,6 @@ fn code(text: &str) -> String {
 /// Text in a cell of a Markdown table, whose bars end the cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
-}
-
-/// The drawing with the text it was drawn from inside, so that an old drawing can be told.
-pub fn sign(svg: &str, dot: &str) -> Option<String> {
-    let (drawing, end) = svg.rsplit_once("</svg>")?;
-    Some(format!("{drawing}{}\n</svg>{end}", signature(dot)))
-}
-
-/// What [`sign`] puts into a drawing of `dot`.
-pub fn signature(dot: &str) -> String {
-    let escaped = dot.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!("<metadata>\n{escaped}</metadata>")
 }
 
 /// The page with its generated part `name` replaced by `text`.

@@ -3,6 +3,14 @@
 #[path = "../../examples/schema_diagram/render.rs"]
 mod render;
 
+#[path = "../../examples/schema_diagram/layout.rs"]
+mod layout;
+
+#[path = "../../examples/schema_diagram/drawing.rs"]
+mod drawing;
+
+mod legible;
+
 use std::path::Path;
 
 use buffetbot_db::testing::TestDatabase;
@@ -21,8 +29,9 @@ async fn the_diagram_and_the_tables_are_those_of_the_catalog() {
     let db = TestDatabase::new().await.expect("a migrated database");
     let schema = render::Schema::read(&connect(&db).await).await.expect("the catalog");
 
-    let drawing = read("docs/schema.svg");
-    assert!(drawing.contains(&render::signature(&schema.dot())), "docs/schema.svg {AGAIN}");
+    let picture = read("docs/schema.svg");
+    let layout = layout::Layout::of(&schema).expect("a layout");
+    assert!(picture == drawing::svg(&layout), "docs/schema.svg {AGAIN}");
     let page = read("docs/schema.md");
     for (name, generated) in
         [("columns", schema.column_tables()), ("indexes", schema.index_table())]
@@ -32,12 +41,27 @@ async fn the_diagram_and_the_tables_are_those_of_the_catalog() {
     }
 }
 
-#[test]
-fn a_drawing_of_something_else_is_told() {
-    let drawn = "digraph { users }\n";
-    let signed = render::sign("<svg>\n</svg>\n", drawn).expect("a drawing");
-    assert!(signed.contains(&render::signature(drawn)));
-    assert!(!signed.contains(&render::signature("digraph { portfolios }\n")));
+#[tokio::test]
+async fn a_table_without_a_group_is_refused() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = connect(&db).await;
+    client.batch_execute("CREATE TABLE dividends_paid (id uuid)").await.expect("a table");
+    let schema = render::Schema::read(&client).await.expect("the catalog");
+
+    let error = layout::Layout::of(&schema).err().expect("an error");
+    assert!(error.contains("table dividends_paid is in 0 groups"), "{error}");
+    assert!(error.contains("GROUPS in examples/schema_diagram/layout.rs"), "{error}");
+}
+
+#[tokio::test]
+async fn a_group_without_its_table_is_refused() {
+    let db = TestDatabase::new().await.expect("a migrated database");
+    let client = connect(&db).await;
+    client.batch_execute("DROP TABLE swept_history").await.expect("a drop");
+    let schema = render::Schema::read(&client).await.expect("the catalog");
+
+    let error = layout::Layout::of(&schema).err().expect("an error");
+    assert!(error.contains("no table swept_history"), "{error}");
 }
 
 #[test]
