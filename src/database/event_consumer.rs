@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use super::Database;
 use super::unit_of_work::UnitOfWork;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::events::{BEGINNING, Event, EventFilter, Position, log, wait};
 use crate::store::Session;
-use crate::types::{Listed, Unreadable, text};
+use crate::types::{Listed, text};
 
 /// Events of one delivery, unless [`EventConsumer::batch`] says otherwise.
 const BATCH: usize = 256;

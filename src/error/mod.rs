@@ -7,19 +7,18 @@
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
 mod receipt;
+mod unreadable;
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::result::DeserializeFieldError;
 
-use crate::postgres::sqlstate;
-
-use crate::types::Unreadable;
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedError;
 pub use receipt::Receipt;
+pub use unreadable::Unreadable;
+pub(crate) use unreadable::shown;
 
 /// The result of every fallible call of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -258,176 +257,8 @@ impl Error {
     }
 }
 
-/// What the server said of an error, with everything left out that could quote data.
-#[derive(Debug, Clone)]
-pub(crate) struct Reported {
-    pub sqlstate: String,
-    pub message: String,
-    /// How long the statement ran.
-    pub elapsed: Duration,
-    pub table: Option<String>,
-    pub column: Option<String>,
-    pub constraint: Option<String>,
-    pub stale_plan: bool,
-    /// The statement may have taken effect.
-    pub outcome_unknown: bool,
-    /// A policy of the table refused the new row.
-    pub row_policy: bool,
-}
-
-impl From<Reported> for Error {
-    fn from(r: Reported) -> Self {
-        if r.outcome_unknown {
-            let reason = format!("{} (SQLSTATE {})", r.message, r.sqlstate);
-            return Error::OutcomeUnknown { receipt: None, reason };
-        }
-        let constraint = r.constraint.as_deref().map(of_the_whole).unwrap_or_default();
-        match r.sqlstate.as_str() {
-            "23505" | "23P01" => {
-                let entity = r.table.as_deref().map_or("row", table_of_the_whole).to_owned();
-                Error::Conflict { entity, constraint }
-            }
-            "23503" => Error::InvalidReference { constraint },
-            // A check has a name; what no partition takes in is told by the same code.
-            "23514" if constraint.is_empty() => Error::invalid(
-                "date",
-                "no partition holds this day: Database::price_partitions() makes one, or restores an archived year",
-            ),
-            // A trigger's check names the column.
-            "23514" => Error::invalid(
-                r.column.unwrap_or(constraint),
-                "refused by the check constraint",
-            ),
-            "23502" => Error::invalid(r.column.unwrap_or_default(), "must not be null"),
-            "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P03" | "22P05"
-            // Limits of the server: of its stack, and of a document's size.
-            | "54000" | "54001" => {
-                let field = r.column.unwrap_or_else(|| "value".into());
-                Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
-            }
-            // The policy looks before the foreign key does: it does not tell whether the owner exists.
-            "42501" if r.row_policy => match owner_key(&r.message) {
-                Some(constraint) => Error::InvalidReference { constraint: constraint.into() },
-                None => Error::not_found("owner", "of the new row"),
-            },
-            "42501" => Error::Denied { sqlstate: r.sqlstate },
-            "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
-            "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
-            "55P03" => Error::Busy { resource: "lock", waited: r.elapsed, cause: None },
-            // One code for both; the text is the only thing that tells them apart, and where it is
-            // translated the weaker word is used.
-            "57014" if r.message.contains("statement timeout") => {
-                Error::Timeout { limit: "statement_timeout" }
-            }
-            "57014" => Error::Cancelled,
-            "25P03" => Error::Timeout { limit: "idle_in_transaction_session_timeout" },
-            "25P04" => Error::Timeout { limit: "transaction_timeout" },
-            "25P02" => Error::Ended { reason: "an earlier error aborted the transaction" },
-            "25006" => Error::ReadOnly,
-            s if s.starts_with("08") || s.starts_with("57P") || s == "53300" => {
-                Error::Unavailable { reason: format!("{} (SQLSTATE {s})", r.message) }
-            }
-            // 28: authentication; the message names the role only.
-            s if s.starts_with("28") || s == "3D000" => {
-                Error::Unavailable { reason: format!("{} (SQLSTATE {s})", r.message) }
-            }
-            _ => Error::Database { sqlstate: r.sqlstate, message: r.message },
-        }
-    }
-}
-
-/// The table that is split by year, and what a partition's name begins with.
-const BY_YEAR: (&str, &str) = ("price_history", "price_history_");
-
-/// What follows the year in a name of a partition, or of what belongs to it.
-fn behind_the_year(name: &str) -> Option<&str> {
-    let own = name.strip_prefix(BY_YEAR.1)?;
-    let own = own.strip_prefix("before_").unwrap_or(own);
-    let (year, rest) = own.split_at_checked(4)?;
-    year.bytes().all(|b| b.is_ascii_digit()).then_some(rest)
-}
-
-/// The table to which a partition belongs: the same code then handles an error on either layout.
-fn table_of_the_whole(table: &str) -> &str {
-    match behind_the_year(table) {
-        Some("") => BY_YEAR.0,
-        _ => table,
-    }
-}
-
-/// The name of a constraint as the whole table has it, of one that a partition by year reports by a name
-/// of its own. That an address is taken has one name, whichever of its two indexes saw it.
-fn of_the_whole(constraint: &str) -> String {
-    match behind_the_year(constraint).and_then(|rest| rest.strip_prefix('_')) {
-        Some(rest) => format!("{}{rest}", BY_YEAR.1),
-        None if constraint == "users_email_lower_key" => "users_email_key".into(),
-        None => constraint.to_owned(),
-    }
-}
-
-/// The foreign key that refuses a row of the table whose owner does not exist. The message of a policy names the table last,
-/// in the quotation marks of the server's language.
-fn owner_key(message: &str) -> Option<&'static str> {
-    let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').rev();
-    words.find_map(|word| match word {
-        "portfolios" => Some("portfolios_user_id_fkey"),
-        "positions" => Some("positions_portfolio_id_fkey"),
-        "analysis_results" => Some("analysis_results_portfolio_id_fkey"),
-        _ => None,
-    })
-}
-
-impl From<diesel::result::Error> for Error {
-    fn from(error: diesel::result::Error) -> Self {
-        use diesel::result::Error as D;
-        match error {
-            D::DatabaseError(_, info) => match sqlstate::reported(&*info) {
-                Some(reported) => reported.into(),
-                None if sqlstate::is_outcome_unknown(&*info) => {
-                    Error::OutcomeUnknown { receipt: None, reason: info.message().into() }
-                }
-                None => Error::Unavailable { reason: info.message().into() },
-            },
-            // What failed first tells the caller more.
-            D::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
-            D::DeserializationError(e) => unreadable(e).into(),
-            D::NotFound => Error::not_found("row", "(by query)"),
-            D::SerializationError(e) => match e.downcast::<Error>() {
-                Ok(e) => *e,
-                Err(e) => Error::invalid("value", e.to_string()),
-            },
-            D::NotInTransaction | D::BrokenTransactionManager | D::AlreadyInTransaction => {
-                Error::Ended { reason: "the connection's transaction is over" }
-            }
-            e => Error::Database { sqlstate: "?".into(), message: e.to_string() },
-        }
-    }
-}
-
 /// A value and whose it is, without what is not known.
-fn of_row(table: &str, key: &str, column: &str, reason: &str) -> Unreadable {
+pub(crate) fn of_row(table: &str, key: &str, column: &str, reason: &str) -> Unreadable {
     let [table, key, column, reason] = [table, key, column, reason].map(str::to_owned);
     Unreadable { table, key, column, reason }
-}
-
-/// A value that did not decode: its column, from Diesel's field error, and why, without the value. Table and key are
-/// left to those who know them.
-pub(crate) fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> Unreadable {
-    let (column, cause) = match error.downcast::<DeserializeFieldError>() {
-        Ok(field) => (field.field_name.unwrap_or_else(|| Unreadable::UNKNOWN.into()), field.error),
-        Err(other) => (Unreadable::UNKNOWN.into(), other),
-    };
-    let reason = match cause.downcast::<Error>() {
-        Ok(inner) => match *inner {
-            // A type's own parser speaks of the value; the rule alone is told here.
-            Error::Invalid { field, .. } => format!("does not hold a valid {field}"),
-            // Of several columns together.
-            Error::Corrupt { table, key, column, reason } => {
-                return Unreadable { table, key, column, reason };
-            }
-            other => other.to_string(),
-        },
-        Err(_) => "cannot be decoded".into(),
-    };
-    of_row(Unreadable::UNKNOWN, Unreadable::UNKNOWN, &column, &reason)
 }

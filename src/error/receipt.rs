@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, Result};
-use crate::types::text::shown;
+use crate::error::shown;
 
 /// Names one transaction that wrote, also after its connection and its program are gone:
 /// [`Database::outcome`](crate::Database::outcome) tells what became of it. Its text form, which it has in JSON too, can be

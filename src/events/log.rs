@@ -5,9 +5,9 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid};
 
 use super::event::{Event, EventData, EventFilter};
-use crate::error::Result;
+use crate::error::{Result, Unreadable};
 use crate::store::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Session, Snapshot};
-use crate::types::{Document, Ticker, Unreadable, UserId};
+use crate::types::{Document, Ticker, UserId};
 
 /// Sees nothing.
 pub(crate) const BEGINNING: &str = "1:1:";

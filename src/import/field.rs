@@ -5,8 +5,7 @@ use std::str::FromStr;
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
 use csv::ByteRecord;
 
-use crate::error::Error;
-use crate::types::text::shown;
+use crate::error::{Error, shown};
 use crate::types::{
     AdjustedPrice, Delta, DividendAmount, Greek, ImpliedVolatility, Premium, Price, SplitShares,
 };

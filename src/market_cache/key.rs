@@ -6,10 +6,10 @@ use diesel::prelude::{Queryable, QueryableByName, Selectable};
 use diesel::sql_types::BigInt;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{Result, Unreadable};
 use crate::schema::market_data_cache;
 use crate::store::{AddressRef, Space};
-use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker, Unreadable};
+use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker};
 
 /// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
 /// keys; parameters that are equal as JSON values (whatever the order of their keys, and 1 equals

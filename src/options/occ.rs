@@ -7,8 +7,8 @@ use chrono::{Datelike, NaiveDate};
 use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-use crate::types::text::{shown, text_type};
+use crate::error::{Error, Result, shown};
+use crate::types::text::text_type;
 use crate::types::{OptionType, Price, Ticker, TradingDay};
 
 /// What an option gives the right to: to buy or sell `ticker` at `strike` until `expiration`.

@@ -8,12 +8,10 @@ use diesel::sql_types;
 use serde::{Deserialize, Serialize};
 
 use super::position::Position;
-use crate::error::Result;
+use crate::error::{Result, Unreadable};
 use crate::schema::portfolios;
 use crate::store::patch;
-use crate::types::{
-    Activity, Count, Percentage, PortfolioId, RiskTolerance, Unreadable, UserId, text,
-};
+use crate::types::{Activity, Count, Percentage, PortfolioId, RiskTolerance, UserId, text};
 
 /// A portfolio, as stored.
 #[derive(

@@ -6,9 +6,9 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::driver_row::PgRow;
-use crate::error::unreadable;
-use crate::types::text::shown;
-use crate::types::{Cursor, Ticker, Unreadable};
+use super::reported::unreadable;
+use crate::error::{Unreadable, shown};
+use crate::types::{Cursor, Ticker};
 
 /// The row as a `U`, or what is wrong with it; the caller knows the table.
 pub(super) fn decoded<U, ST>(row: &PgRow) -> Result<U, Unreadable>

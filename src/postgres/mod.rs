@@ -34,6 +34,7 @@ mod pool;
 mod reads;
 mod receipts;
 mod rendered_query;
+mod reported;
 mod row_stream;
 #[cfg(feature = "tls")]
 mod rustls_config;

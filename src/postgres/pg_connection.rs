@@ -30,8 +30,8 @@ use super::row_stream::Rows;
 use super::tls::Tls;
 use super::transport::Wire;
 use crate::config::{Config, QueryObserver, StatementMode};
-use crate::error::Result;
-use crate::types::{Page, Unreadable};
+use crate::error::{Result, Unreadable};
+use crate::types::Page;
 
 /// How a connection behaves; see [`Config`](crate::Config) for the meaning and the defaults.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use diesel::result::{DatabaseErrorInformation, DatabaseErrorKind as Kind, Error as DieselError};
 use tokio_postgres::error::{DbError, Severity};
 
-use crate::error::Reported;
+use super::reported::Reported;
 
 const TAG: &str = "SQLSTATE ";
 /// Behind the SQLSTATE: the cached plan no longer fits the tables.

@@ -7,9 +7,8 @@ use futures_util::StreamExt;
 
 use super::session::{Atomic, Session};
 use crate::config::StatementMode;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::postgres::{CopyOut, Lease, PgConnection};
-use crate::types::Unreadable;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags, length of the extension.

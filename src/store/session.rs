@@ -14,9 +14,9 @@ use tokio::sync::RwLockMappedWriteGuard;
 
 use super::entry_key::AddressRef;
 use crate::cache::Cache;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::postgres::{Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, produced};
-use crate::types::{Listed, Page, PageRequest, Unreadable};
+use crate::types::{Listed, Page, PageRequest};
 
 /// The source of a repository's connections, and the table it speaks of in errors.
 #[derive(Clone)]

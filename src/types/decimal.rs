@@ -7,8 +7,7 @@ use diesel::sql_types::Numeric;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::numeric;
-use super::text::shown;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 
 /// Bounds on a decimal's value beside those of its precision.
 enum Range {

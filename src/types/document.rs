@@ -12,9 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::canonical::canonical;
-use super::listed::Unreadable;
 use super::{finite, jsonb};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 
 /// The version byte that precedes the text in JSONB's binary form.
 pub(crate) const JSONB_VERSION: u8 = 1;

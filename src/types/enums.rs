@@ -5,8 +5,8 @@ use std::str::FromStr;
 use diesel::sql_types::Text;
 use serde::{Deserialize, Serialize};
 
-use super::text::{shown, text_type};
-use crate::error::{Error, Result};
+use super::text::text_type;
+use crate::error::{Error, Result, shown};
 
 macro_rules! text_enum {
     (

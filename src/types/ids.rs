@@ -44,7 +44,7 @@ macro_rules! id {
             type Err = crate::error::Error;
             fn from_str(text: &str) -> crate::error::Result<Self> {
                 Uuid::parse_str(text).map($name).map_err(|_| {
-                    let shown = super::text::shown(text);
+                    let shown = crate::error::shown(text);
                     crate::error::Error::invalid(stringify!($name), format!("{shown} is no UUID"))
                 })
             }

@@ -1,59 +1,10 @@
 //! What a list is made of, with the rows that cannot be read named beside it.
 
-use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
-
-/// A stored row with a value that its column should not hold, which another program wrote. A list leaves it out and
-/// names it; as an error it is [`Error::Corrupt`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Unreadable {
-    /// The table, or `"?"` where the query joins several.
-    pub table: String,
-    /// The row's id; of a row without one, such as a sum, the ticker or name that it is of. `"?"` where there is nothing
-    /// of that.
-    pub key: String,
-    /// The column.
-    pub column: String,
-    /// What is wrong, without the value.
-    pub reason: String,
-}
-
-impl Unreadable {
-    /// Stands for what is not known.
-    pub(crate) const UNKNOWN: &str = "?";
-
-    /// Of no row or column in particular.
-    pub(crate) fn unknown(reason: &str) -> Self {
-        let [table, key, column] = [Self::UNKNOWN; 3].map(str::to_owned);
-        Unreadable { table, key, column, reason: reason.into() }
-    }
-
-    /// As the warning of a log: somebody has to mend the row.
-    pub(crate) fn warn(&self) {
-        let Unreadable { table, key, column, reason } = self;
-        tracing::warn!(target: "buffetbot_db::rows", table, key, column, reason, "a row cannot be read");
-    }
-}
-
-impl fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unreadable { table, key, column, reason } = self;
-        match key.as_str() {
-            Self::UNKNOWN => write!(f, "{table}.{column}: {reason}"),
-            key => write!(f, "{table}.{column} of row {key}: {reason}"),
-        }
-    }
-}
-
-impl From<Unreadable> for Error {
-    fn from(Unreadable { table, key, column, reason }: Unreadable) -> Self {
-        Error::Corrupt { table, key, column, reason }
-    }
-}
+use crate::error::{Result, Unreadable};
 
 /// The rows of a list. It is used like the `Vec` of its [`items`](Self::items). One row that cannot be read does not
 /// hide the others: it is named in [`unreadable`](Self::unreadable).
@@ -150,6 +101,7 @@ impl<T: PartialEq, const N: usize> PartialEq<[T; N]> for Listed<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Error;
 
     #[test]
     fn a_list_with_a_row_missing_is_not_complete_and_equals_no_other() {

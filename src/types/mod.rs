@@ -42,7 +42,7 @@ pub use ids::{
     AnalysisId, AuditId, BarId, CacheEntryId, CorporateActionId, OptionQuoteId, PortfolioId,
     PositionId, UserId,
 };
-pub use listed::{Listed, Unreadable};
+pub use listed::Listed;
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
 pub use tag::Tag;

@@ -7,9 +7,7 @@ use diesel::data_types::PgTimestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::listed::Unreadable;
-use super::text::shown;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable, shown};
 
 /// Which page of a list: how many rows, after which one. Rows written meanwhile neither repeat nor
 /// hide others, as they would with offsets, and a late page costs no more than the first.

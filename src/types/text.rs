@@ -2,18 +2,6 @@
 
 use crate::error::{Error, Result};
 
-/// Longest piece of a refused value that an error shows.
-const SHOWN: usize = 64;
-
-/// `value`, shortened and escaped, for an error message.
-pub(crate) fn shown(value: &str) -> String {
-    let mut text: String = value.chars().take(SHOWN).collect();
-    if text.len() < value.len() {
-        text.push_str("...");
-    }
-    format!("{text:?}")
-}
-
 /// Checks a text against its column: at most `max` characters, no NUL (PostgreSQL stores none).
 ///
 /// # Errors

@@ -12,8 +12,7 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::Timestamptz;
 use serde::{Deserialize, Serialize};
 
-use super::text::shown;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 
 /// A day as the exchange's calendar has it, stored as midnight UTC of that date, so that every
 /// source's idea of when the day began leads to one row.

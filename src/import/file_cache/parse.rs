@@ -11,10 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::options::{FileCacheOptions, Shape};
-use crate::error::Error;
+use crate::error::{Error, shown};
 use crate::import::field::{Reason, reason, required};
 use crate::market_cache::{Backfill, CacheKey, NewCacheEntry, PutOptions};
-use crate::types::text::shown;
 use crate::types::{DataType, Document, Tag, Ticker, UnitInterval, parse_time};
 
 /// What is in a file.

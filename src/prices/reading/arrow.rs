@@ -14,10 +14,10 @@ use futures_util::{FutureExt, StreamExt, stream};
 
 use super::columns;
 use super::columns::{Wanted, corrupt, days, fixed, flag, micros};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::postgres::{PgConnection, Sender, produced};
 use crate::store::{CopiedRow, Session};
-use crate::types::{Ticker, Unreadable, numeric};
+use crate::types::{Ticker, numeric};
 
 /// How exact decimals become Arrow values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::store::{CopiedRow, Session};
 use crate::types::text::quote_literal;
-use crate::types::{Listed, Ticker, TradingDay, Unreadable, numeric};
+use crate::types::{Listed, Ticker, TradingDay, numeric};
 
 /// The bars of one ticker as columns, for computations: by rising day, all columns of one length.
 ///
