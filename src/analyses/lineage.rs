@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::inputs::{BarsDigest, DocumentRevision};
+use crate::types::Unreadable;
 
 /// What a result was computed from, beside what is stored of that now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,10 @@ pub struct Lineage {
     pub documents: Vec<DocumentLineage>,
     /// The bars, in the order in which they were recorded.
     pub bars: Vec<BarsLineage>,
+    /// Stored rows of these that cannot be read. What they would say is missing above: when a document was stored, and of
+    /// which provider a bar is.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl Lineage {
@@ -37,7 +42,7 @@ pub struct DocumentLineage {
     pub current_revision: Option<i64>,
     /// The provider of the document as it is now.
     pub data_source: Option<String>,
-    /// When the document as it is now was stored.
+    /// When the document as it is now was stored; `None`: it is gone, or that cannot be read.
     pub cached_at: Option<DateTime<Utc>>,
 }
 

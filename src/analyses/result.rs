@@ -69,7 +69,7 @@ impl AnalysisResult {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt): it does not have the shape of `T`.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let decode = |d: &Document| d.decode_column("analysis_results", "metadata");
+        let decode = |d: &Document| d.decode_column("analysis_results", self.id, "metadata");
         self.metadata.as_ref().map(decode).transpose()
     }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 
+use diesel::deserialize::{self, FromSql};
+use diesel::pg::{Pg, PgValue};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unreadable};
 
 /// A stored row with a value that its column should not hold, which another program wrote. A list leaves it out and
 /// names it; as an error it is [`Error::Corrupt`].
@@ -36,6 +38,31 @@ impl Unreadable {
     pub(crate) fn warn(&self) {
         let Unreadable { table, key, column, reason } = self;
         tracing::warn!(target: "buffetbot_db::rows", table, key, column, reason, "a row cannot be read");
+    }
+}
+
+/// A value of a row, or what is wrong with it, so that the row's other values are not lost with it.
+#[derive(Debug)]
+pub(crate) struct Tried<T>(Result<T, String>);
+
+impl<T> Tried<T> {
+    /// The value, or the row that cannot be read.
+    pub fn of(self, table: &str, key: impl fmt::Display, column: &str) -> Result<T, Unreadable> {
+        self.0.map_err(|reason| Unreadable {
+            table: table.into(),
+            key: key.to_string(),
+            column: column.into(),
+            reason,
+        })
+    }
+}
+
+impl<T, ST> FromSql<ST, Pg> for Tried<T>
+where
+    T: FromSql<ST, Pg>,
+{
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        Ok(Tried(T::from_sql(value).map_err(|error| unreadable(error).reason)))
     }
 }
 

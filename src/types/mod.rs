@@ -42,10 +42,12 @@ pub use ids::{
     AnalysisId, AuditId, BarId, CacheEntryId, CorporateActionId, OptionQuoteId, PortfolioId,
     PositionId, UserId,
 };
+pub(crate) use listed::Tried;
 pub use listed::{Listed, Unreadable};
 pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
 pub use tag::Tag;
 pub use ticker::Ticker;
+pub(crate) use ticker::is_ticker;
 pub use trading_day::TradingDay;
 pub(crate) use trading_day::parse_time;
