@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::inputs::DocumentRevision;
+use crate::error::Unreadable;
 use crate::prices::BarsDigest;
 
 /// What a result was computed from, beside what is stored of that now.
@@ -18,6 +19,10 @@ pub struct Lineage {
     pub documents: Vec<DocumentLineage>,
     /// The bars, in the order in which they were recorded.
     pub bars: Vec<BarsLineage>,
+    /// Stored rows of these that cannot be read. What they would say is missing above: when a document was stored, and of
+    /// which provider a bar is.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 impl Lineage {
@@ -38,7 +43,7 @@ pub struct DocumentLineage {
     pub current_revision: Option<i64>,
     /// The provider of the document as it is now.
     pub data_source: Option<String>,
-    /// When the document as it is now was stored.
+    /// When the document as it is now was stored; `None`: it is gone, or that cannot be read.
     pub cached_at: Option<DateTime<Utc>>,
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::schema::analysis_results;
 use crate::store::patch;
 use crate::types::{
-    AnalysisId, AnalysisType, Document, PortfolioId, Score, Ticker, UnitInterval, span, text,
+    AnalysisId, AnalysisType, Document, PortfolioId, Score, Ticker, UnitInterval, bound, span, text,
 };
 
 /// The result of an analysis, as stored.
@@ -69,7 +69,7 @@ impl AnalysisResult {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt): it does not have the shape of `T`.
     pub fn metadata_as<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let decode = |d: &Document| d.decode_column("analysis_results", "metadata");
+        let decode = |d: &Document| d.decode_column("analysis_results", self.id, "metadata");
         self.metadata.as_ref().map(decode).transpose()
     }
 
@@ -78,7 +78,7 @@ impl AnalysisResult {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt): another program stored something of another shape.
     pub fn watermarks(&self) -> Result<Option<Inputs>> {
-        let decode = |d: &Document| d.decode_column("analysis_results", "inputs");
+        let decode = |d: &Document| d.decode_column("analysis_results", self.id, "inputs");
         self.inputs.as_ref().map(decode).transpose()
     }
 
@@ -102,7 +102,8 @@ pub enum Expiry {
     Never,
     /// So long after it is stored, by the database's clock; more than 100 years count as 100 years.
     After(Duration),
-    /// At this time.
+    /// At this time. It must be later than `calculated_at`, in whole microseconds; where that is not given, later than the
+    /// database's clock.
     At(DateTime<Utc>),
 }
 
@@ -254,8 +255,14 @@ impl NewAnalysis {
         )?;
         match self.expiry {
             Expiry::After(ttl) => span::check("ttl", ttl),
-            Expiry::At(at) if self.calculated_at.is_some_and(|calculated| at <= calculated) => {
-                Err(Error::invalid("expires_at", "must be later than calculated_at"))
+            // As stored: two times within one microsecond are the same there.
+            Expiry::At(at)
+                if self
+                    .calculated_at
+                    .map(bound::stored)
+                    .is_some_and(|c| bound::stored(at) <= c) =>
+            {
+                Err(Self::expires_too_early())
             }
             // It could be stored, and not be read.
             Expiry::At(at) if span::later(at, self.stale_for).is_none() => {
@@ -263,6 +270,10 @@ impl NewAnalysis {
             }
             Expiry::Never | Expiry::At(_) => Ok(()),
         }
+    }
+
+    pub(crate) fn expires_too_early() -> Error {
+        Error::invalid("expires_at", "must be later than calculated_at")
     }
 
     /// The bytes of its documents and text, about what it weighs in a statement.

@@ -20,7 +20,7 @@ use super::lease::{RELEASE, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
 use crate::analyses::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis, pg as stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::postgres::PgConnection;
 use crate::store::{Address, AddressRef, Session};
 use crate::types::{AnalysisType, Document, span};
@@ -193,6 +193,7 @@ impl Outcome {
 impl Kind for Analyses {
     type Value = AnalysisResult;
     type New = Fetched<NewAnalysis>;
+    const TABLE: &'static str = "analysis_results";
 
     fn read<'a>(
         connection: &'a PgConnection,
@@ -208,7 +209,9 @@ impl Kind for Analyses {
     }
 
     fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<AnalysisResult>> {
-        Entry::unpack(packed, loaded, |packed| packed.body.decode_column("analysis_results", "*"))
+        Entry::unpack(packed, loaded, |packed| {
+            packed.body.decode_column(Self::TABLE, Unreadable::UNKNOWN, "*")
+        })
     }
 
     fn settle<'a>(
@@ -288,7 +291,8 @@ pub(crate) async fn within(
 ) -> Result<Cached<AnalysisResult>> {
     policy.validate()?;
     let loaded = Instant::now();
-    let found = stored::newest(&*session.connection().await?, key).await?;
+    let found = stored::newest(&*session.connection().await?, key).await;
+    let found = found.map_err(|error| session.named(error))?;
     let previous = found.map(|(row, seen_at)| Arc::new(entry(row, seen_at, loaded)));
     let now = Instant::now();
     if let Some(fresh) = previous.clone().filter(|entry| entry.is_fresh_at(now)) {

@@ -9,7 +9,7 @@ use super::counters::Counters;
 use super::kind::{Kind, Read};
 use super::lease;
 use super::lease::Turn;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::postgres::Pool;
 use crate::store::{AddressRef, Session, Source};
 
@@ -78,7 +78,7 @@ impl DatabaseLevel {
         pack: bool,
     ) -> Result<Option<Read<K::Value>>> {
         let work = async { K::read(&*self.session.connection().await?, address, pack).await };
-        self.run(work).await
+        self.run(work).await.map_err(|error| of_entry(error, K::TABLE, address))
     }
 
     pub async fn take(&self, address: AddressRef<'_>) -> Result<Turn> {
@@ -117,6 +117,23 @@ impl DatabaseLevel {
                 held = self.run(work).await.unwrap_or(true);
             }
         }
+    }
+}
+
+/// With the table, and where the row's id is not known, with the key that was looked up, in an error that lacks them.
+fn of_entry(error: Error, of: &str, address: AddressRef<'_>) -> Error {
+    let or = |known: String, other: String| match known.as_str() {
+        Unreadable::UNKNOWN => other,
+        _ => known,
+    };
+    match error {
+        Error::Corrupt { table, key, column, reason } => Error::Corrupt {
+            table: or(table, of.to_owned()),
+            key: or(key, format!("{} {}", address.ticker, address.name)),
+            column,
+            reason,
+        },
+        other => other,
     }
 }
 

@@ -21,7 +21,7 @@ use super::kind::{Kind, Read, Settled};
 use super::lease::{Keyed, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::market_cache::{CacheKey, PutOptions};
 use crate::postgres::PgConnection;
 use crate::store::{Address, AddressRef};
@@ -35,8 +35,9 @@ impl<T: Serialize + DeserializeOwned + Send + Sync + 'static> CacheValue for T {
 /// Documents that are read as `T`.
 pub(crate) struct Documents<T>(PhantomData<fn() -> T>);
 
+/// With the id, which errors name.
 const READ: &str = "
-    SELECT data, data_source, data_quality_score, version, revision,
+    SELECT id, data, data_source, data_quality_score, version, revision,
         cached_at, expires_at, stale_until, now() AS seen_at
     FROM market_data_cache
     WHERE ticker = $1 AND data_type = $2
@@ -251,7 +252,7 @@ impl<T: CacheValue> Draft<T> {
 }
 
 const READ_MANY: &str = "
-    SELECT wanted.n, c.data, c.data_source, c.data_quality_score, c.version, c.revision,
+    SELECT wanted.n, c.id, c.data, c.data_source, c.data_quality_score, c.version, c.revision,
         c.cached_at, c.expires_at, c.stale_until, now() AS seen_at
     FROM unnest($1::TEXT[], $2::TEXT[], $3::JSONB[]) WITH ORDINALITY
         AS wanted (ticker, data_type, parameters, n)
@@ -296,6 +297,7 @@ impl<T: CacheValue> Documents<T> {
 impl<T: CacheValue> Kind for Documents<T> {
     type Value = T;
     type New = Fetched<T>;
+    const TABLE: &'static str = "market_data_cache";
 
     fn read<'a>(
         connection: &'a PgConnection,
@@ -321,7 +323,7 @@ impl<T: CacheValue> Kind for Documents<T> {
 
     fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<T>> {
         Entry::unpack(packed, loaded, |packed| {
-            packed.body.decode_column("market_data_cache", "data")
+            packed.body.decode_column(Self::TABLE, Unreadable::UNKNOWN, "data")
         })
     }
 

@@ -43,6 +43,8 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
     type Value: Send + Sync + 'static;
     /// What a fetch returns.
     type New: Send + 'static;
+    /// The table of the rows, which errors name.
+    const TABLE: &'static str;
 
     /// The key's row, fresh or not.
     fn read<'a>(

@@ -57,7 +57,7 @@ impl CacheEntry {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt): it does not have the shape of `T`.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T> {
-        self.data.decode_column("market_data_cache", "data")
+        self.data.decode_column("market_data_cache", self.id, "data")
     }
 
     /// The key under which the document is looked up.

@@ -106,7 +106,8 @@ pub trait PortfolioRepository: Send + Sync {
 
     /// The positions held now at the prices of a moment, the database's present one by default:
     /// each at the close, as delivered, of its latest bar that begins at or before the moment. A
-    /// daily bar begins at midnight UTC of its day, so that its close counts for all of that day.
+    /// daily bar begins at midnight UTC of its day, so that its close counts for all of that day. A position or a bar that
+    /// cannot be read hides no other: [`Valuation::unreadable`] names it.
     async fn valuation(
         &self,
         id: PortfolioId,
@@ -339,7 +340,10 @@ impl PortfolioRepository for PgPortfolios {
             .bind::<SqlUuid, _>(id)
             .bind::<Nullable<Timestamptz>, _>(as_of.map(bound::floor));
         let rows: Vec<ValuationRow> = self.session.fetch_all(statement).await?;
-        Ok(Valuation::from_rows(rows))
+        let mut valuation = Valuation::from_rows(rows);
+        let unreadable = valuation.iter_mut().flat_map(|valuation| &mut valuation.unreadable);
+        self.session.report(unreadable);
+        Ok(valuation)
     }
 
     #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all)]
@@ -383,12 +387,12 @@ const SUMMARY: &str = "
 const VALUATION: &str = "
     SELECT p.id AS portfolio_id, moment.as_of, p.target_cash_percentage,
         s.id AS position_id, s.ticker, s.shares, s.average_cost, s.allocation_percentage,
-        bar.date, bar.close_price, bar.is_suspect
+        bar.id AS bar_id, bar.date, bar.close_price, bar.is_suspect
     FROM portfolios p
     CROSS JOIN (SELECT COALESCE($2, now()) AS as_of) moment
     LEFT JOIN positions s ON s.portfolio_id = p.id AND s.is_active
     LEFT JOIN LATERAL (
-        SELECT b.date, b.close_price, b.is_suspect FROM price_history b
+        SELECT b.id, b.date, b.close_price, b.is_suspect FROM price_history b
         WHERE b.ticker = s.ticker AND b.date <= moment.as_of
         ORDER BY b.date DESC LIMIT 1
     ) bar ON TRUE

@@ -8,7 +8,9 @@ use diesel::sql_types;
 use serde::{Deserialize, Serialize};
 
 use super::position::cost_basis;
-use crate::types::{Cost, Percentage, PortfolioId, PositionId, Price, Shares, Ticker};
+use crate::error::Unreadable;
+use crate::store::Tried;
+use crate::types::{BarId, Cost, Percentage, PortfolioId, PositionId, Price, Shares, Ticker};
 
 /// A portfolio's positions at the prices of one moment. Amounts are exact and in the currency of the
 /// quotes, which are not converted: positions in several currencies have no meaningful totals.
@@ -20,7 +22,7 @@ pub struct Valuation {
     pub as_of: DateTime<Utc>,
     /// The share to be held in cash, in percent.
     pub target_cash_percentage: Option<Percentage>,
-    /// Every position held, by ticker, with a price or not.
+    /// Every position held that can be read, by ticker, with a price or not.
     pub positions: Vec<PositionValue>,
     /// Sum of the market values that are known.
     pub market_value: BigDecimal,
@@ -28,6 +30,10 @@ pub struct Valuation {
     pub cost_basis: BigDecimal,
     /// Sum of the unrealised gains that are known.
     pub unrealised_gain: BigDecimal,
+    /// Positions that are held and cannot be read, which the sums leave out, and bars that would give a price and cannot be
+    /// read.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// One position at a price.
@@ -41,7 +47,8 @@ pub struct PositionValue {
     pub shares: Option<Shares>,
     /// Average price paid for one share.
     pub average_cost: Option<Cost>,
-    /// The bar that the price is of; `None` where no bar begins at or before the moment.
+    /// The bar that the price is of; `None` where no bar begins at or before the moment, or where the latest that does cannot
+    /// be read: [`Valuation::unreadable`] has its id then.
     pub bar: Option<PricedBar>,
     /// Shares times price.
     pub market_value: Option<BigDecimal>,
@@ -75,7 +82,7 @@ impl PositionValue {
 }
 
 impl Valuation {
-    /// Tickers of the positions that no bar gives a price to, in order.
+    /// Tickers of the positions without a price, in order.
     pub fn without_price(&self) -> impl Iterator<Item = &Ticker> {
         self.positions.iter().filter(|p| p.bar.is_none()).map(|p| &p.ticker)
     }
@@ -91,8 +98,14 @@ impl Valuation {
             market_value: BigDecimal::zero(),
             cost_basis: BigDecimal::zero(),
             unrealised_gain: BigDecimal::zero(),
+            unreadable: Vec::new(),
         };
-        valuation.positions = rows.into_iter().filter_map(ValuationRow::into_position).collect();
+        for row in rows {
+            match row.into_position(&mut valuation.unreadable) {
+                Ok(position) => valuation.positions.extend(position),
+                Err(unreadable) => valuation.unreadable.push(unreadable),
+            }
+        }
         for position in &valuation.positions {
             let sums = [
                 (&mut valuation.market_value, &position.market_value),
@@ -126,7 +139,8 @@ impl PositionValue {
     }
 }
 
-/// A position and its bar; without positions one row of the portfolio alone.
+/// A position and its bar; without positions one row of the portfolio alone. Only what is of the portfolio keeps the row
+/// from being decoded.
 #[derive(QueryableByName)]
 #[diesel(check_for_backend(Pg))]
 pub(crate) struct ValuationRow {
@@ -139,45 +153,76 @@ pub(crate) struct ValuationRow {
     #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
     position_id: Option<PositionId>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Text>)]
-    ticker: Option<Ticker>,
+    ticker: Option<Tried<Ticker>>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Numeric>)]
-    shares: Option<Shares>,
+    shares: Option<Tried<Shares>>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Numeric>)]
-    average_cost: Option<Cost>,
+    average_cost: Option<Tried<Cost>>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Numeric>)]
-    allocation_percentage: Option<Percentage>,
+    allocation_percentage: Option<Tried<Percentage>>,
+    #[diesel(sql_type = sql_types::Nullable<sql_types::Uuid>)]
+    bar_id: Option<BarId>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Timestamptz>)]
-    date: Option<DateTime<Utc>>,
+    date: Option<Tried<DateTime<Utc>>>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Numeric>)]
-    close_price: Option<Price>,
+    close_price: Option<Tried<Price>>,
     #[diesel(sql_type = sql_types::Nullable<sql_types::Bool>)]
     is_suspect: Option<bool>,
 }
 
 impl ValuationRow {
-    fn into_position(self) -> Option<PositionValue> {
-        let bar = match (self.date, self.close_price, self.is_suspect) {
-            (Some(date), Some(close), Some(is_suspect)) => {
-                Some(PricedBar { date, close, is_suspect })
+    /// The position, if there is one; its bar, where that cannot be read, is among `unreadable`.
+    ///
+    /// # Errors
+    /// The position cannot be read.
+    fn into_position(
+        self,
+        unreadable: &mut Vec<Unreadable>,
+    ) -> Result<Option<PositionValue>, Unreadable> {
+        let (Some(position_id), Some(ticker)) = (self.position_id, self.ticker) else {
+            return Ok(None);
+        };
+        let key = position_id;
+        let ticker = ticker.of("positions", key, "ticker")?;
+        let shares = self.shares.map(|it| it.of("positions", key, "shares")).transpose()?;
+        let average_cost = self.average_cost.map(|it| it.of("positions", key, "average_cost"));
+        let average_cost = average_cost.transpose()?;
+        let target = self.allocation_percentage;
+        let target = target.map(|it| it.of("positions", key, "allocation_percentage"));
+        let target = target.transpose()?;
+        let bar = match (self.bar_id, self.date, self.close_price, self.is_suspect) {
+            (Some(id), Some(date), Some(close), Some(is_suspect)) => {
+                priced(id, date, close, is_suspect).map_err(|bar| unreadable.push(bar)).ok()
             }
             _ => None,
         };
         let value = |shares: &Shares, bar: &PricedBar| shares.as_decimal() * bar.close.as_decimal();
-        let market_value = self.shares.as_ref().zip(bar.as_ref()).map(|(s, b)| value(s, b));
-        let cost_basis = cost_basis(self.shares.as_ref(), self.average_cost.as_ref());
+        let market_value = shares.as_ref().zip(bar.as_ref()).map(|(s, b)| value(s, b));
+        let cost_basis = cost_basis(shares.as_ref(), average_cost.as_ref());
         let unrealised_gain = market_value.as_ref().zip(cost_basis.as_ref()).map(|(v, c)| v - c);
-        Some(PositionValue {
-            position_id: self.position_id?,
-            ticker: self.ticker?,
-            shares: self.shares,
-            average_cost: self.average_cost,
+        Ok(Some(PositionValue {
+            position_id,
+            ticker,
+            shares,
+            average_cost,
             bar,
             market_value,
             cost_basis,
             unrealised_gain,
             weight: None,
-            target: self.allocation_percentage,
+            target,
             drift: None,
-        })
+        }))
     }
+}
+
+fn priced(
+    id: BarId,
+    date: Tried<DateTime<Utc>>,
+    close: Tried<Price>,
+    is_suspect: bool,
+) -> Result<PricedBar, Unreadable> {
+    let date = date.of("price_history", id, "date")?;
+    let close = close.of("price_history", id, "close_price")?;
+    Ok(PricedBar { date, close, is_suspect })
 }

@@ -59,6 +59,7 @@ pub use pg_connection::PgConnection;
 pub(crate) use pool::{ANNOUNCEMENTS, EVENTS};
 pub use pool::{Pool, PoolState, Pooled};
 pub(crate) use rendered_query::Built;
+pub(crate) use reported::unreadable;
 pub use row_stream::Rows;
 pub use sqlstate::sqlstate;
 pub(crate) use tenant::{ASKS, ApplicationRole, Naming, Tenant};

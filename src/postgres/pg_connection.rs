@@ -168,7 +168,22 @@ impl PgConnection {
         Ok(all)
     }
 
-    /// As [`all`](Self::all); a row that does not decode stands in its place, as what is wrong with it.
+    /// As [`fetch_all`](Self::fetch_all); a row that does not decode stands in its place, as what is wrong with it.
+    ///
+    /// # Errors
+    /// Whatever the server reports, by [`Error`].
+    pub(crate) async fn fetch_each<Q, U, ST>(&self, query: Q) -> Result<Vec<Result<U, Unreadable>>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg>,
+    {
+        let built = Built::new(&query.as_query());
+        self.each(&built?).await
+    }
+
+    /// As [`fetch_each`](Self::fetch_each), of a rendered query.
     ///
     /// # Errors
     /// Whatever the server reports, by [`Error`].

@@ -182,6 +182,9 @@ pub trait PriceRepository: Send + Sync {
     /// other periods, rising: see [`Resampler`](crate::Resampler). Of a period that the range cuts,
     /// it is the bars within. They are as delivered; of adjusted ones see [`resample`](crate::prices::series::resample).
     /// One day at a time is in memory, beside the result.
+    ///
+    /// # Errors
+    /// Those of the database; `Corrupt` of a bar that cannot be read: its period would be wrong.
     async fn resample(
         &self,
         ticker: &Ticker,
@@ -202,10 +205,11 @@ pub trait PriceRepository: Send + Sync {
     /// The ticker's bars from one day to another, both included, by rising day, adjusted for the splits (and
     /// dividends) with an ex-date up to `as_of`: as a chart drawn on that day shows them. The stored bars
     /// stay as delivered. See [`adjust`](crate::prices::series::adjust) for the formula; where actions cannot be applied
-    /// the result says so.
+    /// the result says so. A bar that cannot be read is named beside the others, which do not depend on it.
     ///
     /// # Errors
-    /// Those of the database.
+    /// Those of the database; `Corrupt` of an action that cannot be read, or of the bar before a dividend that counts: the
+    /// bars before it would be wrong.
     async fn adjusted(
         &self,
         ticker: &Ticker,
@@ -218,10 +222,11 @@ pub trait PriceRepository: Send + Sync {
     /// Compares the provider's adjusted closes with those that the stored splits and dividends give: an
     /// action that is missing, or wrong, shows as one step. `tolerance` is relative: 0.001 is a tenth of
     /// a percent. The provider's reference date need not be known: a factor that all of its adjusted
-    /// closes share is no difference.
+    /// closes share is no difference. A bar that cannot be read is named, and not compared.
     ///
     /// # Errors
-    /// `Invalid` of `tolerance`, which must be a number above zero; those of the database.
+    /// `Invalid` of `tolerance`, which must be a number above zero; those of the database; `Corrupt` as
+    /// [`adjusted`](Self::adjusted).
     async fn verify_adjustment(
         &self,
         ticker: &Ticker,

@@ -11,6 +11,7 @@ pub(crate) mod patch;
 mod retention;
 mod session;
 mod snapshot;
+mod tried;
 
 pub(crate) use copy_rows::CopiedRow;
 pub(crate) use culprit::{is_of_an_item, single_out};
@@ -21,3 +22,4 @@ pub(crate) use merge::{Plan, Written};
 pub use retention::{Aged, Retention, Swept};
 pub(crate) use session::{Session, Source};
 pub(crate) use snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot, oldest};
+pub(crate) use tried::Tried;

@@ -37,7 +37,11 @@ const CONDITIONS: &str = r#"
             ('timestamptz'::regtype, NULL, '%_times_readable',
                 'NOT (%1$I > ''-infinity'' AND %1$I < ''262143-01-01 00:00:00Z'')'),
             ('numeric', NULL, '%_not_nan', '%1$I = ''NaN'''),
-            ('varchar', 'ticker', '%_ticker_upper_case', '%1$I <> upper(%1$I COLLATE "C")')
+            ('varchar', 'ticker', '%_ticker_upper_case', '%1$I <> upper(%1$I COLLATE "C")'),
+            ('varchar', 'ticker', '%_ticker_readable', '%1$I COLLATE "C" !~ ''^[!-~]([ -~]*[!-~])?$'''),
+            ('varchar', 'data_type', '%_data_type_readable', 'NOT is_line(%1$I)'),
+            ('text[]', 'tags', '%_tags_readable', 'NOT are_lines(%1$I, 100)'),
+            ('text', 'preferences', '%_preferences_json', 'NOT is_json(%1$I)')
         ) AS rule (type, column_name, named, offends)
             ON a.atttypid = rule.type AND COALESCE(rule.column_name = a.attname, true)
     )

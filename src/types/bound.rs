@@ -17,6 +17,14 @@ pub(crate) fn floor(at: DateTime<Utc>) -> DateTime<Utc> {
     held(at, at.timestamp_micros())
 }
 
+/// The microseconds of a column that holds `at`, since 2000: those between two go to the one nearer to 2000, as Diesel sends
+/// them.
+pub(crate) fn stored(at: DateTime<Utc>) -> i64 {
+    const EPOCH: DateTime<Utc> = DateTime::from_timestamp(946_684_800, 0).unwrap();
+    // All of chrono's times are that near.
+    (at - EPOCH).num_microseconds().unwrap_or(i64::MAX)
+}
+
 fn held(at: DateTime<Utc>, micros: i64) -> DateTime<Utc> {
     // One beyond chrono's last microsecond stays there.
     DateTime::from_timestamp_micros(micros.max(FIRST)).unwrap_or(at)
@@ -43,6 +51,17 @@ mod tests {
             assert_eq!((floor(t + little), ceil(t + little)), (t, t + micro));
             assert_eq!((floor(t - little), ceil(t - little)), (t - micro, t));
         }
+    }
+
+    #[test]
+    fn times_within_a_microsecond_are_stored_as_one() {
+        for t in ["2024-01-02T03:04:05.000006Z", "1999-12-31T23:59:59.999999Z"].map(at) {
+            let (half, micro) = (TimeDelta::nanoseconds(500), TimeDelta::microseconds(1));
+            let beyond = if stored(t) < 0 { t - half } else { t + half };
+            assert_eq!(stored(beyond), stored(t), "{t}");
+            assert_eq!(stored(t + micro), stored(t) + 1, "{t}");
+        }
+        assert!(stored(DateTime::<Utc>::MIN_UTC) < stored(DateTime::<Utc>::MAX_UTC));
     }
 
     #[test]

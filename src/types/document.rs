@@ -71,16 +71,20 @@ impl Document {
         })
     }
 
-    /// As [`decode`](Self::decode), with the error naming the column that the document came from.
+    /// As [`decode`](Self::decode), with the error naming the column and the row that the document came from.
     pub(crate) fn decode_column<T: DeserializeOwned>(
         &self,
         table: &str,
+        key: impl fmt::Display,
         column: &str,
     ) -> Result<T> {
         self.decode().map_err(|error| match error {
-            Error::Corrupt { key, reason, .. } => {
-                Error::Corrupt { table: table.into(), key, column: column.into(), reason }
-            }
+            Error::Corrupt { reason, .. } => Error::Corrupt {
+                table: table.into(),
+                key: key.to_string(),
+                column: column.into(),
+                reason,
+            },
             other => other,
         })
     }

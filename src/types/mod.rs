@@ -47,5 +47,6 @@ pub use page::{Cursor, Page, PageRequest};
 pub use password_hash::PasswordHash;
 pub use tag::Tag;
 pub use ticker::Ticker;
+pub(crate) use ticker::is_ticker;
 pub use trading_day::TradingDay;
 pub(crate) use trading_day::parse_time;

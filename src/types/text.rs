@@ -33,10 +33,30 @@ pub(crate) fn check_line(field: &'static str, value: &str, max: usize) -> Result
     if value.trim() != value {
         return Err(Error::invalid(field, "must not begin or end with white space"));
     }
-    if value.chars().any(is_unseen) {
-        return Err(Error::invalid(field, "must not contain control or invisible characters"));
+    let mut before = None;
+    for character in value.chars() {
+        if is_unseen(character) && !is_shown_behind(before, character) {
+            return Err(unseen(field));
+        }
+        before = Some(character);
     }
     Ok(())
+}
+
+/// As [`check_line`], of a text that tells one account from another: of no character in it there are two forms.
+///
+/// # Errors
+/// As [`check_line`]; variation selectors.
+pub(crate) fn check_identity(field: &'static str, value: &str, max: usize) -> Result<()> {
+    check_line(field, value, max)?;
+    match value.chars().any(is_unseen) {
+        true => Err(unseen(field)),
+        false => Ok(()),
+    }
+}
+
+fn unseen(field: &'static str) -> Error {
+    Error::invalid(field, "must not contain control or invisible characters")
 }
 
 /// As [`check_line`], of a text that may be absent.
@@ -57,14 +77,28 @@ pub(crate) fn check_required(field: &'static str, value: &str, max: usize) -> Re
 }
 
 /// Characters without an image of their own: controls, line and paragraph separators, marks of direction, joiners and
-/// other characters of no width, fillers, tags. Variation selectors are not among them: emoji have them.
+/// other characters of no width, fillers, blanks that are no white space, variation selectors, tags. The function `is_line`
+/// of the database has the same.
 pub(crate) fn is_unseen(character: char) -> bool {
     character.is_control()
         || matches!(character,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffc}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Whether an unseen character shows by what it does to the one before it: the selectors of text and of emoji, which keyboards
+/// send behind a symbol. Digits and letters have no such form.
+fn is_shown_behind(before: Option<char>, character: char) -> bool {
+    matches!(character, '\u{fe0e}' | '\u{fe0f}')
+        && before.is_some_and(|symbol| {
+            !is_unseen(symbol)
+                && matches!(symbol,
+                    '\u{a9}' | '\u{ae}' | '\u{203c}'..='\u{2bff}' | '\u{3030}' | '\u{303d}' | '\u{3297}'
+                    | '\u{3299}' | '\u{1f000}'..='\u{1faff}')
+        })
 }
 
 /// `value` as a literal of SQL, where a statement takes no binds; the same in either setting of
@@ -141,7 +175,7 @@ pub(crate) use text_type;
 
 #[cfg(test)]
 mod tests {
-    use super::{check_line, check_required, quote_literal};
+    use super::{check_identity, check_line, check_required, quote_literal};
 
     #[test]
     fn a_line_shows_all_that_is_in_it() {
@@ -160,9 +194,28 @@ mod tests {
             "a\u{2028}b",
             "\u{e0041}a",
             "a\0",
+            "ada\u{fe0f}",
+            "\u{fe0f}",
+            "1\u{fe0f}",
+            "❤\u{fe0f}\u{fe0f}",
+            "❤\u{fe00}",
+            "\u{2800}",
+            "\u{2800}\u{fe0f}",
+            "a\u{fffc}",
+            "a\u{1d159}",
+            "a\u{1d173}",
+            "a\u{3164}b",
+            "a\u{115f}",
+            "a\u{1160}",
+            "a\u{17b4}",
+            "a\u{180b}",
+            "葛\u{e0100}",
         ] {
             assert!(check_line("name", wrong, 50).is_err(), "{wrong:?}");
+            assert!(check_identity("name", wrong, 50).is_err(), "{wrong:?}");
         }
+        assert!(check_identity("name", "❤", 50).is_ok());
+        assert!(check_identity("name", "❤\u{fe0f}", 50).is_err());
         assert!(check_line("name", "", 50).is_ok() && check_required("name", "", 50).is_err());
     }
 

@@ -7,7 +7,7 @@ use diesel::dsl::{exists, now};
 use diesel::prelude::{
     BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper,
 };
-use diesel::sql_types::{Array, BigInt, Interval, Nullable, Text, Uuid as SqlUuid};
+use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
 
 use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
@@ -122,7 +122,8 @@ pub trait UserRepository: Send + Sync {
     /// merges at once lose nothing. Returns the settings as they are then.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` where either is no object.
+    /// `NotFound`; `Invalid` where either is no object; `Corrupt` where the stored settings are no document: nothing was
+    /// written then, and a unit of work goes on.
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
     /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
@@ -345,28 +346,20 @@ impl UserRepository for PgUsers {
         if !changes.is_object() {
             return self.session.checked(Err(not_an_object())).await;
         }
-        // `||` would append to an array and wrap a scalar: the row is changed only where it holds an object.
-        let merged: Option<Merged> = self
-            .session
-            .write_optional(
-                diesel::sql_query(
-                    "WITH old AS (
-                         SELECT id, COALESCE(preferences, '{}')::jsonb AS preferences
-                         FROM users WHERE id = $1 FOR UPDATE
-                     ), changed AS (
-                         UPDATE users SET preferences = (old.preferences || $2::jsonb)::text
-                         FROM old
-                         WHERE users.id = old.id AND jsonb_typeof(old.preferences) = 'object'
-                         RETURNING users.id, users.preferences
-                     )
-                     SELECT id, changed.preferences FROM old LEFT JOIN changed USING (id)",
-                )
-                .bind::<SqlUuid, _>(id)
-                .bind::<diesel::sql_types::Jsonb, _>(changes),
-            )
-            .await?;
-        let merged = merged.ok_or_else(|| Error::not_found("user", id));
-        let merged = merged.and_then(|merged| merged.preferences.ok_or_else(not_an_object));
+        let merge = diesel::sql_query(MERGE_PREFERENCES)
+            .bind::<SqlUuid, _>(id)
+            .bind::<diesel::sql_types::Jsonb, _>(changes);
+        let merged: Option<Merged> = self.session.write_optional(merge).await?;
+        let merged = match merged {
+            None => Err(Error::not_found("user", id)),
+            Some(Merged { is_json: false, .. }) => Err(Error::Corrupt {
+                table: "users".into(),
+                key: id.to_string(),
+                column: "preferences".into(),
+                reason: "does not hold a valid json".into(),
+            }),
+            Some(Merged { preferences, .. }) => preferences.ok_or_else(not_an_object),
+        };
         self.session.checked(merged).await
     }
 
@@ -432,6 +425,22 @@ impl UserRepository for PgUsers {
     }
 }
 
+/// `||` would append to an array and wrap a scalar: the row is changed only where it holds an object. Where it holds no
+/// document, no cast is tried, which would abort the transaction.
+const MERGE_PREFERENCES: &str = "
+    WITH old AS MATERIALIZED (
+        SELECT id, COALESCE(preferences, '{}') AS preferences, is_json(preferences) AS is_json
+        FROM users WHERE id = $1 FOR UPDATE
+    ), parsed AS MATERIALIZED (
+        SELECT id, is_json, CASE WHEN is_json THEN preferences::jsonb END AS preferences FROM old
+    ), changed AS (
+        UPDATE users SET preferences = (parsed.preferences || $2::jsonb)::text
+        FROM parsed
+        WHERE users.id = parsed.id AND jsonb_typeof(parsed.preferences) = 'object'
+        RETURNING users.id, users.preferences
+    )
+    SELECT id, is_json, changed.preferences FROM parsed LEFT JOIN changed USING (id)";
+
 /// One statement, so that all parts are of one moment.
 const EXPORT: &str = "
     SELECT jsonb_build_object(
@@ -486,6 +495,9 @@ struct Doomed {
 
 #[derive(QueryableByName)]
 struct Merged {
+    /// Whether what was there before is a document.
+    #[diesel(sql_type = Bool)]
+    is_json: bool,
     #[diesel(sql_type = Nullable<Text>)]
     preferences: Option<Document>,
 }

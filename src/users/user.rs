@@ -207,7 +207,7 @@ const NAME_LENGTH: usize = 100;
 
 /// Something, `@`, something, and no white space: more than that only a message to it can tell.
 fn check_email(email: &str) -> Result<()> {
-    text::check_line("email", email, EMAIL_LENGTH)?;
+    text::check_identity("email", email, EMAIL_LENGTH)?;
     let parts = email.rsplit_once('@');
     let has_both = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
     if !has_both || email.chars().any(char::is_whitespace) {
@@ -223,6 +223,9 @@ fn check_names(username: Name<'_>, first: Name<'_>, last: Name<'_>) -> Result<()
         if let Some(Some(name)) = name {
             text::check_required(field, name, NAME_LENGTH)?;
         }
+    }
+    if let Some(Some(username)) = username {
+        text::check_identity("username", username, NAME_LENGTH)?;
     }
     Ok(())
 }

@@ -329,7 +329,7 @@ async fn a_stored_value_that_breaks_its_promise_is_corrupt_and_not_shown() {
     let new = NewPosition::new(portfolio.id, "AAPL".parse().unwrap(), shares);
     let position = db.positions().create(&new).await.unwrap();
     let connection = db.connection().await.unwrap();
-    batch(&connection, &format!("ALTER TABLE positions DROP CONSTRAINT positions_ticker_upper_case; UPDATE positions SET ticker = '{SECRET}' || chr(7)"))
+    batch(&connection, &format!("ALTER TABLE positions DROP CONSTRAINT positions_ticker_upper_case, DROP CONSTRAINT positions_ticker_readable; UPDATE positions SET ticker = '{SECRET}' || chr(7)"))
         .await
         .unwrap();
     drop(connection);

@@ -1,6 +1,7 @@
 //! Rows that cannot be read: they hide no other (B7), and what a call wrote is known although it cannot be read (B6).
 
 mod checks;
+mod computed;
 mod pages;
 mod reading;
 mod writing;

@@ -206,7 +206,7 @@ fn c11_a_number_is_digits_a_point_and_an_exponent() {
 }
 
 /// Texts that look like others, or break a line.
-const NO_NAMES: [&str; 14] = [
+const NO_NAMES: [&str; 21] = [
     " ada",
     "ada ",
     "\u{a0}ada",
@@ -221,6 +221,13 @@ const NO_NAMES: [&str; 14] = [
     "\u{feff}ada",
     "a\u{2066}b",
     "a\u{ad}b",
+    "ada\u{fe0f}",
+    "\u{2800}",
+    "a\u{fffc}b",
+    "a\u{1d159}b",
+    "a\u{180b}b",
+    "a\u{1160}b",
+    "葛\u{e0100}",
 ];
 
 #[tokio::test]
@@ -281,7 +288,44 @@ async fn c11_names_hold_nothing_that_is_not_seen() {
     // Names of people and texts of several lines stay what they are.
     let name = user().username("zoë.o’hara").name("Ḥannāh 李小龍", "d'Arc-Müller Jr.");
     db.users().create(&name).await.expect("created");
+    // A symbol has a form as emoji, which two accounts must not differ in.
+    let name = "❤\u{fe0f} core";
+    assert_eq!(db.portfolios().create(&portfolio(name)).await.expect("created").name, name);
+    let refused = db.users().create(&user().username(name)).await;
+    assert_eq!(blamed(refused.expect_err("two forms")), "username");
+    let address = NewUser::new("❤\u{fe0f}@example.com", crate::support::hash());
+    let refused = db.users().create(&address).await;
+    assert_eq!(blamed(refused.expect_err("two forms")), "email");
     let text = analysis().strategy("Deep value 🚀").summary("One.\n\tTwo, \u{200f}שתיים.\r\n");
     let saved = db.analyses().save(&text).await.expect("saved");
     assert_eq!(saved.summary, text.summary);
+}
+
+/// The rule of the program and that of the checks, of every character that is not plain.
+#[tokio::test]
+async fn b7_checks_and_types_know_the_same_names() {
+    let db = TestDatabase::new().await.expect("a database");
+    let client = connect(&db).await;
+    let asked = |line: &str| {
+        format!(
+            "SELECT n FROM (SELECT generate_series(1, 131071) AS n UNION ALL SELECT generate_series(917504, 921600)) AS c
+             WHERE n NOT BETWEEN 55296 AND 57343 AND NOT is_line({line}) ORDER BY n"
+        )
+    };
+    let characters: Vec<char> =
+        (1..=131_071).chain(917_504..=921_600).filter_map(char::from_u32).collect();
+    let lines: [(&str, fn(char) -> String); 4] = [
+        ("'a' || chr(n) || 'b'", |c| format!("a{c}b")),
+        ("'a' || chr(n)", |c| format!("a{c}")),
+        ("chr(n) || 'a'", |c| format!("{c}a")),
+        ("'a' || chr(n) || chr(65039)", |c| format!("a{c}\u{fe0f}")),
+    ];
+    for (sql, line) in lines {
+        let rows = client.query(&asked(sql), &[]).await.expect(sql);
+        let by_check: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        let is_kept = |line: &str| Tag::new(line).is_ok_and(|tag| tag.as_str() == line);
+        let by_type = characters.iter().filter(|c| !is_kept(&line(**c)));
+        let by_type: Vec<i32> = by_type.map(|c| u32::from(*c) as i32).collect();
+        assert_eq!(by_check, by_type, "{sql}");
+    }
 }

@@ -33,11 +33,10 @@ macro_rules! expire {
         created_at = LEAST(GREATEST(created_at, '0001-01-01Z'), '262142-01-01Z')"
     };
 }
-/// Rows that a key can find. A ticker in lower case, from before the check, is found by none, and the check would refuse
-/// its row.
+/// Rows that a key can find. What is no ticker, from before the checks, is found by none, and a check would refuse its row.
 macro_rules! can_be_found {
     () => {
-        r#"ticker = upper(ticker COLLATE "C")"#
+        crate::types::is_ticker!("ticker")
     };
 }
 pub(super) use {can_be_found, expire};

@@ -248,7 +248,8 @@ impl AnalysisRepository for PgAnalyses {
 
     #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all)]
     async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
-        let found = newest(&*self.session.connection().await?, key).await?;
+        let found = newest(&*self.session.connection().await?, key).await;
+        let found = found.map_err(|error| self.session.named(error))?;
         Ok(found.map(|(analysis, seen_at)| {
             let (made, expires) = (analysis.calculated_at, analysis.expires_at);
             Aged::new(analysis, made, expires, seen_at)

@@ -15,7 +15,10 @@ use crate::types::span;
 /// The rows come as arrays, one per column, so that one text serves any number of them. Without an
 /// expiry or a span after it, the end of the stale window is NULL. A lifetime begins now: a result of a clock that is
 /// further ahead than that is one of now.
-const INSERT: &str = "
+macro_rules! insert {
+    ($condition:literal) => {
+        concat!(
+            "
     INSERT INTO analysis_results (id, portfolio_id, ticker, analysis_type, strategy, score,
         metadata, recommendation, confidence_level, summary, calculated_at, expires_at, parameters,
         data_quality_score, inputs, stale_until)
@@ -31,11 +34,24 @@ const INSERT: &str = "
         WITH ORDINALITY AS n (id, portfolio_id, ticker, analysis_type, strategy, score, metadata,
         recommendation, confidence_level, summary, calculated_at, expires_at, ttl, parameters,
         data_quality_score, inputs, stale_for, place)
+    ",
+            $condition,
+            "
     ORDER BY place
-    RETURNING *";
+    RETURNING *"
+        )
+    };
+}
+
+const INSERT: &str = insert!("");
+
+/// Without the rows that the trigger would refuse: its error would end a transaction.
+const INSERT_LATER: &str =
+    insert!("WHERE expires_at IS NULL OR expires_at > COALESCE(calculated_at, now())");
 
 pub(super) async fn create(session: &Session, analysis: &NewAnalysis) -> Result<AnalysisResult> {
-    session.write_one(insert(&[analysis])).await
+    let stored = session.write_optional(inserting(INSERT_LATER, &[analysis])).await?;
+    session.checked(stored.ok_or_else(NewAnalysis::expires_too_early)).await
 }
 
 pub(super) async fn create_many(
@@ -52,8 +68,16 @@ pub(super) async fn create_many(
     .await
 }
 
-/// The statement of these results, one array per column.
+/// The statement of these results.
 pub(crate) fn insert(
+    analyses: &[&NewAnalysis],
+) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
+    inserting(INSERT, analyses)
+}
+
+/// As [`insert`], by this statement: one array per column.
+fn inserting(
+    statement: &'static str,
     analyses: &[&NewAnalysis],
 ) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
     macro_rules! column {
@@ -61,7 +85,7 @@ pub(crate) fn insert(
             analyses.iter().map($field).collect::<Vec<_>>()
         };
     }
-    diesel::sql_query(INSERT)
+    diesel::sql_query(statement)
         .bind::<Array<SqlUuid>, _>(column!(|a| a.id))
         .bind::<Array<Nullable<SqlUuid>>, _>(column!(|a| a.portfolio_id))
         .bind::<Array<Text>, _>(column!(|a| &a.ticker))

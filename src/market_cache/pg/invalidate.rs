@@ -7,6 +7,7 @@ use diesel::sql_types::{Jsonb, Nullable, Text};
 use crate::error::{Error, Result};
 use crate::market_cache::key::CacheSelector;
 use crate::store::Session;
+use crate::types::is_ticker;
 
 /// Which leases those of the selector are. A lease does not know the tags of what is being fetched: where
 /// the key has an entry, that entry's tags decide; where it has none, a fetch under way may be of any.
@@ -26,22 +27,26 @@ const DELETE_LEASES: &str = r#"
         AND l.parameters_key = doomed.parameters_key AND l.space = 'market_data'
         AND l.portfolio_id IS NULL"#;
 
-/// A ticker in lower case, from before the table's check, is found by no key, and the check would refuse its row.
-const ENTRIES: &str = r#"
+/// What is no ticker or type, from before the table's checks, is found by no key, and a check would refuse its row.
+const ENTRIES: &str = concat!(
+    "
     WITH doomed AS MATERIALIZED (
         SELECT c.id, c.ticker FROM market_data_cache c
-        WHERE GREATEST(c.expires_at, c.stale_until) > now() AND c.ticker = upper(c.ticker COLLATE "C")"#;
+        WHERE GREATEST(c.expires_at, c.stale_until) > now() AND is_line(c.data_type) AND ",
+    is_ticker!("c.ticker")
+);
 /// What the index holds stands in the text: the planner does not conclude it from `@>`.
 const ENTRY_OF_TAG: &str = " AND c.tags @> ARRAY[$]::TEXT[] AND c.tags <> '{}'";
 /// `expires_at > cached_at` is a CHECK, and what the same transaction has put was cached at this very
-/// `now()`: it is dated back by the smallest step of the clock, and what is dated before all calendars, forth. The rows are locked in the order in
-/// which batches write them.
+/// `now()`: it is dated back by the smallest step of the clock, and what is dated before all calendars, forth. Tags from
+/// before their check, which would refuse the row, go. The rows are locked in the order in which batches write them.
 const EXPIRE_ENTRIES: &str = r#"
         ORDER BY c.ticker COLLATE "C", c.data_type COLLATE "C", c.parameters_key FOR NO KEY UPDATE
     )
     UPDATE market_data_cache c
     SET expires_at = LEAST(expires_at, now()), stale_until = NULL,
-        cached_at = GREATEST(LEAST(cached_at, now() - INTERVAL '1 microsecond'), '0001-01-01Z')
+        cached_at = GREATEST(LEAST(cached_at, now() - INTERVAL '1 microsecond'), '0001-01-01Z'),
+        tags = CASE WHEN are_lines(tags, 100) THEN tags ELSE '{}' END
     FROM doomed WHERE c.id = doomed.id AND c.ticker = doomed.ticker"#;
 
 /// Two statements, so that the second sees what a fetch has stored that held its lease when the first

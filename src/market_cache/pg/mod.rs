@@ -111,7 +111,8 @@ pub trait MarketCacheRepository: Send + Sync {
     /// life. Its stale window keeps its length. Returns when it expires then.
     ///
     /// # Errors
-    /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero.
+    /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero; `Corrupt` where the entry's expiry cannot
+    /// be read: nothing was written then, and a unit of work goes on.
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>>;
 
     /// Lets the entries that match expire now, their stale windows included: nobody is served them
@@ -367,11 +368,21 @@ impl MarketCacheRepository for PgMarketCache {
             .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
             .bind::<Interval, _>(span::interval(ttl));
         let refreshed: Option<Refreshed> = self.session.write_optional(statement).await?;
-        let refreshed = refreshed.ok_or_else(|| {
-            Error::not_found("cache entry", format_args!("{} {}", key.ticker, key.data_type))
-        })?;
+        let expires_at = match refreshed {
+            None => {
+                let key = format_args!("{} {}", key.ticker, key.data_type).to_string();
+                Err(Error::not_found("cache entry", key))
+            }
+            Some(Refreshed { id, expires_at }) => expires_at.ok_or_else(|| Error::Corrupt {
+                table: "market_data_cache".into(),
+                key: id.to_string(),
+                column: "expires_at".into(),
+                reason: "cannot be decoded".into(),
+            }),
+        };
+        let expires_at = self.session.checked(expires_at).await?;
         self.session.invalidated().await;
-        Ok(refreshed.expires_at)
+        Ok(expires_at)
     }
 
     #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all)]

@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
 use diesel::query_builder::SqlQuery;
-use diesel::sql_types::{BigInt, Timestamptz};
+use diesel::sql_types::{BigInt, Nullable, Timestamptz, Uuid as SqlUuid};
 
 use crate::market_cache::entry::CacheEntry;
+use crate::types::CacheEntryId;
 
 /// The most frequent statement of all: as text it costs no building, which for a query of so many
 /// columns takes longer than its binds do.
@@ -33,19 +34,32 @@ pub(super) struct Numbered {
     pub(super) entry: CacheEntry,
 }
 
-/// The stale window moves along. Days of an interval are added in UTC, where each has 24 hours.
+/// The stale window moves along. Days of an interval are added in UTC, where each has 24 hours. An expiry that cannot be
+/// read has no span to another: its row is left as it is, and returned without one.
 pub(super) const REFRESH: &str = "
-    UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4::INTERVAL),
-        stale_until = (stale_until AT TIME ZONE 'UTC'
-            + (GREATEST(expires_at, now() + $4::INTERVAL) - expires_at)) AT TIME ZONE 'UTC'
+    WITH refreshed AS (
+        UPDATE market_data_cache SET expires_at = GREATEST(expires_at, now() + $4::INTERVAL),
+            stale_until = (stale_until AT TIME ZONE 'UTC'
+                + (GREATEST(expires_at, now() + $4::INTERVAL) - expires_at)) AT TIME ZONE 'UTC'
+        WHERE ticker = $1 AND data_type = $2
+            AND parameters_key = cache_parameters_key($3::JSONB) AND parameters IS NOT DISTINCT FROM $3
+            AND expires_at > '-infinity' AND expires_at < '262143-01-01 00:00:00Z'
+        RETURNING id, expires_at
+    )
+    SELECT id, expires_at FROM refreshed
+    UNION ALL
+    SELECT id, NULL FROM market_data_cache
     WHERE ticker = $1 AND data_type = $2
         AND parameters_key = cache_parameters_key($3::JSONB) AND parameters IS NOT DISTINCT FROM $3
-    RETURNING id, expires_at";
+        AND NOT (expires_at > '-infinity' AND expires_at < '262143-01-01 00:00:00Z')
+        AND NOT EXISTS (SELECT FROM refreshed)";
 
 #[derive(QueryableByName)]
 pub(super) struct Refreshed {
-    #[diesel(sql_type = Timestamptz)]
-    pub(super) expires_at: DateTime<Utc>,
+    #[diesel(sql_type = SqlUuid)]
+    pub(super) id: CacheEntryId,
+    #[diesel(sql_type = Nullable<Timestamptz>)]
+    pub(super) expires_at: Option<DateTime<Utc>>,
 }
 
 /// The limit is part of the text (a program sweeps with one): of a placeholder the planner would

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::options::quote::{ChainFilter, OptionQuote};
 use crate::schema::options_data;
 use crate::store::Session;
-use crate::types::{Listed, Ticker, TradingDay, bound};
+use crate::types::{Listed, OptionQuoteId, Ticker, TradingDay, bound};
 
 // The table once more, to look up the snapshot's time in.
 diesel::alias!(const SNAPSHOT: Alias<Snapshot> = options_data as snapshot);
@@ -63,12 +63,12 @@ pub(super) async fn quotes(
     session.fetch_list(query.select(OptionQuote::as_select())).await
 }
 
-/// The expirations of the snapshot known at `at`, as stored, rising.
+/// The expirations of the snapshot known at `at`, as stored, rising; each with the id of a quote, which an error names.
 pub(super) async fn expirations(
     session: &Session,
     ticker: &Ticker,
     at: DateTime<Utc>,
-) -> Result<Vec<DateTime<Utc>>> {
+) -> Result<Listed<DateTime<Utc>>> {
     let everything = None;
     let query = options_data::table
         .filter(options_data::ticker.eq(ticker))
@@ -77,8 +77,9 @@ pub(super) async fn expirations(
             Some(at),
             everything
         )))
-        .select(options_data::expiration_date)
-        .distinct()
-        .order(options_data::expiration_date);
-    session.fetch_all(query).await
+        .distinct_on(options_data::expiration_date)
+        .order((options_data::expiration_date, options_data::id))
+        .select((options_data::id, options_data::expiration_date));
+    let expirations: Listed<(OptionQuoteId, DateTime<Utc>)> = session.fetch_list(query).await?;
+    Ok(expirations.map(|rows| rows.into_iter().map(|(_, expiration)| expiration).collect()))
 }

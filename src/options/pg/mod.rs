@@ -78,8 +78,9 @@ pub trait OptionRepository: Send + Sync {
         filter: &ChainFilter,
     ) -> Result<Listed<OptionQuote>>;
 
-    /// The days on which contracts of that [`chain`](Self::chain) end, rising.
-    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Vec<NaiveDate>>;
+    /// The days on which contracts of that [`chain`](Self::chain) end, rising. Of quotes that share an expiration which
+    /// cannot be read one is named.
+    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Listed<NaiveDate>>;
 
     /// The quotes of one contract in the snapshots from one time to another, both included, by
     /// rising time.
@@ -275,9 +276,9 @@ impl OptionRepository for PgOptions {
     }
 
     #[tracing::instrument(level = "debug", name = "options.expirations", skip_all)]
-    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Vec<NaiveDate>> {
-        let days = chain::expirations(&self.session, ticker, at).await?;
-        Ok(days.into_iter().map(|day| day.date_naive()).collect())
+    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Listed<NaiveDate>> {
+        let times = chain::expirations(&self.session, ticker, at).await?;
+        Ok(times.map(|times| times.into_iter().map(|time| time.date_naive()).collect()))
     }
 
     #[tracing::instrument(level = "debug", name = "options.contract_history", skip_all)]

@@ -108,20 +108,8 @@ where
 impl TryFrom<ActionRow> for CorporateAction {
     type Error = Error;
 
-    /// A check of the table vouches for what is there.
     fn try_from(row: ActionRow) -> Result<Self> {
-        let kind = match (row.action_type, row.split_from, row.split_to, row.amount) {
-            (CorporateActionType::Split, Some(from), Some(to), _) => ActionKind::Split { from, to },
-            (CorporateActionType::Dividend, _, _, Some(amount)) => ActionKind::Dividend { amount },
-            _ => {
-                return Err(Error::Corrupt {
-                    table: "corporate_actions".into(),
-                    key: row.id.to_string(),
-                    column: "action_type".into(),
-                    reason: "lacks the values of its kind".into(),
-                });
-            }
-        };
+        let kind = kind_of(row.id, row.action_type, row.split_from, row.split_to, row.amount)?;
         Ok(CorporateAction {
             id: row.id,
             ticker: row.ticker,
@@ -131,6 +119,29 @@ impl TryFrom<ActionRow> for CorporateAction {
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
+    }
+}
+
+/// The kind of a stored action. A check of the table vouches for what is there.
+///
+/// # Errors
+/// [`Error::Corrupt`]: the values of its kind are missing.
+pub(crate) fn kind_of(
+    id: CorporateActionId,
+    action_type: CorporateActionType,
+    split_from: Option<SplitShares>,
+    split_to: Option<SplitShares>,
+    amount: Option<DividendAmount>,
+) -> Result<ActionKind> {
+    match (action_type, split_from, split_to, amount) {
+        (CorporateActionType::Split, Some(from), Some(to), _) => Ok(ActionKind::Split { from, to }),
+        (CorporateActionType::Dividend, _, _, Some(amount)) => Ok(ActionKind::Dividend { amount }),
+        _ => Err(Error::Corrupt {
+            table: "corporate_actions".into(),
+            key: id.to_string(),
+            column: "action_type".into(),
+            reason: "lacks the values of its kind".into(),
+        }),
     }
 }
 

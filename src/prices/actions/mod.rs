@@ -4,6 +4,7 @@ mod action;
 mod repository;
 mod upsert;
 
+pub(crate) use action::kind_of;
 pub use action::{
     ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };

@@ -299,9 +299,11 @@ impl PriceRepository for PgPrices {
         as_of: NaiveDate,
         adjustment: Adjustment,
     ) -> Result<AdjustedSeries> {
-        let (bars, actions) = adjusted::read(&self.session, ticker, (from, to), as_of).await?;
-        let bars: Vec<SeriesBar> = bars.iter().map(SeriesBar::from).collect();
-        Ok(series::adjust(&bars, &actions, as_of, adjustment))
+        let (stored, actions) =
+            adjusted::read(&self.session, ticker, (from, to), as_of, adjustment).await?;
+        let bars: Vec<SeriesBar> = stored.iter().map(SeriesBar::from).collect();
+        let adjusted = series::adjust(&bars, &actions, as_of, adjustment);
+        Ok(AdjustedSeries { unreadable: stored.unreadable, ..adjusted })
     }
 
     #[tracing::instrument(level = "debug", name = "prices.verify_adjustment", skip_all)]
@@ -312,8 +314,12 @@ impl PriceRepository for PgPrices {
         to: NaiveDate,
         tolerance: f64,
     ) -> Result<AdjustmentCheck> {
-        let (bars, actions) = adjusted::read(&self.session, ticker, (from, to), to).await?;
-        series::check(&bars, &actions, tolerance)
+        self.session.checked(series::check_tolerance(tolerance)).await?;
+        let adjustment = Adjustment::SplitsAndDividends;
+        let (stored, actions) =
+            adjusted::read(&self.session, ticker, (from, to), to, adjustment).await?;
+        let check = series::check(&stored, &actions, tolerance);
+        Ok(AdjustmentCheck { unreadable: stored.unreadable, ..check })
     }
 
     #[tracing::instrument(level = "debug", name = "prices.list", skip_all)]

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 
 use super::bar::SeriesBar;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Unreadable};
 use crate::prices::actions::ActionKind;
 use crate::prices::bars::PriceBar;
 use crate::types::Price;
@@ -64,6 +64,9 @@ pub struct AdjustedSeries {
     /// Actions that should have counted but cannot be applied: bars before them are adjusted for the
     /// others only.
     pub skipped: Vec<SkippedAction>,
+    /// Stored bars that belong to the series and cannot be read. The others are adjusted as they are with them.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// Adjusts daily bars, which rise by day, for the actions with an ex-date up to `as_of`; `actions` may be
@@ -87,7 +90,7 @@ pub fn adjust(
     adjustment: Adjustment,
 ) -> AdjustedSeries {
     let Some(first) = bars.first().map(|bar| bar.last) else {
-        return AdjustedSeries { bars: Vec::new(), skipped: Vec::new() };
+        return AdjustedSeries { bars: Vec::new(), skipped: Vec::new(), unreadable: Vec::new() };
     };
     let mut counted: Vec<&PricedAction> =
         actions.iter().filter(|action| action.ex_day > first && action.ex_day <= as_of).collect();
@@ -104,7 +107,7 @@ pub fn adjust(
     }
     adjusted.reverse();
     skipped.reverse();
-    AdjustedSeries { bars: adjusted, skipped }
+    AdjustedSeries { bars: adjusted, skipped, unreadable: Vec::new() }
 }
 
 /// An exact fraction above zero.
@@ -239,6 +242,9 @@ pub struct AdjustmentCheck {
     pub steps: Vec<AdjustmentStep>,
     /// Days whose adjusted closes differ, by rising day: all those before a step.
     pub differences: Vec<AdjustmentDifference>,
+    /// Stored bars of these days that cannot be read, and are not compared.
+    #[serde(default)]
+    pub unreadable: Vec<Unreadable>,
 }
 
 /// A change of adjustment that only one of the two has, or both have otherwise.
@@ -263,18 +269,21 @@ pub struct AdjustmentDifference {
     pub computed: f64,
 }
 
-/// Compares the adjusted closes of `bars`, which rise by day, with those by `actions`.
-///
 /// # Errors
-/// `Invalid` of `tolerance`.
+/// `Invalid` of `tolerance`: it is no number above zero.
+pub(crate) fn check_tolerance(tolerance: f64) -> Result<()> {
+    match tolerance > 0.0 && tolerance.is_finite() {
+        true => Ok(()),
+        false => Err(Error::invalid("tolerance", format!("{tolerance}: must be above zero"))),
+    }
+}
+
+/// Compares the adjusted closes of `bars`, which rise by day, with those by `actions`.
 pub(crate) fn check(
     bars: &[PriceBar],
     actions: &[PricedAction],
     tolerance: f64,
-) -> Result<AdjustmentCheck> {
-    if !(tolerance > 0.0 && tolerance.is_finite()) {
-        return Err(Error::invalid("tolerance", format!("{tolerance}: must be above zero")));
-    }
+) -> AdjustmentCheck {
     let raw: Vec<SeriesBar> = bars.iter().map(SeriesBar::from).collect();
     let ours = adjust(&raw, actions, NaiveDate::MAX, Adjustment::SplitsAndDividends);
     let compared: Vec<Factor> = bars
@@ -289,7 +298,7 @@ pub(crate) fn check(
         })
         .collect();
     let Some(last) = compared.last() else {
-        return Ok(AdjustmentCheck::default());
+        return AdjustmentCheck::default();
     };
     let scale = last.provider / last.computed;
     // Not a number where one is zero: differs, too.
@@ -306,11 +315,12 @@ pub(crate) fn check(
         let difference = AdjustmentDifference { day: at.day, provider, computed: ours };
         (!agrees(at.provider, computed)).then_some(difference)
     });
-    Ok(AdjustmentCheck {
+    AdjustmentCheck {
         days_compared: compared.len(),
         steps: steps.collect(),
         differences: differences.collect(),
-    })
+        unreadable: Vec::new(),
+    }
 }
 
 /// The factors of one day.

@@ -185,7 +185,16 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
 
 async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
     let at = at(1);
-    for expires in [at, at - HOUR] {
+    // What is stored is whole microseconds.
+    let (nearly, before_2000) =
+        (TimeDelta::nanoseconds(500), parsed("1999-12-31T23:59:59.999999Z"));
+    for (at, expires) in [
+        (at, at),
+        (at, at - HOUR),
+        (at, at + nearly),
+        (at + nearly, at + nearly + TimeDelta::nanoseconds(400)),
+        (before_2000 - nearly, before_2000),
+    ] {
         let new = value_of("A").calculated_at(at).expires_at(expires);
         for answer in [
             handle.analyses().save(&new).await.map(drop),
@@ -201,12 +210,23 @@ async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
             );
         }
     }
-    // The database refuses it of every program, also where it is computed now.
+    // The next microsecond is later.
+    save(handle, &value_of("C").calculated_at(at).expires_at(at + nearly * 2)).await;
+    // Where it is computed now, the database's clock says so, and a unit of work goes on.
     let past = value_of("A").expires_at(at);
-    let answer = handle.attempt(handle.analyses().save(&past)).await;
-    match answer.expect_err("refused") {
-        Error::Invalid { field, .. } => assert_eq!(field, "expires_at"),
-        other => panic!("{other:?}"),
+    for answer in [
+        handle.analyses().save(&past).await.map(drop),
+        handle.analyses().save_many(&[value_of("B"), past.clone()]).await.map(drop),
+    ] {
+        match answer.expect_err("refused") {
+            Error::Invalid { field, .. } => assert_eq!(field, "expires_at"),
+            Error::Item { index: 1, source } => {
+                assert!(matches!(&*source, Error::Invalid { field, .. } if field == "expires_at"));
+            }
+            other => panic!("{other:?}"),
+        }
+        let stored = AnalysisFilter::default();
+        assert_eq!(handle.analyses().count(&stored).await.expect("it goes on"), 1);
     }
     // A lifetime begins when the result is stored, by whichever clock it was computed.
     let ahead = value_of("A").calculated_at(parsed("2999-01-01T00:00:00Z")).ttl(HOUR);

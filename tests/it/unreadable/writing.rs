@@ -47,6 +47,8 @@ const MEND: &str = "
     UPDATE options_data SET bid = NULL WHERE bid = 'NaN';
     DELETE FROM touched";
 
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
+
 /// One statement that commits by itself.
 const SINGLE: [&str; 32] = [
     "analyses.create",
@@ -264,4 +266,59 @@ async fn b6_a_savepoint_takes_back_what_cannot_be_read_back() {
     assert!(matches!(unit.users().count(&UserFilter::default()).await, Err(Error::Ended { .. })));
     assert!(unit.commit().await.is_err());
     assert_eq!(db.users().count(&UserFilter::default()).await.expect("read"), 0);
+}
+
+/// What is merged into or reckoned with is looked at before it is used: an error of the server would blame an argument, and
+/// end the transaction.
+#[tokio::test]
+async fn b6_what_cannot_be_read_is_not_built_upon() {
+    let db = database(3).await;
+    let given = Given::new(&db).await;
+    let id = given.user.id;
+    let changes = Document::parse(r#"{"a": 1}"#).expect("JSON");
+    let (entry, key) = (&given.entry, given.entry.key());
+    let other = other_program(&db).await;
+    let deep = "[".repeat(500) + &"]".repeat(500);
+    let corrupt = |result: Result<()>| match result {
+        Err(Error::Corrupt { table, key, column, reason }) => (table, key, column, reason),
+        other => panic!("{other:?}"),
+    };
+    for stored in ["not json", "", deep.as_str()] {
+        let spoil = format!("UPDATE users SET preferences = '{stored}' WHERE id = '{id}'");
+        other.batch_execute(&spoil).await.expect("spoilt");
+        let expected = corrupt(db.users().preferences(id).await.map(drop));
+        assert_eq!((&*expected.0, &*expected.1), ("users", &*id.to_string()));
+        assert_eq!(expected.2, "preferences");
+        let (scope, unit) = (db.as_user(id), db.begin().await.expect("a unit"));
+        for users in [db.users(), scope.users(), unit.users()] {
+            let merged = users.merge_preferences(id, &changes).await.map(drop);
+            assert_eq!(corrupt(merged), expected, "{stored:.20}");
+        }
+        let kept: String =
+            other.query_one("SELECT preferences FROM users", &[]).await.expect("read").get(0);
+        assert_eq!(kept, stored);
+        assert_eq!(unit.users().count(&UserFilter::default()).await.expect("it goes on"), 1);
+    }
+
+    let unit = db.begin().await.expect("a unit");
+    for stored in ["infinity", "-infinity", "294000-01-01Z"] {
+        let spoil = format!(
+            "UPDATE market_data_cache SET expires_at = '{stored}' WHERE id = '{}'",
+            entry.id
+        );
+        other.batch_execute(&spoil).await.expect("spoilt");
+        for cache in [db.market_cache(), unit.market_cache()] {
+            let refreshed = cache.refresh(&key, HOUR).await.map(drop);
+            let (table, row, column, _) = corrupt(refreshed);
+            assert_eq!((&*table, &*column), ("market_data_cache", "expires_at"), "{stored}");
+            assert_eq!(row, entry.id.to_string());
+        }
+        assert_eq!(unit.users().count(&UserFilter::default()).await.expect("it goes on"), 1);
+    }
+    let unknown = CacheKey::new(&parsed("NONE"), DataType::NEWS);
+    let none = unit.market_cache().refresh(&unknown, HOUR).await;
+    assert!(matches!(none, Err(Error::NotFound { .. })), "{none:?}");
+    drop(unit);
+    other.batch_execute("UPDATE market_data_cache SET expires_at = now()").await.expect("mended");
+    db.market_cache().refresh(&key, HOUR).await.expect("refreshed");
 }

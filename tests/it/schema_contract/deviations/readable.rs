@@ -81,4 +81,20 @@ pub const READABLE: &[Deviation] = &[
             "trigger knowledge_points_redate BEFORE INSERT ON public.knowledge_points FOR EACH STATEMENT EXECUTE FUNCTION redate_knowledge_points()",
         ],
     },
+    Deviation {
+        migration: "check_readable_texts",
+        removes: &[],
+        adds: &[
+            "constraint analysis_results.analysis_results_ticker_readable CHECK ((((ticker)::text COLLATE \"C\") ~ '^[!-~]([ -~]*[!-~])?$'::text))",
+            "constraint corporate_actions.corporate_actions_ticker_readable CHECK ((((ticker)::text COLLATE \"C\") ~ '^[!-~]([ -~]*[!-~])?$'::text))",
+            "constraint market_data_cache.market_data_cache_data_type_readable CHECK (is_line((data_type)::text))",
+            "constraint market_data_cache.market_data_cache_tags_readable CHECK (are_lines(tags, 100))",
+            "constraint market_data_cache.market_data_cache_ticker_readable CHECK ((((ticker)::text COLLATE \"C\") ~ '^[!-~]([ -~]*[!-~])?$'::text))",
+            "constraint options_data.options_data_ticker_readable CHECK ((((ticker)::text COLLATE \"C\") ~ '^[!-~]([ -~]*[!-~])?$'::text))",
+            "constraint positions.positions_ticker_readable CHECK ((((ticker)::text COLLATE \"C\") ~ '^[!-~]([ -~]*[!-~])?$'::text))",
+            "constraint price_history.price_history_ticker_readable CHECK ((((ticker)::text COLLATE \"C\") ~ '^[!-~]([ -~]*[!-~])?$'::text))",
+            "function are_lines(lines text[], longest integer) RETURNS boolean",
+            "function is_line(line text) RETURNS boolean",
+        ],
+    },
 ];
