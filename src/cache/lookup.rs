@@ -53,6 +53,7 @@ impl Core {
             return Ok(Cached::new(entry, found.origin, now));
         }
         self.counters.misses.one();
+        address.check_storable()?;
         let previous = found.map(|found| found.entry);
         let stale = previous.clone().filter(|entry| entry.is_usable_at(now, policy.stale_for));
         if let Some(retry_in) = self.pause(address, now) {
@@ -132,6 +133,7 @@ impl Core {
         policy: &Policy,
     ) -> Result<Cached<K::Value>> {
         policy.validate()?;
+        address.check_storable()?;
         if let Some(sync) = &self.sync {
             sync.ensure_running(self).await;
         }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::schema::market_data_cache;
+use crate::store::AddressRef;
 use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker, Unreadable};
 
 /// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
@@ -46,6 +47,12 @@ impl CacheKey {
     /// Those of [`Document::encode`].
     pub fn params(self, parameters: impl Serialize) -> Result<Self> {
         Ok(CacheKey { parameters: Some(Document::encode(&parameters)?), ..self })
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) of parameters under which nothing can be stored.
+    pub(crate) fn check_storable(&self) -> Result<()> {
+        AddressRef::from(self).check_storable()
     }
 }
 

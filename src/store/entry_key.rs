@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 
 use crate::analyses::AnalysisKey;
+use crate::error::Result;
 use crate::market_cache::CacheKey;
 use crate::types::{Document, PortfolioId, Ticker};
 
@@ -60,6 +61,12 @@ impl AddressRef<'_> {
             parameters: self.parameters.cloned(),
             portfolio: self.portfolio,
         }
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) of parameters under which nothing can be stored.
+    pub fn check_storable(&self) -> Result<()> {
+        self.parameters.map_or(Ok(()), |parameters| parameters.check_storable("parameters"))
     }
 
     fn parts(&self) -> (Space, &str, &str, Option<&str>, Option<PortfolioId>) {

@@ -10,7 +10,7 @@ use diesel::prelude::{
 use diesel::sql_types::{Array, BigInt, Interval, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
 
-use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
+use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch, check_preferences};
 use crate::error::{Error, Result};
 use crate::schema::users;
 use crate::store::{Session, batch, newest_first};
@@ -115,14 +115,14 @@ pub trait UserRepository: Send + Sync {
     /// Replaces the settings; `None` clears them.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Invalid` of more than 120 levels.
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()>;
 
     /// Merges an object into the settings, key by key at the top level, in one statement: two
     /// merges at once lose nothing. Returns the settings as they are then.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` where either is no object.
+    /// `NotFound`; `Invalid` where either is no object, or `changes` has more than 120 levels.
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
     /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
@@ -332,6 +332,8 @@ impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all)]
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()> {
         let update = diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
+        let valid = preferences.map_or(Ok(()), check_preferences);
+        self.session.checked(valid).await?;
         match self.session.execute(update).await? {
             0 => self.session.checked(Err(Error::not_found("user", id))).await,
             _ => Ok(()),
@@ -346,6 +348,7 @@ impl UserRepository for PgUsers {
             return self.session.checked(Err(not_an_object())).await;
         }
         // `||` would append to an array and wrap a scalar: the row is changed only where it holds an object.
+        self.session.checked(check_preferences(changes)).await?;
         let merged: Option<Merged> = self
             .session
             .write_optional(
