@@ -144,8 +144,8 @@ pub trait UserRepository: Send + Sync {
     /// changed, when and by which login. A result of a portfolio that is asked for afterwards leaves a lease for an hour, with a
     /// hash of its parameters.
     ///
-    /// Once this returns, no clone of the handle serves a result of this user from memory. Other processes, and after
-    /// a unit of work this one, drop theirs as soon as they hear of it: in milliseconds, or within
+    /// Once this returns, and in a unit of work once that is committed, no clone of the handle serves a result of this user
+    /// from memory. Other processes drop theirs as soon as they hear of it: in milliseconds, or within
     /// [`poll_every`](crate::CacheOptions::poll_every). In Redis they are not found any more, and vanish with their
     /// lives.
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
