@@ -7,6 +7,7 @@ use diesel::serialize::{self, IsNull, Output, ToSql};
 use diesel::sql_types::Jsonb;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::error::Result;
 use crate::market_cache::CacheKey;
 use crate::prices::BarsDigest;
 use crate::types::{DataType, Document, JSONB_VERSION, Ticker};
@@ -64,6 +65,13 @@ impl Inputs {
     pub fn bars(mut self, digest: BarsDigest) -> Self {
         self.bars.push(digest);
         self
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) of parameters that have more levels than are stored.
+    pub(crate) fn check_storable(&self) -> Result<()> {
+        let mut parameters = self.documents.iter().filter_map(|d| d.parameters.as_ref());
+        parameters.try_for_each(|p| p.check_storable("inputs"))
     }
 
     /// About what it weighs in a statement, in bytes.

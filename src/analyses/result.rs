@@ -253,6 +253,7 @@ impl NewAnalysis {
             self.recommendation.as_deref(),
             self.summary.as_deref(),
         )?;
+        check_depths(self.metadata.as_ref(), self.parameters.as_ref(), self.inputs.as_ref())?;
         match self.expiry {
             Expiry::After(ttl) => span::check("ttl", ttl),
             // As stored: two times within one microsecond are the same there.
@@ -332,7 +333,10 @@ impl AnalysisPatch {
             text(&self.strategy).as_deref(),
             text(&self.recommendation).as_deref(),
             text(&self.summary).as_deref(),
-        )
+        )?;
+        let [metadata, parameters] =
+            [&self.metadata, &self.parameters].map(|field| field.as_ref().and_then(Option::as_ref));
+        check_depths(metadata, parameters, self.inputs.as_ref().and_then(Option::as_ref))
     }
 }
 
@@ -340,6 +344,17 @@ impl AnalysisPatch {
 const STRATEGY_LENGTH: usize = 100;
 /// Most characters of a verdict.
 const RECOMMENDATION_LENGTH: usize = 50;
+
+fn check_depths(
+    metadata: Option<&Document>,
+    parameters: Option<&Document>,
+    inputs: Option<&Inputs>,
+) -> Result<()> {
+    for (field, document) in [("metadata", metadata), ("parameters", parameters)] {
+        document.map_or(Ok(()), |document| document.check_storable(field))?;
+    }
+    inputs.map_or(Ok(()), Inputs::check_storable)
+}
 
 fn check_texts(
     strategy: Option<&str>,

@@ -65,15 +65,16 @@ fn entry(row: AnalysisResult, seen_at: DateTime<Utc>, loaded: Instant) -> Entry<
     }
 }
 
+/// A result whose text is no document, because another program stored one too deep, is not kept in Redis.
 fn read(
     row: AnalysisResult,
     seen_at: DateTime<Utc>,
     loaded: Instant,
     pack: bool,
-) -> Result<Read<AnalysisResult>> {
+) -> Read<AnalysisResult> {
     let entry = entry(row, seen_at, loaded);
-    let body = pack.then(|| Document::encode(&*entry.value)).transpose()?;
-    Ok(Read { packed: body.map(|body| entry.pack(body)), entry })
+    let body = pack.then(|| Document::encode(&*entry.value).ok()).flatten();
+    Read { packed: body.map(|body| entry.pack(body)), entry }
 }
 
 /// What is to be stored under a key, by a policy.
@@ -203,7 +204,7 @@ impl Kind for Analyses {
         async move {
             let loaded = Instant::now();
             let found = stored::newest(connection, &key_of(address)?).await?;
-            found.map(|(row, seen_at)| read(row, seen_at, loaded, pack)).transpose()
+            Ok(found.map(|(row, seen_at)| read(row, seen_at, loaded, pack)))
         }
         .boxed()
     }
@@ -233,7 +234,7 @@ impl Kind for Analyses {
                 // Stored in the transaction that has just ended: it is as old as that.
                 let seen_at = row.updated_at;
                 return Ok(Settled {
-                    read: read(row, seen_at, loaded, pack)?,
+                    read: read(row, seen_at, loaded, pack),
                     is_current: true,
                     failure: None,
                 });
@@ -247,11 +248,8 @@ impl Kind for Analyses {
                 Outcome::Unchanged { previous, .. } => (*previous.value).clone(),
             };
             let seen_at = row.updated_at;
-            Ok(Settled {
-                read: read(row, seen_at, loaded, false)?,
-                is_current: false,
-                failure: None,
-            })
+            let read = read(row, seen_at, loaded, false);
+            Ok(Settled { read, is_current: false, failure: None })
         }
         .boxed()
     }
@@ -298,6 +296,7 @@ pub(crate) async fn within(
     if let Some(fresh) = previous.clone().filter(|entry| entry.is_fresh_at(now)) {
         return Ok(Cached::new(fresh, Origin::Database, now));
     }
+    AddressRef::from(key).check_storable()?;
     let given = previous.clone().map(|entry| Cached::new(entry, Origin::Stale, now));
     let new = job(given).await.map_err(failed)?;
     let outcome = Outcome::new(key, new, policy, previous)?;

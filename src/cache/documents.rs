@@ -175,6 +175,7 @@ impl<T: CacheValue> Draft<T> {
             });
         };
         let body = Document::encode(&value)?;
+        body.check_storable("data")?;
         let is_negative = body.as_str() == "null";
         let ttl = policy.jittered(if is_negative { policy.negative_ttl } else { policy.ttl });
         let options = PutOptions { source: policy.source, ..PutOptions::ttl(ttl) };
@@ -227,7 +228,7 @@ impl<T: CacheValue> Draft<T> {
         started: Instant,
         is_current: bool,
         pack: bool,
-    ) -> Result<Settled<T>> {
+    ) -> Settled<T> {
         let (version, revision) = stamp.map_or((0, self.revision), |s| (s.version, s.revision));
         let entry = Entry {
             value: self.value,
@@ -244,10 +245,11 @@ impl<T: CacheValue> Draft<T> {
         let body = match (pack, self.body) {
             (false, _) => None,
             (true, Some(body)) => Some(body),
-            (true, None) => Some(Document::encode(&*entry.value)?),
+            // It is stored: what cannot be written as text is not kept in Redis.
+            (true, None) => Document::encode(&*entry.value).ok(),
         };
         let packed = body.map(|body| entry.pack(body));
-        Ok(Settled { read: Read { entry, packed }, is_current, failure: None })
+        Settled { read: Read { entry, packed }, is_current, failure: None }
     }
 }
 
@@ -340,14 +342,14 @@ impl<T: CacheValue> Kind for Documents<T> {
             let draft = Draft::new(new, policy, previous.as_deref())?;
             let started = Instant::now();
             let Some(database) = database else {
-                return draft.settled(None, started, true, pack);
+                return Ok(draft.settled(None, started, true, pack));
             };
             match draft.store(database, address, token).await {
-                Ok(Some(stamp)) => draft.settled(Some(stamp), started, true, pack),
-                Ok(None) => draft.settled(None, started, false, pack),
+                Ok(Some(stamp)) => Ok(draft.settled(Some(stamp), started, true, pack)),
+                Ok(None) => Ok(draft.settled(None, started, false, pack)),
                 // The value is good all the same; this process's memory keeps it.
                 Err(error) if is_down(&error) => {
-                    let settled = draft.settled(None, started, true, false)?;
+                    let settled = draft.settled(None, started, true, false);
                     Ok(Settled { failure: Some(error), ..settled })
                 }
                 Err(error) => Err(error),

@@ -53,6 +53,7 @@ impl Core {
             return Ok(Cached::new(entry, found.origin, now));
         }
         self.counters.misses.one();
+        address.check_storable()?;
         let previous = found.map(|found| found.entry);
         let stale = previous.clone().filter(|entry| entry.is_usable_at(now, policy.stale_for));
         if let Some(retry_in) = self.pause(address, now) {
@@ -132,6 +133,7 @@ impl Core {
         policy: &Policy,
     ) -> Result<Cached<K::Value>> {
         policy.validate()?;
+        address.check_storable()?;
         if let Some(sync) = &self.sync {
             sync.ensure_running(self).await;
         }
@@ -154,7 +156,7 @@ impl Core {
 
     /// See [`Cache::invalidate`](super::Cache::invalidate).
     #[tracing::instrument(level = "debug", name = "cache.invalidate", skip_all)]
-    pub async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+    pub async fn invalidate(self: &Arc<Self>, selector: &CacheSelector) -> Result<u64> {
         let Some(database) = &self.database else {
             if *selector == CacheSelector::default() {
                 return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
@@ -175,11 +177,11 @@ impl Core {
     }
 
     /// See [`Cache::catch_up`](super::Cache::catch_up).
-    pub async fn catch_up(&self) {
-        let sync = self.sync.as_ref().filter(|sync| sync.is_running());
-        if let Some(sync) = sync
-            && !sync.catch_up().await
-        {
+    pub async fn catch_up(self: &Arc<Self>) {
+        let Some(sync) = self.sync.as_ref().filter(|sync| sync.has_started()) else { return };
+        // A reader that has ended left its copies here.
+        sync.start(self);
+        if !sync.catch_up().await {
             self.forget_all().await;
         }
     }

@@ -220,6 +220,9 @@ impl Core {
             return Answer::Known(Ok(Cached::new(entry.clone(), *origin, now)));
         }
         self.counters.misses.one();
+        if let Err(error) = AddressRef::from(key).check_storable() {
+            return Answer::Known(Err(error));
+        }
         let previous = found.map(|(entry, _)| entry);
         let stale = previous.clone().filter(|entry| entry.is_usable_at(now, policy.stale_for));
         let address = AddressRef::from(key).to_owned();

@@ -6,12 +6,13 @@
 //! away for longer than the log is kept forgets all that it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Jsonb, Nullable, Text, Uuid as SqlUuid};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use super::change::{Change, Changed, ChangedKey};
 use super::core::Core;
@@ -92,7 +93,8 @@ pub(crate) struct Sync {
     done: watch::Sender<u64>,
     /// Counts reasons to look at a row again.
     news: watch::Sender<u64>,
-    running: std::sync::Once,
+    /// It ends with the runtime on which it was started.
+    reader: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Sync {
@@ -104,7 +106,7 @@ impl Sync {
             asked: AtomicU64::new(0),
             done: watch::Sender::new(0),
             news: watch::Sender::new(0),
-            running: std::sync::Once::new(),
+            reader: Mutex::default(),
         }
     }
 
@@ -117,16 +119,29 @@ impl Sync {
 
     /// Starts the reader if it is not running, and then waits until it has begun, or cannot.
     pub async fn ensure_running(&self, core: &Arc<Core>) {
-        if self.running.is_completed() {
-            return;
+        if self.start(core) {
+            self.catch_up().await;
         }
-        self.running.call_once(|| drop(tokio::spawn(run(Arc::downgrade(core)))));
-        self.catch_up().await;
     }
 
-    /// Whether there is a reader.
-    pub fn is_running(&self) -> bool {
-        self.running.is_completed()
+    /// Starts the reader if it is not running; whether it was not.
+    pub fn start(&self, core: &Arc<Core>) -> bool {
+        let mut reader = self.reader();
+        let is_running = reader.as_ref().is_some_and(|reader| !reader.is_finished());
+        if !is_running {
+            *reader = Some(tokio::spawn(run(Arc::downgrade(core))));
+        }
+        !is_running
+    }
+
+    /// Whether there has ever been a reader: without one there are no copies.
+    pub fn has_started(&self) -> bool {
+        self.reader().is_some()
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // Each critical section is one assignment.
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until a reading that began after this call is done; whether it is.

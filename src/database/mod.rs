@@ -124,7 +124,7 @@ impl Database {
     /// # Errors
     /// Those of taking a connection.
     pub async fn begin_with(&self, options: TransactionOptions) -> Result<UnitOfWork> {
-        UnitOfWork::begin(&self.pool, options, None).await
+        UnitOfWork::begin(&self.pool, options, None, &self.cache).await
     }
 
     /// Runs `work` in a transaction and commits what it did; an error rolls back. On deadlock and
@@ -175,7 +175,7 @@ impl Database {
         R: Send,
         E: TransactionError + Send,
     {
-        retry::transaction(&self.pool, options, None, work).await
+        retry::transaction(&self.pool, options, None, &self.cache, work).await
     }
 
     /// What became of a transaction, by its receipt: of one whose COMMIT was not answered, or in which a program ended. One

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::unit_of_work::UnitOfWork;
+use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::postgres::{Pool, Tenant, TransactionOptions, undone};
 
@@ -54,6 +55,7 @@ pub(crate) async fn transaction<R, E, F>(
     pool: &Pool,
     options: TransactionOptions,
     tenant: Option<&Tenant>,
+    cache: &Cache,
     work: F,
 ) -> Result<R, E>
 where
@@ -65,7 +67,7 @@ where
     E: TransactionError + Send,
 {
     for attempt in 1.. {
-        let unit = UnitOfWork::begin(pool, options, tenant).await?;
+        let unit = UnitOfWork::begin(pool, options, tenant, cache).await?;
         let mut was_undone = false;
         let error = match work(&unit).await {
             Ok(value) => match unit.commits().await {

@@ -73,7 +73,7 @@ impl TenantScope {
     /// # Errors
     /// Those of taking a connection, and of the role.
     pub async fn begin_with(&self, options: TransactionOptions) -> Result<UnitOfWork> {
-        UnitOfWork::begin(&self.pool, options, Some(&self.tenant)).await
+        UnitOfWork::begin(&self.pool, options, Some(&self.tenant), &self.cache).await
     }
 
     /// As [`Database::transaction`](crate::Database::transaction), in the user's name.
@@ -109,7 +109,7 @@ impl TenantScope {
         R: Send,
         E: TransactionError + Send,
     {
-        retry::transaction(&self.pool, options, Some(&self.tenant), work).await
+        retry::transaction(&self.pool, options, Some(&self.tenant), &self.cache, work).await
     }
 }
 

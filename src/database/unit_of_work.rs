@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::repositories::RepositorySet;
 use super::retry::TransactionFn;
+use crate::cache::Cache;
 use crate::error::{Error, Receipt, Result};
 use crate::postgres::{Connection, Lease, Pool, Tenant, Transaction, TransactionOptions, undone};
 use crate::store::{Session, Source};
@@ -23,19 +24,23 @@ pub struct UnitOfWork {
     transaction: Arc<Transaction>,
     repositories: RepositorySet,
     savepoints: AtomicU32,
+    cache: Cache,
 }
 
 impl UnitOfWork {
+    /// `cache` is that of the handle: it catches up with what the unit commits.
     pub(crate) async fn begin(
         pool: &Pool,
         options: TransactionOptions,
         tenant: Option<&Tenant>,
+        cache: &Cache,
     ) -> Result<Self> {
         let transaction = Transaction::begin(pool, options, tenant).await?;
         Ok(UnitOfWork {
             repositories: RepositorySet::new(&Source::Transaction(transaction.clone())),
             transaction,
             savepoints: AtomicU32::new(0),
+            cache: cache.clone(),
         })
     }
 
@@ -64,7 +69,8 @@ impl UnitOfWork {
         self.transaction.receipt().await
     }
 
-    /// Makes everything permanent.
+    /// Makes everything permanent. Once this returns, no clone of the handle that began the unit serves from memory what
+    /// the unit's repositories have replaced, deleted or invalidated.
     ///
     /// # Errors
     /// [`Error::Ended`] when an earlier error had aborted the transaction, or SQL on its
@@ -83,7 +89,12 @@ impl UnitOfWork {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub(super) async fn commits(self) -> Result<bool> {
-        self.transaction.commit().await
+        let done = self.transaction.commit().await;
+        let may_be_committed = matches!(done, Ok(true) | Err(Error::OutcomeUnknown { .. }));
+        if may_be_committed && self.transaction.announces() {
+            self.cache.catch_up().await;
+        }
+        done
     }
 
     /// Undoes everything.

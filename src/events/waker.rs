@@ -41,7 +41,19 @@ impl Waker {
     }
 }
 
+/// Cut off by the end of its runtime, it leaves the place to the next.
+struct Running<'a>(Option<&'a AtomicBool>);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = self.0 {
+            running.store(false, Ordering::Release);
+        }
+    }
+}
+
 async fn run(waker: Arc<Waker>) {
+    let mut running = Running(Some(&waker.running));
     loop {
         while waker.is_wanted() {
             listen(&waker).await;
@@ -49,6 +61,8 @@ async fn run(waker: Arc<Waker>) {
         waker.running.store(false, Ordering::Release);
         // Whoever came after the last look saw it running.
         if !waker.is_wanted() || waker.running.swap(true, Ordering::AcqRel) {
+            // By now it may be another's.
+            running.0 = None;
             return;
         }
     }

@@ -151,6 +151,12 @@ impl NewCacheEntry {
         NewCacheEntry { id: CacheEntryId::generate(), key, data, options }
     }
 
+    pub(crate) fn validate(&self) -> Result<()> {
+        self.options.validate()?;
+        self.key.check_storable()?;
+        self.data.check_storable("data")
+    }
+
     /// The bytes of its documents, about what it weighs in a statement.
     pub(crate) fn weight(&self) -> usize {
         self.data.as_str().len() + self.key.parameters.as_ref().map_or(0, |p| p.as_str().len())
@@ -205,6 +211,7 @@ pub struct CacheEntryPatch {
 
 impl CacheEntryPatch {
     pub(crate) fn validate(&self) -> Result<()> {
+        self.data.as_ref().map_or(Ok(()), |data| data.check_storable("data"))?;
         check_source(self.data_source.as_ref().and_then(Option::as_deref))
     }
 }

@@ -48,6 +48,12 @@ impl CacheKey {
     pub fn params(self, parameters: impl Serialize) -> Result<Self> {
         Ok(CacheKey { parameters: Some(Document::encode(&parameters)?), ..self })
     }
+
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) of parameters under which nothing can be stored.
+    pub(crate) fn check_storable(&self) -> Result<()> {
+        AddressRef::from(self).check_storable()
+    }
 }
 
 /// Which entries a list or a count takes in; the default is all.

@@ -256,7 +256,7 @@ impl Transaction {
             Err(Error::OutcomeUnknown { reason, .. }) => self.resolve(&pool, reason).await,
             Err(error) => return Err(error),
         };
-        if self.announces.load(Ordering::Acquire) {
+        if self.announces() {
             pool.announce();
         }
         if self.tells.load(Ordering::Acquire) {
@@ -301,6 +301,11 @@ impl Transaction {
 
     pub fn announce(&self) {
         self.announces.store(true, Ordering::Release);
+    }
+
+    /// Whether cached rows were written in it, once it is committed.
+    pub fn announces(&self) -> bool {
+        self.announces.load(Ordering::Acquire)
     }
 
     pub fn tell(&self) {

@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
+use crate::error::Result;
 use crate::types::{Document, PortfolioId, Ticker};
 
 /// Which of the two caches a key belongs to.
@@ -58,6 +59,12 @@ impl AddressRef<'_> {
             parameters: self.parameters.cloned(),
             portfolio: self.portfolio,
         }
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`](crate::Error::Invalid) of parameters under which nothing can be stored.
+    pub fn check_storable(&self) -> Result<()> {
+        self.parameters.map_or(Ok(()), |parameters| parameters.check_storable("parameters"))
     }
 
     fn parts(&self) -> (Space, &str, &str, Option<&str>, Option<PortfolioId>) {

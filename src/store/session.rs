@@ -71,7 +71,7 @@ impl Session {
         }
     }
 
-    /// The cache whose copies this process serves.
+    /// The cache whose copies this process serves; none inside a unit of work, with which it catches up after the commit.
     fn copies(&self) -> Option<&Cache> {
         match &self.source {
             Source::Tenant(_, _, cache) => Some(cache),
@@ -95,7 +95,8 @@ impl Session {
         }
     }
 
-    /// As [`replaced`](Self::replaced), of whichever rows: returns when the log has been read.
+    /// As [`replaced`](Self::replaced), of whichever rows: returns when the log has been read, but for a unit of work,
+    /// whose commit waits for that.
     pub async fn invalidated(&self) {
         self.announce();
         self.tell();

@@ -23,6 +23,10 @@ pub(crate) const JSONB_VERSION: u8 = 1;
 /// levels, which is as deep as serde_json reads. Reading one from the database copies its text and parses nothing;
 /// [`decode`](Document::decode) goes from there straight into the caller's type.
 ///
+/// Repositories and the cache store documents of up to 120 levels, so that whatever holds one, such as a result or an
+/// export, can be decoded, too: a deeper one is [`Error::Invalid`] of its field. One of up to 127 levels that is stored
+/// already is read.
+///
 /// Equality is that of PostgreSQL's JSONB: the order of keys does not matter, of a key that comes twice the last counts,
 /// and numbers are equal by value, however they are written.
 #[derive(Clone, diesel::expression::AsExpression, diesel::deserialize::FromSqlRow)]
@@ -92,6 +96,15 @@ impl Document {
     /// Whether the document is a JSON object.
     pub fn is_object(&self) -> bool {
         self.as_str().trim_start().starts_with('{')
+    }
+
+    /// # Errors
+    /// [`Error::Invalid`] of `field`: it has more levels than are stored.
+    pub(crate) fn check_storable(&self, field: &'static str) -> Result<()> {
+        if jsonb::is_deeper_than(jsonb::STORED_DEPTH, &self.0) {
+            return Err(Error::invalid(field, "nested deeper than 120 levels"));
+        }
+        Ok(())
     }
 
     /// The JSON text.

@@ -6,6 +6,9 @@
 /// with the default `max_stack_depth` of 2 MB version 15 takes 13,000.
 const DEPTH: usize = 127;
 
+/// Levels of what is stored. Inputs, results, events and exports hold it up to six levels down, and are to be documents, too.
+pub(super) const STORED_DEPTH: usize = 120;
+
 /// Decimal digits before the point.
 const INTEGER_DIGITS: i64 = 131_072;
 
@@ -47,6 +50,28 @@ pub(super) fn check(json: &str) -> Result<(), &'static str> {
         }
     }
     Ok(())
+}
+
+/// Whether `json`, which is valid, has more levels of arrays and objects than these.
+pub(super) fn is_deeper_than(levels: usize, json: &str) -> bool {
+    let (mut depth, mut in_string) = (0_usize, false);
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            // What is escaped ends no string.
+            b'\\' => _ = bytes.next(),
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                if depth > levels {
+                    return true;
+                }
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Where the string ends that begins at `at`, behind its quote.
@@ -99,6 +124,13 @@ fn is_held(number: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn levels_are_counted_outside_of_strings() {
+        let json = r#"{"[[\"[[": [1, "]]]]]", {"a\\": []}], "b": [[], []]}"#;
+        assert!(is_deeper_than(3, json) && !is_deeper_than(4, json));
+        assert!(!is_deeper_than(0, r#""[\\""#) && is_deeper_than(0, "[]"));
+    }
 
     #[test]
     fn what_jsonb_holds_is_told() {

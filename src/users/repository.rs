@@ -10,7 +10,7 @@ use diesel::prelude::{
 use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
 
-use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
+use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch, check_preferences};
 use crate::error::{Error, Result};
 use crate::schema::users;
 use crate::store::{Session, batch, newest_first};
@@ -115,15 +115,15 @@ pub trait UserRepository: Send + Sync {
     /// Replaces the settings; `None` clears them.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Invalid` of more than 120 levels.
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()>;
 
     /// Merges an object into the settings, key by key at the top level, in one statement: two
     /// merges at once lose nothing. Returns the settings as they are then.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` where either is no object; `Corrupt` where the stored settings are no document: nothing was
-    /// written then, and a unit of work goes on.
+    /// `NotFound`; `Invalid` where either is no object, or `changes` has more than 120 levels; `Corrupt` where the stored
+    /// settings are no document: nothing was written then, and a unit of work goes on.
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
     /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
@@ -145,8 +145,8 @@ pub trait UserRepository: Send + Sync {
     /// changed, when and by which login. A result of a portfolio that is asked for afterwards leaves a lease for an hour, with a
     /// hash of its parameters.
     ///
-    /// Once this returns, no clone of the handle serves a result of this user from memory. Other processes, and after
-    /// a unit of work this one, drop theirs as soon as they hear of it: in milliseconds, or within
+    /// Once this returns, and in a unit of work once that is committed, no clone of the handle serves a result of this user
+    /// from memory. Other processes drop theirs as soon as they hear of it: in milliseconds, or within
     /// [`poll_every`](crate::CacheOptions::poll_every). In Redis they are not found any more, and vanish with their
     /// lives.
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
@@ -333,6 +333,8 @@ impl UserRepository for PgUsers {
     #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all)]
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()> {
         let update = diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
+        let valid = preferences.map_or(Ok(()), check_preferences);
+        self.session.checked(valid).await?;
         match self.session.execute(update).await? {
             0 => self.session.checked(Err(Error::not_found("user", id))).await,
             _ => Ok(()),
@@ -346,6 +348,7 @@ impl UserRepository for PgUsers {
         if !changes.is_object() {
             return self.session.checked(Err(not_an_object())).await;
         }
+        self.session.checked(check_preferences(changes)).await?;
         let merge = diesel::sql_query(MERGE_PREFERENCES)
             .bind::<SqlUuid, _>(id)
             .bind::<diesel::sql_types::Jsonb, _>(changes);

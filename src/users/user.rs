@@ -113,7 +113,8 @@ impl NewUser {
 
     pub(crate) fn validate(&self) -> Result<()> {
         check_email(&self.email)?;
-        check_names(Some(&self.username), Some(&self.first_name), Some(&self.last_name))
+        check_names(Some(&self.username), Some(&self.first_name), Some(&self.last_name))?;
+        self.preferences.as_ref().map_or(Ok(()), check_preferences)
     }
 }
 
@@ -204,6 +205,10 @@ pub struct Erasure {
 const EMAIL_LENGTH: usize = 255;
 /// Most characters of each name.
 const NAME_LENGTH: usize = 100;
+
+pub(super) fn check_preferences(preferences: &Document) -> Result<()> {
+    preferences.check_storable("preferences")
+}
 
 /// Something, `@`, something, and no white space: more than that only a message to it can tell.
 fn check_email(email: &str) -> Result<()> {

@@ -17,6 +17,7 @@ mod catalog;
 mod config;
 mod connection;
 mod corporate_actions;
+mod deep_documents;
 mod durations;
 mod embedded;
 mod errors;

@@ -120,8 +120,8 @@ impl File {
         if options.ttl.is_zero() {
             return Ok(None);
         }
-        options.validate().map_err(of_field)?;
         let entry = NewCacheEntry::new(self.key, self.data, options);
+        entry.validate().map_err(of_field)?;
         Ok(Some(Backfill { entry, cached_at: self.fetched }))
     }
 }

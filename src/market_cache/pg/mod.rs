@@ -222,7 +222,7 @@ macro_rules! filtered {
 impl MarketCacheRepository for PgMarketCache {
     #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all)]
     async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
-        self.session.checked(entry.options.validate()).await?;
+        self.session.checked(entry.validate()).await?;
         write::create(&self.session, entry).await
     }
 
@@ -335,7 +335,9 @@ impl MarketCacheRepository for PgMarketCache {
         data: &Document,
         options: &PutOptions,
     ) -> Result<CacheEntry> {
-        self.session.checked(options.validate()).await?;
+        let valid = options.validate().and_then(|()| key.check_storable());
+        let valid = valid.and_then(|()| data.check_storable("data"));
+        self.session.checked(valid).await?;
         let entry = write::put(&self.session, key, data, options).await?;
         self.session.replaced(key.into(), entry.version).await;
         Ok(entry)

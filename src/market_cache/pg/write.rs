@@ -148,7 +148,7 @@ impl Stamp {
 /// The error of the first entry that breaks a rule, with its index.
 pub(super) fn validate<'a>(entries: impl IntoIterator<Item = &'a NewCacheEntry>) -> Result<()> {
     for (index, entry) in entries.into_iter().enumerate() {
-        entry.options.validate().map_err(|e| e.at(index))?;
+        entry.validate().map_err(|e| e.at(index))?;
     }
     Ok(())
 }

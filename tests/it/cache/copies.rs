@@ -42,6 +42,41 @@ async fn cut(observer: &tokio_postgres::Client) -> usize {
     observer.query(listeners, &[]).await.expect("terminated").len()
 }
 
+/// C3: the reader of the log ends with the runtime on which a first call was made.
+#[test]
+fn c3_memory_serves_and_forgets_after_the_runtime_of_its_reader_has_ended() {
+    let lasting = tokio::runtime::Runtime::new().expect("a runtime");
+    let test = lasting.block_on(database());
+    let brief = CacheOptions::default().poll_every(MS * 50).trust_for(MS * 500);
+    let db = Database::connect_lazy(test.config()).expect("a handle");
+    let db = db.with_cache(brief).expect("a cache");
+    let short = tokio::runtime::Runtime::new().expect("a runtime");
+    short.block_on(async {
+        put(&db, "AAPL", 1).await;
+        holds(&db, "AAPL", 1).await;
+    });
+    drop(short);
+    lasting.block_on(async {
+        // The first calls elsewhere are those that have to hear of changes.
+        let mut fastest = GENEROUS;
+        for n in 2..7 {
+            let began = Instant::now();
+            let aapl = key("AAPL").ticker;
+            db.cache().invalidate(&CacheSelector::ticker(&aapl)).await.expect("invalidated");
+            fastest = fastest.min(began.elapsed());
+            assert_eq!(value(&db, "AAPL").await, None, "{n}");
+            put(&db, "AAPL", n).await;
+        }
+        assert!(fastest < MS * 900, "nobody reads the log: {fastest:?}");
+        // Longer than what was read by the former reader is trusted.
+        tokio::time::sleep(MS * 600).await;
+        holds(&db, "AAPL", 6).await;
+        let there = process(&test, told());
+        put(&there, "AAPL", 7).await;
+        sees(&db, "AAPL", Some(7)).await;
+    });
+}
+
 #[tokio::test]
 async fn what_another_process_does_is_told() {
     let db = database().await;

@@ -104,6 +104,35 @@ async fn each_kind_of_change_is_told() {
     assert!(is_silent(&mut events).await, "it had ended before");
 }
 
+/// C3: what listens ends with the runtime on which the first reader subscribed.
+#[test]
+fn c3_readers_are_told_at_once_after_the_runtime_of_the_first_has_ended() {
+    let lasting = tokio::runtime::Runtime::new().expect("a runtime");
+    let test = lasting.block_on(TestDatabase::new()).expect("a database");
+    let db = Database::connect_lazy(test.config()).expect("a handle");
+    let short = tokio::runtime::Runtime::new().expect("a runtime");
+    let first = short.block_on(async {
+        let mut events = db.subscribe(EventFilter::new()).await.expect("subscribed");
+        db.prices().create(&bar("AAPL", "2024-01-01")).await.expect("stored");
+        next(&mut events).await;
+        events
+    });
+    drop(short);
+    lasting.block_on(async {
+        let mut events = db.subscribe(EventFilter::new()).await.expect("subscribed");
+        let mut fastest = GENEROUS;
+        for day in 2..8 {
+            let began = Instant::now();
+            db.prices().create(&bar("AAPL", &format!("2024-01-0{day}"))).await.expect("stored");
+            next(&mut events).await;
+            fastest = fastest.min(began.elapsed());
+        }
+        // They look by themselves once a second.
+        assert!(fastest < Duration::from_millis(700), "nobody listens: {fastest:?}");
+    });
+    drop(first);
+}
+
 #[tokio::test]
 async fn filters_pass_kinds_tickers_and_users() {
     let db = TestDatabase::new().await.expect("a database");

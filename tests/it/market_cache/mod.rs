@@ -192,13 +192,17 @@ async fn documents_come_back_as_they_were(handle: &impl Handle) {
 }
 
 async fn c6_what_is_stored_is_not_too_deep_to_be_read(handle: &impl Handle) {
-    let mut deep = json!("bottom");
-    for _ in 0..127 {
-        deep = json!([deep]);
+    let deep = |levels: usize| (0..levels).fold(json!("bottom"), |inner, _| json!([inner]));
+    put(handle, &key("AAPL"), deep(120)).await;
+    assert_eq!(get(handle, &key("AAPL")).await, Some(deep(120)));
+    for levels in [121, 127] {
+        let document = Document::encode(&deep(levels)).expect("a document");
+        assert_eq!(document.decode::<Value>().expect("read"), deep(levels));
+        let refused = handle.market_cache().put(&key("AAPL"), &document, &an_hour()).await;
+        let error = refused.expect_err("what holds it could not be read");
+        assert!(matches!(&error, Error::Invalid { field, .. } if *field == "data"), "{error:?}");
     }
-    put(handle, &key("AAPL"), deep.clone()).await;
-    assert_eq!(get(handle, &key("AAPL")).await.as_ref(), Some(&deep));
-    let deeper = Document::encode(&json!([deep])).expect_err("too deep");
+    let deeper = Document::encode(&deep(128)).expect_err("too deep");
     assert!(matches!(&deeper, Error::Invalid { .. }), "{deeper:?}");
     for levels in [128, 500, 1_000] {
         let text = "[".repeat(levels) + &"]".repeat(levels);

@@ -16,6 +16,7 @@ mod concurrent;
 mod erasure;
 mod plans;
 mod traces;
+mod units;
 
 conformance! {
     what_is_written_is_read,

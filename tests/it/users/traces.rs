@@ -132,13 +132,8 @@ async fn e3_an_erasure_leaves_nothing_but_that_something_was_changed() {
                 client.batch_execute(&erase).await.expect("erased");
             }
         }
-        // A unit of work is over before memory has heard of it.
-        if way == "unit of work" {
-            eventually("it is forgotten", async || !ada.is_served(&db).await).await;
-        } else {
-            assert!(!ada.is_served(&db).await, "{way}: memory has it");
-            assert!(!ada.is_served(&db).await, "{way}: memory has it again");
-        }
+        assert!(!ada.is_served(&db).await, "{way}: memory has it");
+        assert!(!ada.is_served(&db).await, "{way}: memory has it again");
         let asked_for_since =
             "DELETE FROM cache_leases WHERE portfolio_id = $1::text::uuid AND name <> 'under way'";
         client.execute(asked_for_since, &[&portfolio]).await.expect("deleted");
