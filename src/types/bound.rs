@@ -20,6 +20,7 @@ pub(crate) fn floor(at: DateTime<Utc>) -> DateTime<Utc> {
 /// The microseconds of a column that holds `at`, since 2000: those between two go to the one nearer to 2000, as Diesel sends
 /// them.
 pub(crate) fn stored(at: DateTime<Utc>) -> i64 {
+    // A constant: that it is a time was seen by the compiler.
     const EPOCH: DateTime<Utc> = DateTime::from_timestamp(946_684_800, 0).unwrap();
     // All of chrono's times are that near.
     (at - EPOCH).num_microseconds().unwrap_or(i64::MAX)
