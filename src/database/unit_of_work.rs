@@ -130,6 +130,9 @@ impl UnitOfWork {
         };
         guard.open = false;
         drop(guard);
+        if result.is_err() || end.is_err() {
+            self.transaction.quiet().await;
+        }
         match (result, end) {
             (Ok(_), Err(e)) => Err(e.into()),
             (result, _) => result,

@@ -10,6 +10,7 @@ mod merge;
 pub(crate) mod patch;
 mod retention;
 mod session;
+mod settled;
 mod snapshot;
 
 pub(crate) use copy_rows::CopiedRow;
@@ -20,4 +21,5 @@ pub(crate) use keyset::newest_first;
 pub(crate) use merge::{Plan, Written};
 pub use retention::{Aged, Retention, Swept};
 pub(crate) use session::{Session, Source};
+pub(crate) use settled::settled;
 pub(crate) use snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot, oldest};

@@ -15,7 +15,9 @@ use tokio::sync::RwLockMappedWriteGuard;
 use super::entry_key::AddressRef;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::postgres::{Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, produced};
+use crate::postgres::{
+    Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, Waiting, produced,
+};
 use crate::types::{Listed, Page, PageRequest, Unreadable};
 
 /// The source of a repository's connections, and the table it speaks of in errors.
@@ -55,6 +57,14 @@ impl Session {
             source => source.clone(),
         };
         Session { source, table: self.table }
+    }
+
+    /// Lets the other calls of a unit of work wait for this one as for the answer of a statement, until it is dropped.
+    pub fn joined(&self) -> Option<Waiting> {
+        match &self.source {
+            Source::Transaction(transaction) => transaction.joined(),
+            Source::Pool(..) | Source::Tenant(..) => None,
+        }
     }
 
     /// Whether a statement that writes may be the only one on its [`connection`](Self::connection): it is a
@@ -147,16 +157,16 @@ impl Session {
         Ok(atomic)
     }
 
-    /// What was found before anything is sent. In a unit of work an error waits for the calls beside it: an error that
-    /// ends a `try_join!` would drop them in flight, and the unit with them.
+    /// What a method of a repository returns, see [`settled!`](super::settled). In a unit of work an error waits for the
+    /// calls beside it: an error that ends a `try_join!` would drop them in flight, and the unit with them.
     ///
     /// # Errors
-    /// Those of `found`.
-    pub async fn checked<T>(&self, found: Result<T>) -> Result<T> {
-        if let (Err(_), Source::Transaction(transaction)) = (&found, &self.source) {
-            transaction.quiet().await;
+    /// That of `done`.
+    pub async fn settled<T>(&self, done: Result<T>) -> Result<T> {
+        if let (Err(error), Source::Transaction(transaction)) = (&done, &self.source) {
+            transaction.settle(error).await;
         }
-        found
+        done
     }
 
     /// Runs one statement wherever this session's run.
@@ -213,11 +223,8 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        self.statement(&self.checked(built).await?, |connection, built| {
-            connection.all(built).boxed()
-        })
-        .await
+        let built = Built::new(&query.as_query());
+        self.statement(&built?, |connection, built| connection.all(built).boxed()).await
     }
 
     /// As [`fetch_all`](Self::fetch_all), in the order of the rows; one that does not decode hides no other.
@@ -229,12 +236,9 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        let mut rows = self
-            .statement(&self.checked(built).await?, |connection, built| {
-                connection.each(built).boxed()
-            })
-            .await?;
+        let built = Built::new(&query.as_query());
+        let mut rows =
+            self.statement(&built?, |connection, built| connection.each(built).boxed()).await?;
         self.report(rows.iter_mut().filter_map(|row| row.as_mut().err()));
         Ok(rows)
     }
@@ -268,12 +272,9 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let (built, limit) =
-            (Built::new(&query.as_query()).map_err(Error::from), request.limit as usize);
+        let (built, limit) = (Built::new(&query.as_query()), request.limit as usize);
         let mut page = self
-            .statement(&self.checked(built).await?, |connection, built| {
-                connection.page(built, at, limit).boxed()
-            })
+            .statement(&built?, |connection, built| connection.page(built, at, limit).boxed())
             .await?;
         self.report(page.unreadable.iter_mut());
         Ok(page)
@@ -303,8 +304,11 @@ impl Session {
         let built = Built::new(&query.as_query());
         let sent = produced(move |sender| {
             async move {
-                let connection = self.connection().await?;
-                connection.send_all(&built?, &sender).await
+                let sent = async {
+                    let connection = self.connection().await?;
+                    connection.send_all(&built?, &sender).await
+                };
+                self.settled(sent.await).await
             }
             .boxed()
         });
@@ -326,11 +330,8 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        self.statement(&self.checked(built).await?, |connection, built| {
-            connection.optional(built).boxed()
-        })
-        .await
+        let built = Built::new(&query.as_query());
+        self.statement(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
     /// The row of a statement that always has one: an INSERT ... RETURNING, an aggregate.
@@ -359,11 +360,8 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        self.written(&self.checked(built).await?, |connection, built| {
-            connection.optional(built).boxed()
-        })
-        .await
+        let built = Built::new(&query.as_query());
+        self.written(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
     /// As [`write_optional`](Self::write_optional), of a statement that always writes a row.
@@ -381,12 +379,9 @@ impl Session {
 
     /// Runs one statement; returns how many rows it changed.
     pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = Built::new(&query).map_err(Error::from);
+        let built = Built::new(&query);
         drop(query);
-        self.statement(&self.checked(built).await?, |connection, built| {
-            connection.count(built).boxed()
-        })
-        .await
+        self.statement(&built?, |connection, built| connection.count(built).boxed()).await
     }
 
     /// With the table's name, in an error that lacks it.

@@ -42,6 +42,7 @@ macro_rules! calls {
     (@run $call:expr) => {{ let _ = $call.await?; }};
     (@run $call:expr, stream) => {{ let _ = $call.try_collect::<Vec<_>>().await?; }};
 }
+pub(crate) use calls;
 
 #[rustfmt::skip] // One call a line.
 pub fn calls() -> Vec<(&'static str, Start)> {
