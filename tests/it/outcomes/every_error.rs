@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use buffetbot_db::*;
 use chrono::{DateTime, NaiveDate, Utc};
-use futures_util::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::try_join;
 use tokio_postgres::Client;
 
 use crate::cancellation::every_method::given::document;
-use crate::cancellation::every_method::{Given, Start, calls};
+use crate::cancellation::every_method::{Given, Start, calls, each_call};
 use crate::support::methods::{REPOSITORIES, methods, methods_with_errors};
 use crate::support::{batch, database, hash, parsed, raw, somebody};
 
@@ -70,7 +70,7 @@ fn key(given: &Given) -> AnalysisKey {
 /// The caller's mistakes: what is seen before anything is sent, what is not found, what cannot be decoded.
 #[rustfmt::skip] // One call a line.
 fn mistakes() -> Vec<(&'static str, Start)> {
-    let mut all = calls! { repos, given;
+    let mut all = each_call! { repos, given;
         users.create(&no_address());
         users.create_many(&[no_address()]);
         users.find_by_email("\0");
