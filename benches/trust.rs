@@ -116,6 +116,9 @@ async fn logs(db: &Database, fast: Effort, bulk: Effort) -> Outcome<Vec<Row>> {
             run(&format!("ALTER TABLE {table} {state} TRIGGER {trigger}")).await;
         }
     };
+    for table in ["price_history", "events"] {
+        run(&format!("ALTER TABLE {table} DISABLE TRIGGER {table}_refuse_truncate")).await;
+    }
     let stored = bars(BARS, BARS / 20);
     let store = async |state: &str| {
         run("TRUNCATE price_history, events").await;

@@ -76,8 +76,8 @@
 //!    `cargo run --example schema_diagram` redraws `docs/schema.svg` and the tables in `docs/schema.md`.
 //! 3. An id in `types/ids.rs`; `models/<noun>.rs` with the three structs `X`, `NewX` (with
 //!    `validate`), `XPatch`.
-//! 4. `repositories/<nouns>.rs`: `trait XRepository` with the common verbs, `PgX` beside it, and one
-//!    line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
+//! 4. `repositories/<nouns>.rs`: `trait XRepository` with the common verbs, `PgX` beside it within
+//!    `settled!`, and one line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
 //! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
 mod analyses;

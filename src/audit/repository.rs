@@ -9,7 +9,7 @@ use diesel::sql_types::Interval;
 use super::entry::{AuditEntry, AuditFilter};
 use crate::error::Result;
 use crate::schema::audit_log;
-use crate::store::{Session, Swept, newest_first};
+use crate::store::{Session, Swept, newest_first, settled};
 use crate::types::{Page, PageRequest, bound, span};
 
 /// Changes of accounts, portfolios and positions: who, when, and what changed. Triggers of the tables write
@@ -68,23 +68,27 @@ macro_rules! filtered {
     }};
 }
 
-#[async_trait]
-impl AuditRepository for PgAudit {
-    #[tracing::instrument(level = "debug", name = "audit.list", skip_all)]
-    async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>> {
-        let query = newest_first!(filtered!(filter), page, audit_log::recorded_at, audit_log::id);
-        self.session.fetch_page(query.select(AuditEntry::as_select()), page, "recorded_at").await
-    }
+settled!(
+    #[async_trait]
+    impl AuditRepository for PgAudit {
+        #[tracing::instrument(level = "debug", name = "audit.list", skip_all)]
+        async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>> {
+            let query =
+                newest_first!(filtered!(filter), page, audit_log::recorded_at, audit_log::id);
+            self.session
+                .fetch_page(query.select(AuditEntry::as_select()), page, "recorded_at")
+                .await
+        }
 
-    #[tracing::instrument(level = "debug", name = "audit.count", skip_all)]
-    async fn count(&self, filter: &AuditFilter) -> Result<u64> {
-        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
-        Ok(count.unsigned_abs())
-    }
+        #[tracing::instrument(level = "debug", name = "audit.count", skip_all)]
+        async fn count(&self, filter: &AuditFilter) -> Result<u64> {
+            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            Ok(count.unsigned_abs())
+        }
 
-    #[tracing::instrument(level = "debug", name = "audit.sweep", skip_all)]
-    async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
-        let statement = diesel::sql_query(format!(
+        #[tracing::instrument(level = "debug", name = "audit.sweep", skip_all)]
+        async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
+            let statement = diesel::sql_query(format!(
             "
     WITH doomed AS MATERIALIZED (
         SELECT user_id, recorded_at, id FROM audit_log
@@ -94,12 +98,13 @@ impl AuditRepository for PgAudit {
     DELETE FROM audit_log AS entry USING doomed
     WHERE entry.user_id = doomed.user_id AND entry.recorded_at = doomed.recorded_at AND entry.id = doomed.id"
         ));
-        let atomic = self.session.atomic().await?;
-        // The log protects itself against everything else.
-        atomic.batch("SET LOCAL buffetbot.audit_log = 'may shrink'").await?;
-        let deleted = atomic.run(statement.bind::<Interval, _>(span::age(age))).await?;
-        atomic.batch("SET LOCAL buffetbot.audit_log = ''").await?;
-        atomic.commit().await?;
-        Ok(Swept::new(deleted, limit))
+            let atomic = self.session.atomic().await?;
+            // The log protects itself against everything else.
+            atomic.batch("SET LOCAL buffetbot.audit_log = 'may shrink'").await?;
+            let deleted = atomic.run(statement.bind::<Interval, _>(span::age(age))).await?;
+            atomic.batch("SET LOCAL buffetbot.audit_log = ''").await?;
+            atomic.commit().await?;
+            Ok(Swept::new(deleted, limit))
+        }
     }
-}
+);

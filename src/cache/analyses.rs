@@ -19,7 +19,7 @@ use super::kind::{Job, Kind, Read, Settled};
 use super::lease::{RELEASE, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::analyses::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis, pg as stored};
+use crate::analyses::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis, PgAnalyses, pg as stored};
 use crate::error::{Error, Result, Unreadable};
 use crate::postgres::PgConnection;
 use crate::store::{Address, AddressRef, Session};
@@ -256,15 +256,53 @@ impl Kind for Analyses {
 }
 
 /// The computation with its types put away: futures that hold them are not known to be `Send`.
-pub(crate) fn job(compute: impl Fetch<AnalysisResult, NewAnalysis>) -> Job<Analyses> {
+fn job(compute: impl Fetch<AnalysisResult, NewAnalysis>) -> Job<Analyses> {
     Box::new(|previous| {
         async move { compute(previous).await.map(Into::into).map_err(Into::into) }.boxed()
     })
 }
 
+impl PgAnalyses {
+    /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
+    /// makes one, which is stored: once at a time per key, in all processes. Like
+    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) in all else: stale results, failures, limits.
+    ///
+    /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
+    /// type, portfolio and parameters are those of the key; one that expires never is given the policy's
+    /// TTL. Where its [`inputs`](crate::NewAnalysis::inputs) are recorded,
+    /// [`invalidate_stale_inputs`](crate::AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
+    /// that was invalidated while it was computed is returned and not stored.
+    ///
+    /// In a unit of work it reads and writes within the transaction, and shares nothing before the commit.
+    ///
+    /// # Errors
+    /// As [`Cache::get_or_fetch`](crate::Cache::get_or_fetch), and those of
+    /// [`create`](crate::AnalysisRepository::create).
+    pub async fn get_or_compute(
+        &self,
+        key: &AnalysisKey,
+        policy: &Policy,
+        compute: impl Fetch<AnalysisResult, NewAnalysis>,
+    ) -> Result<Cached<AnalysisResult>> {
+        let job = job(compute);
+        match self
+            .session()
+            .cache()
+            .and_then(|copies| copies.as_any().downcast_ref::<Cache>())
+            .filter(|cache| cache.has_database())
+        {
+            Some(cache) => cache.get_or_compute(key, policy, job).await,
+            None => {
+                let computed = within(self.session(), key, policy, job).await;
+                self.session().settled(computed).await
+            }
+        }
+    }
+}
+
 impl Cache {
-    /// See [`PgAnalyses::get_or_compute`](crate::PgAnalyses::get_or_compute).
-    pub(crate) async fn get_or_compute(
+    /// See [`PgAnalyses::get_or_compute`].
+    async fn get_or_compute(
         &self,
         key: &AnalysisKey,
         policy: &Policy,
@@ -274,14 +312,14 @@ impl Cache {
     }
 
     /// Whether results can be stored.
-    pub(crate) fn has_database(&self) -> bool {
+    fn has_database(&self) -> bool {
         self.core.database.is_some()
     }
 }
 
 /// As [`Cache::get_or_compute`], within a transaction: what it does not see is computed and written there;
 /// nothing is shared with anybody before the commit.
-pub(crate) async fn within(
+async fn within(
     session: &Session,
     key: &AnalysisKey,
     policy: &Policy,

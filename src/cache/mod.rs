@@ -41,10 +41,12 @@ mod policy;
 mod redis;
 mod sync;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 
 use self::change::{Change, Changed, ChangedKey};
 use self::core::Core;
@@ -53,7 +55,7 @@ use self::kind::Job;
 use crate::error::Result;
 use crate::market_cache::{CacheKey, CacheSelector};
 use crate::postgres::Pool;
-use crate::store::AddressRef;
+use crate::store::{AddressRef, Copies};
 
 pub use self::cached::{Cached, Origin};
 pub use self::counters::{CacheCounters, CacheReport};
@@ -171,32 +173,44 @@ impl Cache {
         self.core.report(top).await
     }
 
+    /// What the cache has done in this process since it was made.
+    pub fn counters(&self) -> CacheCounters {
+        self.core.read_counters()
+    }
+}
+
+impl Copies for Cache {
     /// A row was written by this process, and not through the cache.
-    pub(crate) async fn replaced(&self, key: AddressRef<'_>, version: i64) {
-        let (space, key) = (
-            key.space,
-            ChangedKey {
-                ticker: key.ticker.clone(),
-                name: key.name.into(),
-                parameters: key.parameters.cloned(),
-                portfolio: key.portfolio,
-            },
-        );
-        self.core.apply(&[Change { space, changed: Changed::Key(key), version }]).await;
+    fn replaced<'a>(&'a self, key: AddressRef<'a>, version: i64) -> BoxFuture<'a, ()> {
+        async move {
+            let (space, key) = (
+                key.space,
+                ChangedKey {
+                    ticker: key.ticker.clone(),
+                    name: key.name.into(),
+                    parameters: key.parameters.cloned(),
+                    portfolio: key.portfolio,
+                },
+            );
+            self.core.apply(&[Change { space, changed: Changed::Key(key), version }]).await;
+        }
+        .boxed()
     }
 
     /// Waits until this process's memory has been told of everything that was committed before the call;
     /// where that cannot be had within a second, memory is emptied.
-    pub(crate) async fn catch_up(&self) {
-        self.core.catch_up().await;
-        // The log has nothing of keys without a row, which may be being fetched. Who asks from now on takes
-        // a lease of his own: of what was not invalidated there is still one fetch.
-        self.core.fetches().close(|_| true);
+    fn catch_up(&self) -> BoxFuture<'_, ()> {
+        async move {
+            self.core.catch_up().await;
+            // The log has nothing of keys without a row, which may be being fetched. Who asks from now on takes
+            // a lease of his own: of what was not invalidated there is still one fetch.
+            self.core.fetches().close(|_| true);
+        }
+        .boxed()
     }
 
-    /// What the cache has done in this process since it was made.
-    pub fn counters(&self) -> CacheCounters {
-        self.core.read_counters()
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 }
 

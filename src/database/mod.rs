@@ -81,7 +81,7 @@ impl Database {
         config.check_application_role()?;
         let pool = Pool::new(&config)?;
         let cache = Cache::new(CacheOptions::default(), &pool)?;
-        let repositories = RepositorySet::new(&Source::Pool(pool.clone(), Some(cache.clone())));
+        let repositories = RepositorySet::new(&on_pool(&pool, &cache));
         Ok(Database {
             repositories,
             cache,
@@ -102,7 +102,7 @@ impl Database {
     /// [`Error::Config`](crate::Error::Config) of a level that cannot be used.
     pub fn with_cache(self, options: CacheOptions) -> Result<Self> {
         let cache = Cache::new(options, &self.pool)?;
-        let source = Source::Pool(self.pool.clone(), Some(cache.clone()));
+        let source = on_pool(&self.pool, &cache);
         Ok(Database { repositories: RepositorySet::new(&source), cache, ..self })
     }
 
@@ -291,6 +291,11 @@ impl Database {
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
+}
+
+/// Repositories on the pool, whose writes this cache hears of.
+fn on_pool(pool: &Pool, cache: &Cache) -> Source {
+    Source::Pool(pool.clone(), Some(Arc::new(cache.clone())))
 }
 
 /// The database's name on an embedded server.

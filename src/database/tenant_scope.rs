@@ -47,7 +47,7 @@ pub struct TenantScope {
 impl TenantScope {
     /// `cache` is that of the handle, which is told of what the user writes.
     pub(crate) fn new(pool: Pool, tenant: Tenant, cache: Cache, waker: Arc<Waker>) -> Self {
-        let source = Source::Tenant(pool.clone(), tenant.clone(), cache.clone());
+        let source = Source::Tenant(pool.clone(), tenant.clone(), Arc::new(cache.clone()));
         TenantScope { pool, tenant, repositories: RepositorySet::new(&source), cache, waker }
     }
 
@@ -56,7 +56,8 @@ impl TenantScope {
     /// # Errors
     /// Those of a query, and of the role.
     pub async fn subscribe(&self, filter: EventFilter) -> Result<Subscription> {
-        let source = Source::Tenant(self.pool.clone(), self.tenant.clone(), self.cache.clone());
+        let source =
+            Source::Tenant(self.pool.clone(), self.tenant.clone(), Arc::new(self.cache.clone()));
         events::subscribe(Session::new(source, "events"), filter, self.waker.subscribe()).await
     }
 

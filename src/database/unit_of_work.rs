@@ -9,7 +9,7 @@ use super::retry::TransactionFn;
 use crate::cache::Cache;
 use crate::error::{Error, Receipt, Result};
 use crate::postgres::{Connection, Lease, Pool, Tenant, Transaction, TransactionOptions, undone};
-use crate::store::{Session, Source};
+use crate::store::{Copies, Session, Source};
 
 /// One transaction with the repositories of [`Database`](crate::Database), all on its connection.
 ///
@@ -141,6 +141,9 @@ impl UnitOfWork {
         };
         guard.open = false;
         drop(guard);
+        if result.is_err() || end.is_err() {
+            self.transaction.quiet().await;
+        }
         match (result, end) {
             (Ok(_), Err(e)) => Err(e.into()),
             (result, _) => result,

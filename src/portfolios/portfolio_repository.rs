@@ -18,7 +18,7 @@ use super::position::Position;
 use super::valuation::{Valuation, ValuationRow};
 use crate::error::{Error, Result};
 use crate::schema::{portfolios, positions};
-use crate::store::{Session, batch, newest_first};
+use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{
     Activity, Listed, Page, PageRequest, PortfolioId, RiskTolerance, UserId, bound, of_activity,
     text,
@@ -166,205 +166,217 @@ macro_rules! filtered {
     }};
 }
 
-#[async_trait]
-impl PortfolioRepository for PgPortfolios {
-    #[tracing::instrument(level = "debug", name = "portfolios.create", skip_all)]
-    async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio> {
-        self.session.checked(portfolio.validate()).await?;
-        let insert = diesel::insert_into(portfolios::table).values(portfolio);
-        self.session.write_one(insert.returning(Portfolio::as_returning())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.create_many", skip_all)]
-    async fn create_many(&self, portfolios: &[NewPortfolio]) -> Result<Vec<Portfolio>> {
-        for (index, portfolio) in portfolios.iter().enumerate() {
-            self.session.checked(portfolio.validate().map_err(|e| e.at(index))).await?;
+settled!(
+    #[async_trait]
+    impl PortfolioRepository for PgPortfolios {
+        #[tracing::instrument(level = "debug", name = "portfolios.create", skip_all)]
+        async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio> {
+            portfolio.validate()?;
+            let insert = diesel::insert_into(portfolios::table).values(portfolio);
+            self.session.write_one(insert.returning(Portfolio::as_returning())).await
         }
-        batch::insert_many(
-            &self.session,
-            portfolios,
-            |portfolio| (portfolio.user_id, portfolio.id),
-            |connection, rows| {
-                let insert = diesel::insert_into(portfolios::table).values(rows);
-                connection.fetch_all(insert.returning(Portfolio::as_returning())).boxed()
-            },
-        )
-        .await
-    }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.find", skip_all)]
-    async fn find(&self, id: PortfolioId) -> Result<Option<Portfolio>> {
-        self.session.fetch_optional(portfolios::table.find(id).select(Portfolio::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.find_by_name", skip_all)]
-    async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>> {
-        self.session.checked(text::check("name", name, text::UNLIMITED)).await?;
-        let query = portfolios::table
-            .filter(portfolios::user_id.eq(user).and(portfolios::name.eq(name)))
-            .order((
-                portfolios::is_active.desc(),
-                portfolios::created_at.desc(),
-                portfolios::id.desc(),
-            ))
-            .limit(1);
-        self.session.fetch_optional(query.select(Portfolio::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.list", skip_all)]
-    async fn list(&self, filter: &PortfolioFilter, page: &PageRequest) -> Result<Page<Portfolio>> {
-        let query = newest_first!(filtered!(filter), page, portfolios::created_at, portfolios::id);
-        self.session.fetch_page(query.select(Portfolio::as_select()), page, "created_at").await
-    }
-
-    async fn list_for_user(
-        &self,
-        user: UserId,
-        activity: Activity,
-        page: &PageRequest,
-    ) -> Result<Page<Portfolio>> {
-        let filter =
-            PortfolioFilter { user_id: Some(user), activity, ..PortfolioFilter::default() };
-        self.list(&filter, page).await
-    }
-
-    async fn list_by_risk_tolerance(
-        &self,
-        risk_tolerance: RiskTolerance,
-        page: &PageRequest,
-    ) -> Result<Page<Portfolio>> {
-        let risk_tolerance = Some(risk_tolerance);
-        self.list(&PortfolioFilter { risk_tolerance, ..PortfolioFilter::default() }, page).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.count", skip_all)]
-    async fn count(&self, filter: &PortfolioFilter) -> Result<u64> {
-        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.exists", skip_all)]
-    async fn exists(&self, id: PortfolioId) -> Result<bool> {
-        self.session.fetch_one(diesel::select(exists(portfolios::table.find(id)))).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.update", skip_all)]
-    async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio> {
-        self.session.checked(patch.validate()).await?;
-        if *patch == PortfolioPatch::default() {
-            let found = self.find(id).await?;
-            return self
-                .session
-                .checked(found.ok_or_else(|| Error::not_found("portfolio", id)))
-                .await;
+        #[tracing::instrument(level = "debug", name = "portfolios.create_many", skip_all)]
+        async fn create_many(&self, portfolios: &[NewPortfolio]) -> Result<Vec<Portfolio>> {
+            for (index, portfolio) in portfolios.iter().enumerate() {
+                portfolio.validate().map_err(|e| e.at(index))?;
+            }
+            batch::insert_many(
+                &self.session,
+                portfolios,
+                |portfolio| (portfolio.user_id, portfolio.id),
+                |connection, rows| {
+                    let insert = diesel::insert_into(portfolios::table).values(rows);
+                    connection.fetch_all(insert.returning(Portfolio::as_returning())).boxed()
+                },
+            )
+            .await
         }
-        let update = diesel::update(portfolios::table.find(id)).set(patch);
-        let changed =
-            self.session.write_optional(update.returning(Portfolio::as_returning())).await?;
-        self.session.checked(changed.ok_or_else(|| Error::not_found("portfolio", id))).await
-    }
 
-    async fn activate(&self, id: PortfolioId) -> Result<Portfolio> {
-        let patch = PortfolioPatch { is_active: Some(true), ..PortfolioPatch::default() };
-        self.update(id, &patch).await
-    }
-
-    async fn deactivate(&self, id: PortfolioId) -> Result<Portfolio> {
-        let patch = PortfolioPatch { is_active: Some(false), ..PortfolioPatch::default() };
-        self.update(id, &patch).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "portfolios.delete", skip_all)]
-    async fn delete(&self, id: PortfolioId) -> Result<bool> {
-        let deleted = self.session.execute(diesel::delete(portfolios::table.find(id))).await? > 0;
-        if deleted {
-            // Its positions and private results went with it.
-            self.session.invalidated().await;
+        #[tracing::instrument(level = "debug", name = "portfolios.find", skip_all)]
+        async fn find(&self, id: PortfolioId) -> Result<Option<Portfolio>> {
+            self.session
+                .fetch_optional(portfolios::table.find(id).select(Portfolio::as_select()))
+                .await
         }
-        Ok(deleted)
-    }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.with_positions", skip_all)]
-    async fn with_positions(
-        &self,
-        id: PortfolioId,
-        activity: Activity,
-    ) -> Result<Option<PortfolioWithPositions>> {
-        // The choice belongs to the join: as a filter it would drop a portfolio without positions.
-        let of_portfolio = || positions::portfolio_id.eq(portfolios::id);
-        let selection = (Portfolio::as_select(), Option::<Position>::as_select());
-        macro_rules! joined {
-            ($on:expr) => {
-                portfolios::table
-                    .left_join(positions::table.on($on))
-                    .filter(portfolios::id.eq(id))
-                    .order(positions::ticker.nullable())
-                    .select(selection)
+        #[tracing::instrument(level = "debug", name = "portfolios.find_by_name", skip_all)]
+        async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>> {
+            text::check("name", name, text::UNLIMITED)?;
+            let query = portfolios::table
+                .filter(portfolios::user_id.eq(user).and(portfolios::name.eq(name)))
+                .order((
+                    portfolios::is_active.desc(),
+                    portfolios::created_at.desc(),
+                    portfolios::id.desc(),
+                ))
+                .limit(1);
+            self.session.fetch_optional(query.select(Portfolio::as_select())).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "portfolios.list", skip_all)]
+        async fn list(
+            &self,
+            filter: &PortfolioFilter,
+            page: &PageRequest,
+        ) -> Result<Page<Portfolio>> {
+            let query =
+                newest_first!(filtered!(filter), page, portfolios::created_at, portfolios::id);
+            self.session.fetch_page(query.select(Portfolio::as_select()), page, "created_at").await
+        }
+
+        async fn list_for_user(
+            &self,
+            user: UserId,
+            activity: Activity,
+            page: &PageRequest,
+        ) -> Result<Page<Portfolio>> {
+            let filter =
+                PortfolioFilter { user_id: Some(user), activity, ..PortfolioFilter::default() };
+            self.list(&filter, page).await
+        }
+
+        async fn list_by_risk_tolerance(
+            &self,
+            risk_tolerance: RiskTolerance,
+            page: &PageRequest,
+        ) -> Result<Page<Portfolio>> {
+            let risk_tolerance = Some(risk_tolerance);
+            self.list(&PortfolioFilter { risk_tolerance, ..PortfolioFilter::default() }, page).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "portfolios.count", skip_all)]
+        async fn count(&self, filter: &PortfolioFilter) -> Result<u64> {
+            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            Ok(count.unsigned_abs())
+        }
+
+        #[tracing::instrument(level = "debug", name = "portfolios.exists", skip_all)]
+        async fn exists(&self, id: PortfolioId) -> Result<bool> {
+            self.session.fetch_one(diesel::select(exists(portfolios::table.find(id)))).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "portfolios.update", skip_all)]
+        async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio> {
+            patch.validate()?;
+            if *patch == PortfolioPatch::default() {
+                let found = self.find(id).await?;
+                return found.ok_or_else(|| Error::not_found("portfolio", id));
+            }
+            let update = diesel::update(portfolios::table.find(id)).set(patch);
+            let changed =
+                self.session.write_optional(update.returning(Portfolio::as_returning())).await?;
+            changed.ok_or_else(|| Error::not_found("portfolio", id))
+        }
+
+        async fn activate(&self, id: PortfolioId) -> Result<Portfolio> {
+            let patch = PortfolioPatch { is_active: Some(true), ..PortfolioPatch::default() };
+            self.update(id, &patch).await
+        }
+
+        async fn deactivate(&self, id: PortfolioId) -> Result<Portfolio> {
+            let patch = PortfolioPatch { is_active: Some(false), ..PortfolioPatch::default() };
+            self.update(id, &patch).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "portfolios.delete", skip_all)]
+        async fn delete(&self, id: PortfolioId) -> Result<bool> {
+            let deleted =
+                self.session.execute(diesel::delete(portfolios::table.find(id))).await? > 0;
+            if deleted {
+                // Its positions and private results went with it.
+                self.session.invalidated().await;
+            }
+            Ok(deleted)
+        }
+
+        #[tracing::instrument(level = "debug", name = "portfolios.with_positions", skip_all)]
+        async fn with_positions(
+            &self,
+            id: PortfolioId,
+            activity: Activity,
+        ) -> Result<Option<PortfolioWithPositions>> {
+            // The choice belongs to the join: as a filter it would drop a portfolio without positions.
+            let of_portfolio = || positions::portfolio_id.eq(portfolios::id);
+            let selection = (Portfolio::as_select(), Option::<Position>::as_select());
+            macro_rules! joined {
+                ($on:expr) => {
+                    portfolios::table
+                        .left_join(positions::table.on($on))
+                        .filter(portfolios::id.eq(id))
+                        .order(positions::ticker.nullable())
+                        .select(selection)
+                };
+            }
+            let is_active = positions::is_active;
+            let rows: Result<Vec<(Portfolio, Option<Position>)>> = match activity {
+                Activity::Active => {
+                    self.session.fetch_all(joined!(of_portfolio().and(is_active))).await
+                }
+                Activity::Inactive => {
+                    let inactive = diesel::dsl::not(is_active);
+                    self.session.fetch_all(joined!(of_portfolio().and(inactive))).await
+                }
+                Activity::Any => self.session.fetch_all(joined!(of_portfolio())).await,
             };
+            let mut rows = match rows {
+                // In a row of both, the portfolio goes with the position that does not decode.
+                Err(Error::Corrupt { .. }) => return self.and_positions(id, activity).await,
+                rows => rows?.into_iter(),
+            };
+            Ok(rows.next().map(|(portfolio, first)| PortfolioWithPositions {
+                portfolio,
+                positions: first
+                    .into_iter()
+                    .chain(rows.filter_map(|(_, position)| position))
+                    .collect(),
+                unreadable: Vec::new(),
+            }))
         }
-        let is_active = positions::is_active;
-        let rows: Result<Vec<(Portfolio, Option<Position>)>> = match activity {
-            Activity::Active => {
-                self.session.fetch_all(joined!(of_portfolio().and(is_active))).await
-            }
-            Activity::Inactive => {
-                let inactive = diesel::dsl::not(is_active);
-                self.session.fetch_all(joined!(of_portfolio().and(inactive))).await
-            }
-            Activity::Any => self.session.fetch_all(joined!(of_portfolio())).await,
-        };
-        let mut rows = match rows {
-            // In a row of both, the portfolio goes with the position that does not decode.
-            Err(Error::Corrupt { .. }) => return self.and_positions(id, activity).await,
-            rows => rows?.into_iter(),
-        };
-        Ok(rows.next().map(|(portfolio, first)| PortfolioWithPositions {
-            portfolio,
-            positions: first.into_iter().chain(rows.filter_map(|(_, position)| position)).collect(),
-            unreadable: Vec::new(),
-        }))
-    }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.summary", skip_all)]
-    async fn summary(&self, id: PortfolioId) -> Result<Option<PortfolioSummary>> {
-        self.session.fetch_optional(diesel::sql_query(SUMMARY).bind::<SqlUuid, _>(id)).await
-    }
+        #[tracing::instrument(level = "debug", name = "portfolios.summary", skip_all)]
+        async fn summary(&self, id: PortfolioId) -> Result<Option<PortfolioSummary>> {
+            self.session.fetch_optional(diesel::sql_query(SUMMARY).bind::<SqlUuid, _>(id)).await
+        }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.valuation", skip_all)]
-    async fn valuation(
-        &self,
-        id: PortfolioId,
-        as_of: Option<DateTime<Utc>>,
-    ) -> Result<Option<Valuation>> {
-        let statement = diesel::sql_query(VALUATION)
-            .bind::<SqlUuid, _>(id)
-            .bind::<Nullable<Timestamptz>, _>(as_of.map(bound::floor));
-        let rows: Vec<ValuationRow> = self.session.fetch_all(statement).await?;
-        let mut valuation = Valuation::from_rows(rows);
-        let unreadable = valuation.iter_mut().flat_map(|valuation| &mut valuation.unreadable);
-        self.session.report(unreadable);
-        Ok(valuation)
-    }
+        #[tracing::instrument(level = "debug", name = "portfolios.valuation", skip_all)]
+        async fn valuation(
+            &self,
+            id: PortfolioId,
+            as_of: Option<DateTime<Utc>>,
+        ) -> Result<Option<Valuation>> {
+            let statement =
+                diesel::sql_query(VALUATION)
+                    .bind::<SqlUuid, _>(id)
+                    .bind::<Nullable<Timestamptz>, _>(as_of.map(bound::floor));
+            let rows: Vec<ValuationRow> = self.session.fetch_all(statement).await?;
+            let mut valuation = Valuation::from_rows(rows);
+            let unreadable = valuation.iter_mut().flat_map(|valuation| &mut valuation.unreadable);
+            self.session.report(unreadable);
+            Ok(valuation)
+        }
 
-    #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all)]
-    async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio> {
-        self.session.checked(check_portfolio_name(name)).await?;
-        let new = PortfolioId::generate();
-        let copy = diesel::sql_query(DUPLICATE)
-            .bind::<SqlUuid, _>(id)
-            .bind::<SqlUuid, _>(new)
-            .bind::<Text, _>(name);
-        let holdings =
-            diesel::sql_query(DUPLICATE_POSITIONS).bind::<SqlUuid, _>(id).bind::<SqlUuid, _>(new);
-        let atomic = self.session.atomic().await?;
-        let copy: Option<Portfolio> =
-            atomic.fetch_optional(copy).await.map_err(|e| self.session.named(e))?;
-        let copy = copy.ok_or_else(|| Error::not_found("portfolio", id))?;
-        atomic.run(holdings).await?;
-        atomic.commit().await?;
-        Ok(copy)
+        #[tracing::instrument(level = "debug", name = "portfolios.duplicate", skip_all)]
+        async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio> {
+            check_portfolio_name(name)?;
+            let new = PortfolioId::generate();
+            let copy = diesel::sql_query(DUPLICATE)
+                .bind::<SqlUuid, _>(id)
+                .bind::<SqlUuid, _>(new)
+                .bind::<Text, _>(name);
+            let holdings = diesel::sql_query(DUPLICATE_POSITIONS)
+                .bind::<SqlUuid, _>(id)
+                .bind::<SqlUuid, _>(new);
+            let atomic = self.session.atomic().await?;
+            let copy: Option<Portfolio> =
+                atomic.fetch_optional(copy).await.map_err(|e| self.session.named(e))?;
+            let copy = copy.ok_or_else(|| Error::not_found("portfolio", id))?;
+            atomic.run(holdings).await?;
+            atomic.commit().await?;
+            Ok(copy)
+        }
     }
-}
+);
 
 /// Products and sums of NUMERIC are exact.
 const SUMMARY: &str = "

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use super::position::{NewPosition, Position, PositionPatch};
 use crate::error::{Error, Result};
 use crate::schema::positions;
-use crate::store::{Session, batch, newest_first};
+use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{Activity, Page, PageRequest, PortfolioId, PositionId, Ticker, of_activity};
 
 /// Positions of portfolios: at most one per portfolio and ticker, removed ones included. Every call
@@ -160,138 +160,137 @@ macro_rules! insert_or_revive {
     }};
 }
 
-#[async_trait]
-impl PositionRepository for PgPositions {
-    #[tracing::instrument(level = "debug", name = "positions.create", skip_all)]
-    async fn create(&self, position: &NewPosition) -> Result<Position> {
-        self.session.checked(position.validate()).await?;
-        let added = self.session.write_optional(insert_or_revive!(position)).await?;
-        added.ok_or_else(held)
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.create_many", skip_all)]
-    async fn create_many(&self, positions: &[NewPosition]) -> Result<Vec<Position>> {
-        let mut keys = HashSet::with_capacity(positions.len());
-        for (index, position) in positions.iter().enumerate() {
-            self.session.checked(position.validate().map_err(|e| e.at(index))).await?;
-            // ON CONFLICT refuses to meet a row of its own statement.
-            if !keys.insert((position.portfolio_id, &position.ticker)) {
-                return Err(held().at(index));
-            }
+settled!(
+    #[async_trait]
+    impl PositionRepository for PgPositions {
+        #[tracing::instrument(level = "debug", name = "positions.create", skip_all)]
+        async fn create(&self, position: &NewPosition) -> Result<Position> {
+            position.validate()?;
+            let added = self.session.write_optional(insert_or_revive!(position)).await?;
+            added.ok_or_else(held)
         }
-        // A held ticker is no error of the server: it is seen by the rows that are missing.
-        batch::insert_many(
-            &self.session,
-            positions,
-            |position| (position.portfolio_id, position.ticker.clone()),
-            |connection, rows| {
-                let asked = rows.len();
-                let statement = insert_or_revive!(rows);
-                async move {
-                    let added: Vec<Position> = connection.fetch_all(statement).await?;
-                    if added.len() == asked { Ok(added) } else { Err(held()) }
+
+        #[tracing::instrument(level = "debug", name = "positions.create_many", skip_all)]
+        async fn create_many(&self, positions: &[NewPosition]) -> Result<Vec<Position>> {
+            let mut keys = HashSet::with_capacity(positions.len());
+            for (index, position) in positions.iter().enumerate() {
+                position.validate().map_err(|e| e.at(index))?;
+                // ON CONFLICT refuses to meet a row of its own statement.
+                if !keys.insert((position.portfolio_id, &position.ticker)) {
+                    return Err(held().at(index));
                 }
-                .boxed()
-            },
-        )
-        .await
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.upsert", skip_all)]
-    async fn upsert(&self, position: &NewPosition) -> Result<Position> {
-        self.session.checked(position.validate()).await?;
-        let statement = insert_or_replace!(position).returning(Position::as_returning());
-        self.session.write_one(statement).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.find", skip_all)]
-    async fn find(&self, portfolio: PortfolioId, id: PositionId) -> Result<Option<Position>> {
-        self.session.fetch_optional(one!(portfolio, id).select(Position::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.find_by_ticker", skip_all)]
-    async fn find_by_ticker(
-        &self,
-        portfolio: PortfolioId,
-        ticker: &Ticker,
-    ) -> Result<Option<Position>> {
-        let query = positions::table
-            .filter(positions::portfolio_id.eq(portfolio).and(positions::ticker.eq(ticker)));
-        self.session.fetch_optional(query.select(Position::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.list", skip_all)]
-    async fn list(
-        &self,
-        portfolio: PortfolioId,
-        activity: Activity,
-        page: &PageRequest,
-    ) -> Result<Page<Position>> {
-        let query = positions::table.filter(positions::portfolio_id.eq(portfolio)).into_boxed();
-        let query = of_activity!(query, activity, positions::is_active);
-        let query = newest_first!(query, page, positions::created_at, positions::id);
-        self.session.fetch_page(query.select(Position::as_select()), page, "created_at").await
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.count", skip_all)]
-    async fn count(&self, portfolio: PortfolioId, activity: Activity) -> Result<u64> {
-        let query = positions::table.filter(positions::portfolio_id.eq(portfolio)).into_boxed();
-        let query = of_activity!(query, activity, positions::is_active);
-        let count: i64 = self.session.fetch_one(query.count()).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.exists", skip_all)]
-    async fn exists(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
-        self.session.fetch_one(diesel::select(exists(one!(portfolio, id)))).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "positions.update", skip_all)]
-    async fn update(
-        &self,
-        portfolio: PortfolioId,
-        id: PositionId,
-        patch: &PositionPatch,
-    ) -> Result<Position> {
-        self.session.checked(patch.validate()).await?;
-        if *patch == PositionPatch::default() {
-            let found = self.find(portfolio, id).await?;
-            return self
-                .session
-                .checked(found.ok_or_else(|| Error::not_found("position", id)))
-                .await;
+            }
+            // A held ticker is no error of the server: it is seen by the rows that are missing.
+            batch::insert_many(
+                &self.session,
+                positions,
+                |position| (position.portfolio_id, position.ticker.clone()),
+                |connection, rows| {
+                    let asked = rows.len();
+                    let statement = insert_or_revive!(rows);
+                    async move {
+                        let added: Vec<Position> = connection.fetch_all(statement).await?;
+                        if added.len() == asked { Ok(added) } else { Err(held()) }
+                    }
+                    .boxed()
+                },
+            )
+            .await
         }
-        let update = diesel::update(one!(portfolio, id)).set(patch);
-        let changed =
-            self.session.write_optional(update.returning(Position::as_returning())).await?;
-        self.session.checked(changed.ok_or_else(|| Error::not_found("position", id))).await
-    }
 
-    async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position> {
-        let patch = PositionPatch { is_active: Some(false), ..PositionPatch::default() };
-        self.update(portfolio, id, &patch).await
-    }
+        #[tracing::instrument(level = "debug", name = "positions.upsert", skip_all)]
+        async fn upsert(&self, position: &NewPosition) -> Result<Position> {
+            position.validate()?;
+            let statement = insert_or_replace!(position).returning(Position::as_returning());
+            self.session.write_one(statement).await
+        }
 
-    #[tracing::instrument(level = "debug", name = "positions.delete", skip_all)]
-    async fn delete(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(one!(portfolio, id))).await? > 0)
-    }
+        #[tracing::instrument(level = "debug", name = "positions.find", skip_all)]
+        async fn find(&self, portfolio: PortfolioId, id: PositionId) -> Result<Option<Position>> {
+            self.session.fetch_optional(one!(portfolio, id).select(Position::as_select())).await
+        }
 
-    #[tracing::instrument(level = "debug", name = "positions.move_to", skip_all)]
-    async fn move_to(
-        &self,
-        portfolio: PortfolioId,
-        id: PositionId,
-        to: PortfolioId,
-    ) -> Result<Position> {
-        let statement = diesel::sql_query(MOVE)
-            .bind::<SqlUuid, _>(portfolio)
-            .bind::<SqlUuid, _>(id)
-            .bind::<SqlUuid, _>(to);
-        let moved = self.session.write_optional(statement).await?;
-        self.session.checked(moved.ok_or_else(|| Error::not_found("position", id))).await
+        #[tracing::instrument(level = "debug", name = "positions.find_by_ticker", skip_all)]
+        async fn find_by_ticker(
+            &self,
+            portfolio: PortfolioId,
+            ticker: &Ticker,
+        ) -> Result<Option<Position>> {
+            let query = positions::table
+                .filter(positions::portfolio_id.eq(portfolio).and(positions::ticker.eq(ticker)));
+            self.session.fetch_optional(query.select(Position::as_select())).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "positions.list", skip_all)]
+        async fn list(
+            &self,
+            portfolio: PortfolioId,
+            activity: Activity,
+            page: &PageRequest,
+        ) -> Result<Page<Position>> {
+            let query = positions::table.filter(positions::portfolio_id.eq(portfolio)).into_boxed();
+            let query = of_activity!(query, activity, positions::is_active);
+            let query = newest_first!(query, page, positions::created_at, positions::id);
+            self.session.fetch_page(query.select(Position::as_select()), page, "created_at").await
+        }
+
+        #[tracing::instrument(level = "debug", name = "positions.count", skip_all)]
+        async fn count(&self, portfolio: PortfolioId, activity: Activity) -> Result<u64> {
+            let query = positions::table.filter(positions::portfolio_id.eq(portfolio)).into_boxed();
+            let query = of_activity!(query, activity, positions::is_active);
+            let count: i64 = self.session.fetch_one(query.count()).await?;
+            Ok(count.unsigned_abs())
+        }
+
+        #[tracing::instrument(level = "debug", name = "positions.exists", skip_all)]
+        async fn exists(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
+            self.session.fetch_one(diesel::select(exists(one!(portfolio, id)))).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "positions.update", skip_all)]
+        async fn update(
+            &self,
+            portfolio: PortfolioId,
+            id: PositionId,
+            patch: &PositionPatch,
+        ) -> Result<Position> {
+            patch.validate()?;
+            if *patch == PositionPatch::default() {
+                let found = self.find(portfolio, id).await?;
+                return found.ok_or_else(|| Error::not_found("position", id));
+            }
+            let update = diesel::update(one!(portfolio, id)).set(patch);
+            let changed =
+                self.session.write_optional(update.returning(Position::as_returning())).await?;
+            changed.ok_or_else(|| Error::not_found("position", id))
+        }
+
+        async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position> {
+            let patch = PositionPatch { is_active: Some(false), ..PositionPatch::default() };
+            self.update(portfolio, id, &patch).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "positions.delete", skip_all)]
+        async fn delete(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
+            Ok(self.session.execute(diesel::delete(one!(portfolio, id))).await? > 0)
+        }
+
+        #[tracing::instrument(level = "debug", name = "positions.move_to", skip_all)]
+        async fn move_to(
+            &self,
+            portfolio: PortfolioId,
+            id: PositionId,
+            to: PortfolioId,
+        ) -> Result<Position> {
+            let statement = diesel::sql_query(MOVE)
+                .bind::<SqlUuid, _>(portfolio)
+                .bind::<SqlUuid, _>(id)
+                .bind::<SqlUuid, _>(to);
+            let moved = self.session.write_optional(statement).await?;
+            moved.ok_or_else(|| Error::not_found("position", id))
+        }
     }
-}
+);
 
 /// The count of `replaced` is joined, not used: it makes the removed row go before the moved one
 /// comes, which the unique constraint demands.

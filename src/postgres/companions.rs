@@ -1,6 +1,7 @@
 //! The calls that run beside each other on one connection. In `try_join!` an error of one drops the others: where it
 //! waits for their answers first, nothing is dropped in flight, and what harmed nothing does no harm.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::sync::Notify;
 /// Longest wait: somebody may keep a call and not poll it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How many statements of a connection are waited for.
+/// How many statements of a connection are in flight.
 #[derive(Default)]
 pub(super) struct Companions {
     waiting: AtomicUsize,
@@ -17,10 +18,10 @@ pub(super) struct Companions {
 }
 
 impl Companions {
-    /// A call waits for an answer, until this is dropped.
-    pub fn joined(&self) -> Waiting<'_> {
+    /// One more is, until this is dropped.
+    pub fn joined(self: &Arc<Self>) -> Waiting {
         self.waiting.fetch_add(1, Ordering::AcqRel);
-        Waiting(self)
+        Waiting(self.clone())
     }
 
     /// Returns when no call waits any more.
@@ -40,9 +41,10 @@ impl Companions {
     }
 }
 
-pub(super) struct Waiting<'a>(&'a Companions);
+/// A call that is waited for.
+pub(crate) struct Waiting(Arc<Companions>);
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         if self.0.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.quiet.notify_waiters();

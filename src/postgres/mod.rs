@@ -47,6 +47,7 @@ mod transaction;
 mod transport;
 
 pub(crate) use channel_stream::{Sender, produced};
+pub(crate) use companions::Waiting;
 pub use copy::{CopyIn, CopyOut};
 #[cfg(feature = "arrow")]
 pub(crate) use copy_binary::RowWriter;

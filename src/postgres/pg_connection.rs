@@ -161,11 +161,17 @@ impl PgConnection {
         U: FromSqlRow<ST, Pg>,
     {
         let mut rows = row_stream::load(&self.wire, built).await?;
-        let mut all = Vec::new();
+        // Read to the end, also where a row does not decode: what is left unread may cost the connection.
+        let mut all = Ok(Vec::new());
         while let Some(row) = rows.try_next().await? {
-            all.push(decoded(&row)?);
+            if let Ok(rows) = &mut all {
+                match decoded(&row) {
+                    Ok(row) => rows.push(row),
+                    Err(unreadable) => all = Err(unreadable.into()),
+                }
+            }
         }
-        Ok(all)
+        all
     }
 
     /// As [`fetch_all`](Self::fetch_all); a row that does not decode stands in its place, as what is wrong with it.

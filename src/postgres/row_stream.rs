@@ -152,7 +152,6 @@ impl Stream for Rows<'_> {
 /// Sends a statement and waits for its first two rows. A plan that a migration made stale is
 /// prepared anew, once: the server refuses it before the first row.
 pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Rows<'a>> {
-    let _waiting = wire.companions.joined();
     let guard = Guard::arm(wire, &built.sql)?;
     match guard.answered(read_ahead(wire, built, &guard)).await? {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
@@ -222,7 +221,6 @@ async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::E
 
 /// Runs a statement without rows; returns how many it changed.
 pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64> {
-    let _waiting = wire.companions.joined();
     let guard = Guard::arm(wire, &built.sql)?;
     match guard.answered(wire.execute(built, &guard)).await? {
         Ok(n) => {
@@ -235,7 +233,6 @@ pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64>
 
 /// Runs statements without binds, by the simple protocol.
 pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
-    let _waiting = wire.companions.joined();
     let guard = Guard::arm_batch(&wire, &sql)?;
     match guard.answered(wire.client.batch_execute(&sql)).await? {
         Ok(()) => {
@@ -248,7 +245,6 @@ pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
 
 /// As [`batch`]; returns the first column of every row, as text.
 pub(super) async fn ask(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<Vec<String>> {
-    let _waiting = wire.companions.joined();
     let guard = Guard::arm_batch(&wire, &sql)?;
     match guard.answered(wire.client.simple_query(&sql)).await? {
         Ok(messages) => {

@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::{RwLock, RwLockMappedWriteGuard, RwLockReadGuard, RwLockWriteGuard};
 
+use super::companions::Waiting;
 use super::lending::Identity;
 use super::outcome;
 use super::pg_connection::PgConnection;
@@ -15,6 +16,7 @@ use super::pool::{Pool, Pooled};
 use super::receipts::Asked;
 use super::rendered_query::Built;
 use super::tenant::Tenant;
+use super::transport::Wire;
 use crate::error::{Error, Receipt, Result};
 
 const ENDED: &str = "it was committed, rolled back or dropped";
@@ -32,6 +34,8 @@ fn answered(connection: &PgConnection) -> Result<()> {
 /// The connection of a unit of work, shared by its repositories; empty when it is over.
 pub(crate) struct Transaction {
     connection: RwLock<Option<Pooled>>,
+    /// What is under way on it can be seen also while somebody holds it.
+    wire: Weak<Wire>,
     identity: Identity,
     /// Why nothing more runs in it, where it ended while somebody else held the connection: it is rolled back
     /// as soon as that can be had.
@@ -78,6 +82,7 @@ impl Transaction {
             patience: connection.pool_timeout(),
             pool: connection.pool(),
             identity: Identity::new(&connection, tenant),
+            wire: Arc::downgrade(connection.wire()),
             connection: RwLock::new(Some(connection)),
             over: OnceLock::new(),
             announces: AtomicBool::new(false),
@@ -112,21 +117,7 @@ impl Transaction {
         run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let connection = self.shared().await?;
-        let done = match run(&connection, built).await {
-            Ok(done) => done,
-            Err(error) => {
-                // Those beside it, which have failed with it, are not dropped in flight.
-                if !connection.is_discarded() {
-                    connection.wire().companions.quiet().await;
-                }
-                if matches!(error, Error::Ended { .. }) {
-                    // Of a `try_join!` the error that aborted the transaction wins: it is told in the turn between.
-                    tokio::task::yield_now().await;
-                    tokio::task::yield_now().await;
-                }
-                return Err(error);
-            }
-        };
+        let done = run(&connection, built).await?;
         match self.identity.changed(&connection).await {
             Ok(Some(reason)) => Err(self.lose(&connection, reason)),
             // What the borrower made fail afterwards, the borrower is told.
@@ -135,15 +126,33 @@ impl Transaction {
         }
     }
 
-    /// Returns when no other call is under way, or after some seconds: an error of a call that was not sent is told
-    /// then, and nobody drops the others in flight because of it.
-    pub async fn quiet(&self) {
-        if let Ok(slot) = self.patiently(self.connection.read()).await
-            && let Some(wire) = slot.as_deref().map(|connection| connection.wire().clone())
-        {
-            drop(slot);
-            wire.companions.quiet().await;
+    /// To be awaited before a call returns this error: what runs beside it has been answered then, and is not dropped in
+    /// flight by a `try_join!` that the error ends.
+    pub async fn settle(&self, error: &Error) {
+        self.quiet().await;
+        if matches!(error, Error::Ended { .. }) {
+            // Of a `try_join!` the error that aborted the transaction wins: it is told in the turn between.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
         }
+    }
+
+    /// Returns when no call waits for an answer, or after some seconds. Takes no lock: a call that holds the connection and
+    /// waits for something else, for the next item of a stream, may be waiting for the one that asks. Dropped there, it
+    /// undoes what is its own.
+    pub async fn quiet(&self) {
+        let slot = self.connection.try_read();
+        let is_over = self.over.get().is_some() || matches!(slot.as_deref(), Ok(None));
+        drop(slot);
+        match self.wire.upgrade() {
+            Some(wire) if !is_over && !wire.is_broken() => wire.companions.quiet().await,
+            _ => {}
+        }
+    }
+
+    /// See [`Companions::joined`](super::companions::Companions::joined).
+    pub fn joined(&self) -> Option<Waiting> {
+        Some(self.wire.upgrade()?.companions.joined())
     }
 
     /// Refuses to go on where SQL beside the repositories ended the transaction or changed its role.

@@ -13,7 +13,7 @@ use tokio::time::Sleep;
 use tokio_postgres::{Client, RowStream, Statement};
 
 use super::cancel::Canceller;
-use super::companions::Companions;
+use super::companions::{Companions, Waiting};
 use super::lending::OwnSql;
 use super::receipts::Asked;
 use super::rendered_query::Built;
@@ -61,7 +61,7 @@ pub(super) struct Wire {
     broken: AtomicBool,
     /// Why, where a statement on it went unanswered.
     abandoned: OnceLock<&'static str>,
-    pub companions: Companions,
+    pub companions: Arc<Companions>,
     read_only: AtomicBool,
     made: Instant,
     prepared: AtomicU64,
@@ -100,7 +100,7 @@ impl Wire {
             runtime: tokio::runtime::Handle::current(),
             broken: AtomicBool::new(false),
             abandoned: OnceLock::new(),
-            companions: Companions::default(),
+            companions: Arc::default(),
             read_only: AtomicBool::new(false),
             made: Instant::now(),
             prepared: AtomicU64::new(0),
@@ -374,6 +374,8 @@ pub(super) struct Guard {
     sending: Sending,
     /// The server may have begun to run it.
     sent: AtomicBool,
+    /// Others wait for its answer before they end what drops it.
+    _waiting: Waiting,
 }
 
 impl Guard {
@@ -396,8 +398,15 @@ impl Guard {
     }
 
     fn armed(wire: &Arc<Wire>, sql: &Arc<str>, sending: Sending, sent: bool) -> Self {
-        let (wire, sql, started) = (wire.clone(), sql.clone(), Instant::now());
-        Guard { wire, sql, started, armed: true, sending, sent: AtomicBool::new(sent) }
+        Guard {
+            sql: sql.clone(),
+            started: Instant::now(),
+            armed: true,
+            sending,
+            sent: AtomicBool::new(sent),
+            _waiting: wire.companions.joined(),
+            wire: wire.clone(),
+        }
     }
 
     /// From here on the server may run the statement.

@@ -30,8 +30,8 @@ pub trait PriceRepository: Send + Sync {
     /// Stores a bar.
     ///
     /// # Errors
-    /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field; of `date` where the year is archived or has
-    /// no partition.
+    /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field; of `date` where the year is probably
+    /// mistyped ([`RejectedKind::ImplausibleDay`](crate::RejectedKind::ImplausibleDay)), archived, or has no partition.
     async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar>;
 
     /// Stores all of these bars, or none; returned in the order given.

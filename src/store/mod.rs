@@ -1,6 +1,7 @@
 //! What the repositories share: sessions, pages, batches, merges and reports. This room knows no domain.
 
 pub(crate) mod batch;
+mod copies;
 mod copy_rows;
 mod culprit;
 pub(crate) mod delivery;
@@ -10,9 +11,11 @@ mod merge;
 pub(crate) mod patch;
 mod retention;
 mod session;
+mod settled;
 mod snapshot;
 mod tried;
 
+pub(crate) use copies::Copies;
 pub(crate) use copy_rows::CopiedRow;
 pub(crate) use culprit::{is_of_an_item, single_out};
 pub use delivery::{Rejected, RejectedKind, UpsertReport};
@@ -21,5 +24,6 @@ pub(crate) use keyset::newest_first;
 pub(crate) use merge::{Plan, Written};
 pub use retention::{Aged, Retention, Swept};
 pub(crate) use session::{Session, Source};
+pub(crate) use settled::settled;
 pub(crate) use snapshot::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Snapshot, oldest};
 pub(crate) use tried::Tried;

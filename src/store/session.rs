@@ -12,10 +12,12 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::RwLockMappedWriteGuard;
 
+use super::copies::Copies;
 use super::entry_key::AddressRef;
-use crate::cache::Cache;
 use crate::error::{Error, Result, Unreadable};
-use crate::postgres::{Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, produced};
+use crate::postgres::{
+    Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, Waiting, produced,
+};
 use crate::types::{Listed, Page, PageRequest};
 
 /// The source of a repository's connections, and the table it speaks of in errors.
@@ -31,10 +33,10 @@ const TELLING: [&str; 3] = ["analysis_results", "positions", "price_history"];
 #[derive(Clone)]
 pub(crate) enum Source {
     /// And the cache of the handle that it belongs to.
-    Pool(Pool, Option<Cache>),
+    Pool(Pool, Option<Arc<dyn Copies>>),
     /// Each statement is a transaction in the name of a user. The cache is that of the handle: it is told of what the
     /// user writes, and serves the user nothing.
-    Tenant(Pool, Tenant, Cache),
+    Tenant(Pool, Tenant, Arc<dyn Copies>),
     Transaction(Arc<Transaction>),
 }
 
@@ -57,6 +59,14 @@ impl Session {
         Session { source, table: self.table }
     }
 
+    /// Lets the other calls of a unit of work wait for this one as for the answer of a statement, until it is dropped.
+    pub fn joined(&self) -> Option<Waiting> {
+        match &self.source {
+            Source::Transaction(transaction) => transaction.joined(),
+            Source::Pool(..) | Source::Tenant(..) => None,
+        }
+    }
+
     /// Whether a statement that writes may be the only one on its [`connection`](Self::connection): it is a
     /// transaction by itself, or part of the unit of work.
     pub fn writes_alone(&self) -> bool {
@@ -64,17 +74,17 @@ impl Session {
     }
 
     /// The cache; none inside a unit of work, nor for a user: it holds what others may not see.
-    pub fn cache(&self) -> Option<&Cache> {
+    pub fn cache(&self) -> Option<&dyn Copies> {
         match &self.source {
-            Source::Pool(_, cache) => cache.as_ref(),
+            Source::Pool(_, cache) => cache.as_deref(),
             Source::Tenant(..) | Source::Transaction(_) => None,
         }
     }
 
     /// The cache whose copies this process serves; none inside a unit of work, with which it catches up after the commit.
-    fn copies(&self) -> Option<&Cache> {
+    fn copies(&self) -> Option<&dyn Copies> {
         match &self.source {
-            Source::Tenant(_, _, cache) => Some(cache),
+            Source::Tenant(_, _, cache) => Some(&**cache),
             Source::Pool(..) | Source::Transaction(_) => self.cache(),
         }
     }
@@ -148,16 +158,16 @@ impl Session {
         Ok(atomic)
     }
 
-    /// What was found before anything is sent. In a unit of work an error waits for the calls beside it: an error that
-    /// ends a `try_join!` would drop them in flight, and the unit with them.
+    /// What a method of a repository returns, see [`settled!`](super::settled). In a unit of work an error waits for the
+    /// calls beside it: an error that ends a `try_join!` would drop them in flight, and the unit with them.
     ///
     /// # Errors
-    /// Those of `found`.
-    pub async fn checked<T>(&self, found: Result<T>) -> Result<T> {
-        if let (Err(_), Source::Transaction(transaction)) = (&found, &self.source) {
-            transaction.quiet().await;
+    /// That of `done`.
+    pub async fn settled<T>(&self, done: Result<T>) -> Result<T> {
+        if let (Err(error), Source::Transaction(transaction)) = (&done, &self.source) {
+            transaction.settle(error).await;
         }
-        found
+        done
     }
 
     /// Runs one statement wherever this session's run.
@@ -214,11 +224,8 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        self.statement(&self.checked(built).await?, |connection, built| {
-            connection.all(built).boxed()
-        })
-        .await
+        let built = Built::new(&query.as_query());
+        self.statement(&built?, |connection, built| connection.all(built).boxed()).await
     }
 
     /// As [`fetch_all`](Self::fetch_all), in the order of the rows; one that does not decode hides no other.
@@ -230,12 +237,9 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        let mut rows = self
-            .statement(&self.checked(built).await?, |connection, built| {
-                connection.each(built).boxed()
-            })
-            .await?;
+        let built = Built::new(&query.as_query());
+        let mut rows =
+            self.statement(&built?, |connection, built| connection.each(built).boxed()).await?;
         self.report(rows.iter_mut().filter_map(|row| row.as_mut().err()));
         Ok(rows)
     }
@@ -269,12 +273,9 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let (built, limit) =
-            (Built::new(&query.as_query()).map_err(Error::from), request.limit as usize);
+        let (built, limit) = (Built::new(&query.as_query()), request.limit as usize);
         let mut page = self
-            .statement(&self.checked(built).await?, |connection, built| {
-                connection.page(built, at, limit).boxed()
-            })
+            .statement(&built?, |connection, built| connection.page(built, at, limit).boxed())
             .await?;
         self.report(page.unreadable.iter_mut());
         Ok(page)
@@ -304,8 +305,11 @@ impl Session {
         let built = Built::new(&query.as_query());
         let sent = produced(move |sender| {
             async move {
-                let connection = self.connection().await?;
-                connection.send_all(&built?, &sender).await
+                let sent = async {
+                    let connection = self.connection().await?;
+                    connection.send_all(&built?, &sender).await
+                };
+                self.settled(sent.await).await
             }
             .boxed()
         });
@@ -327,11 +331,8 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        self.statement(&self.checked(built).await?, |connection, built| {
-            connection.optional(built).boxed()
-        })
-        .await
+        let built = Built::new(&query.as_query());
+        self.statement(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
     /// The row of a statement that always has one: an INSERT ... RETURNING, an aggregate.
@@ -360,11 +361,8 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query()).map_err(Error::from);
-        self.written(&self.checked(built).await?, |connection, built| {
-            connection.optional(built).boxed()
-        })
-        .await
+        let built = Built::new(&query.as_query());
+        self.written(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
     /// As [`write_optional`](Self::write_optional), of a statement that always writes a row.
@@ -382,12 +380,9 @@ impl Session {
 
     /// Runs one statement; returns how many rows it changed.
     pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = Built::new(&query).map_err(Error::from);
+        let built = Built::new(&query);
         drop(query);
-        self.statement(&self.checked(built).await?, |connection, built| {
-            connection.count(built).boxed()
-        })
-        .await
+        self.statement(&built?, |connection, built| connection.count(built).boxed()).await
     }
 
     /// With the table's name, in an error that lacks it.

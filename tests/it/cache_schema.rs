@@ -143,6 +143,9 @@ async fn the_log_has_both_keys_of_a_row_that_moves_and_the_table_that_is_emptied
         [document("MSFT"), "market_data MSFT fundamentals {\"period\": \"2y\"}".to_owned()]
     );
     assert_eq!(logged(&client, "TRUNCATE market_data_cache").await, ["market_data"]);
+    // Refused by default, and logged where the owner lets it through.
+    let permit = "ALTER TABLE analysis_results DISABLE TRIGGER analysis_results_refuse_truncate";
+    client.batch_execute(permit).await.expect("permitted");
     assert_eq!(logged(&client, "TRUNCATE analysis_results").await, ["analyses"]);
 }
 

@@ -3,6 +3,7 @@
 
 mod companions;
 mod crashes;
+mod every_error;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -14,6 +14,7 @@ use buffetbot_db::{
 };
 use chrono::{Datelike, NaiveDate};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::catalog::connect;
 use crate::support::handle::{Handle, by_year};
@@ -112,6 +113,42 @@ async fn a_table_with_data_is_partitioned_in_place_and_back() {
     assert_eq!((contents(&client).await, attributes(&client).await), (rows, kept));
     assert!(partitions.list().await.expect("none").is_empty());
     partitions.merge_into_one(|_| {}).await.expect("nothing to do");
+}
+
+#[tokio::test]
+async fn e4_no_layout_lets_bars_be_truncated() {
+    let db = TestDatabase::new().await.expect("a database");
+    let client = connect(&db).await;
+    db.prices().create(&bar("A", "2024-01-02", "1")).await.expect("stored");
+    let partitions = db.price_partitions();
+    let refuses = async |table: &str| {
+        let truncate = format!("TRUNCATE {table}");
+        let refused = client.batch_execute(&truncate).await.expect_err(table);
+        assert_eq!(refused.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE), "{table}");
+    };
+    refuses("price_history").await;
+    partitions.partition_by_year(Some(2023), 0, |_| {}).await.expect("partitioned");
+    let present = partitions.list().await.expect("partitions").pop().expect("one").end.year();
+    partitions.create_years(present..=present).await.expect("made");
+    for partition in partitions.list().await.expect("partitions") {
+        refuses(&partition.name).await;
+    }
+    refuses("price_history").await;
+    // Undone and done again, with the partitions there.
+    let is_kept =
+        "SELECT count(*) FROM pg_trigger WHERE tgname = 'price_history_2024_refuse_truncate'";
+    while client.query_one(is_kept, &[]).await.expect("the catalog").get::<_, i64>(0) > 0 {
+        db.rollback(1).await.expect("undone");
+    }
+    client
+        .batch_execute("BEGIN; TRUNCATE price_history_2024; ROLLBACK")
+        .await
+        .expect("let through");
+    db.migrate().await.expect("done again");
+    refuses("price_history_2024").await;
+    partitions.merge_into_one(|_| {}).await.expect("merged");
+    refuses("price_history").await;
+    assert_eq!(db.prices().count(&PriceBarFilter::default()).await.expect("read"), 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Jsonb, Timestamptz, Uuid as SqlUuid};
 use serde::Deserialize;
 
-use crate::analyses::inputs::{BarsDigest, DocumentRevision};
+use crate::analyses::inputs::DocumentRevision;
+use crate::prices::BarsDigest;
 use crate::analyses::lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
 use crate::error::{Result, Unreadable};
 use crate::store::Session;

@@ -23,11 +23,10 @@ use super::key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, A
 use super::lineage::Lineage;
 use super::repository::AnalysisRepository;
 use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
-use crate::cache::{Cached, Fetch, Policy, analyses as cached};
 use crate::error::{Error, Result};
 use crate::postgres::PgConnection;
 use crate::schema::analysis_results;
-use crate::store::{Aged, Session, Swept, newest_first};
+use crate::store::{Aged, Session, Swept, newest_first, settled};
 use crate::types::{
     AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker, bound,
 };
@@ -43,32 +42,9 @@ impl PgAnalyses {
         PgAnalyses { session }
     }
 
-    /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
-    /// makes one, which is stored: once at a time per key, in all processes. Like
-    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) in all else: stale results, failures, limits.
-    ///
-    /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
-    /// type, portfolio and parameters are those of the key; one that expires never is given the policy's
-    /// TTL. Where its [`inputs`](NewAnalysis::inputs) are recorded,
-    /// [`invalidate_stale_inputs`](AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
-    /// that was invalidated while it was computed is returned and not stored.
-    ///
-    /// In a unit of work it reads and writes within the transaction, and shares nothing before the commit.
-    ///
-    /// # Errors
-    /// As [`Cache::get_or_fetch`](crate::Cache::get_or_fetch), and those of
-    /// [`create`](AnalysisRepository::create).
-    pub async fn get_or_compute(
-        &self,
-        key: &AnalysisKey,
-        policy: &Policy,
-        compute: impl Fetch<AnalysisResult, NewAnalysis>,
-    ) -> Result<Cached<AnalysisResult>> {
-        let job = cached::job(compute);
-        match self.session.cache().filter(|cache| cache.has_database()) {
-            Some(cache) => cache.get_or_compute(key, policy, job).await,
-            None => cached::within(&self.session, key, policy, job).await,
-        }
+    /// Where its statements run.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 }
 
@@ -159,186 +135,190 @@ macro_rules! page_of {
     }};
 }
 
-#[async_trait]
-impl AnalysisRepository for PgAnalyses {
-    #[tracing::instrument(level = "debug", name = "analyses.create", skip_all)]
-    async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
-        self.session.checked(analysis.validate()).await?;
-        let result = write::create(&self.session, analysis).await?;
-        self.session.replaced((&result.key()).into(), result.version).await;
-        Ok(result)
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all)]
-    async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
-        for (index, analysis) in analyses.iter().enumerate() {
-            self.session.checked(analysis.validate().map_err(|e| e.at(index))).await?;
+settled!(
+    #[async_trait]
+    impl AnalysisRepository for PgAnalyses {
+        #[tracing::instrument(level = "debug", name = "analyses.create", skip_all)]
+        async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
+            analysis.validate()?;
+            let result = write::create(&self.session, analysis).await?;
+            self.session.replaced((&result.key()).into(), result.version).await;
+            Ok(result)
         }
-        let results = write::create_many(&self.session, analyses).await?;
-        self.session.invalidated().await;
-        Ok(results)
-    }
 
-    #[tracing::instrument(level = "debug", name = "analyses.find", skip_all)]
-    async fn find(&self, id: AnalysisId) -> Result<Option<AnalysisResult>> {
-        let query = analysis_results::table.find(id).select(AnalysisResult::as_select());
-        self.session.fetch_optional(query).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.list", skip_all)]
-    async fn list(
-        &self,
-        filter: &AnalysisFilter,
-        page: &PageRequest,
-    ) -> Result<Page<AnalysisResult>> {
-        page_of!(self, filtered!(analysis_results::table.into_boxed(), filter), page)
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.count", skip_all)]
-    async fn count(&self, filter: &AnalysisFilter) -> Result<u64> {
-        let query = filtered!(analysis_results::table.into_boxed(), filter).count();
-        let count: i64 = self.session.fetch_one(query).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.exists", skip_all)]
-    async fn exists(&self, id: AnalysisId) -> Result<bool> {
-        self.session.fetch_one(diesel::select(exists(analysis_results::table.find(id)))).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.update", skip_all)]
-    async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
-        self.session.checked(patch.validate()).await?;
-        let not_found = || Error::not_found("analysis result", id);
-        if *patch == AnalysisPatch::default() {
-            let found = self.find(id).await?;
-            return self.session.checked(found.ok_or_else(not_found)).await;
+        #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all)]
+        async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
+            for (index, analysis) in analyses.iter().enumerate() {
+                analysis.validate().map_err(|e| e.at(index))?;
+            }
+            let results = write::create_many(&self.session, analyses).await?;
+            self.session.invalidated().await;
+            Ok(results)
         }
-        let update = diesel::update(analysis_results::table.find(id)).set(patch);
-        let update = update.returning(AnalysisResult::as_returning());
-        let updated = self.session.write_optional(update).await?;
-        let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
-        self.session.invalidated().await;
-        Ok(updated)
-    }
 
-    #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all)]
-    async fn delete(&self, id: AnalysisId) -> Result<bool> {
-        let deleted =
-            self.session.execute(diesel::delete(analysis_results::table.find(id))).await?;
-        self.session.invalidated().await;
-        Ok(deleted > 0)
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all)]
-    async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>> {
-        let query = of_key!(key).filter(is_fresh!()).limit(1);
-        self.session.fetch_optional(query.select(AnalysisResult::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.latest_fresh_many", skip_all)]
-    async fn latest_fresh_many(
-        &self,
-        tickers: &[Ticker],
-        analysis_type: AnalysisType,
-        parameters: Option<&Document>,
-    ) -> Result<Listed<Option<AnalysisResult>>> {
-        statements::latest_fresh_many(&self.session, tickers, analysis_type, parameters).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all)]
-    async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
-        let found = newest(&*self.session.connection().await?, key).await;
-        let found = found.map_err(|error| self.session.named(error))?;
-        Ok(found.map(|(analysis, seen_at)| {
-            let (made, expires) = (analysis.calculated_at, analysis.expires_at);
-            Aged::new(analysis, made, expires, seen_at)
-        }))
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.history_for_ticker", skip_all)]
-    async fn history_for_ticker(
-        &self,
-        ticker: &Ticker,
-        analysis_type: Option<AnalysisType>,
-        page: &PageRequest,
-    ) -> Result<Page<AnalysisResult>> {
-        let mut query = analysis_results::table
-            .filter(analysis_results::portfolio_id.is_null())
-            .filter(analysis_results::ticker.eq(ticker))
-            .into_boxed();
-        if let Some(analysis_type) = analysis_type {
-            query = query.filter(analysis_results::analysis_type.eq(analysis_type));
+        #[tracing::instrument(level = "debug", name = "analyses.find", skip_all)]
+        async fn find(&self, id: AnalysisId) -> Result<Option<AnalysisResult>> {
+            let query = analysis_results::table.find(id).select(AnalysisResult::as_select());
+            self.session.fetch_optional(query).await
         }
-        page_of!(self, query, page)
-    }
 
-    #[tracing::instrument(level = "debug", name = "analyses.history_for_portfolio", skip_all)]
-    async fn history_for_portfolio(
-        &self,
-        portfolio: PortfolioId,
-        ticker: Option<&Ticker>,
-        page: &PageRequest,
-    ) -> Result<Page<AnalysisResult>> {
-        let mut query = analysis_results::table
-            .filter(analysis_results::portfolio_id.eq(portfolio))
-            .into_boxed();
-        if let Some(ticker) = ticker {
-            query = query.filter(analysis_results::ticker.eq(ticker));
+        #[tracing::instrument(level = "debug", name = "analyses.list", skip_all)]
+        async fn list(
+            &self,
+            filter: &AnalysisFilter,
+            page: &PageRequest,
+        ) -> Result<Page<AnalysisResult>> {
+            page_of!(self, filtered!(analysis_results::table.into_boxed(), filter), page)
         }
-        page_of!(self, query, page)
-    }
 
-    #[tracing::instrument(level = "debug", name = "analyses.summary", skip_all)]
-    async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>> {
-        let by_type = analysis_results::table
-            .group_by(analysis_results::analysis_type)
-            .select((
-                analysis_results::analysis_type,
-                count_star(),
-                count(analysis_results::id).aggregate_filter(is_fresh!().assume_not_null()),
-                avg(analysis_results::score),
-                avg(analysis_results::confidence_level),
-                avg(analysis_results::data_quality_score),
-                min(analysis_results::calculated_at).assume_not_null(),
-                max(analysis_results::calculated_at).assume_not_null(),
-            ))
-            .order(analysis_results::analysis_type)
-            .into_boxed();
-        let rows: Listed<SummaryRow> = self.session.fetch_list(filtered!(by_type, filter)).await?;
-        Ok(rows.map(|rows| rows.into_iter().map(summed).collect()))
-    }
-
-    #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all)]
-    async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64> {
-        if *selector == AnalysisSelector::default() {
-            let unnamed = Error::invalid("selector", "must name a ticker, type, portfolio or age");
-            return self.session.checked(Err(unnamed)).await;
+        #[tracing::instrument(level = "debug", name = "analyses.count", skip_all)]
+        async fn count(&self, filter: &AnalysisFilter) -> Result<u64> {
+            let query = filtered!(analysis_results::table.into_boxed(), filter).count();
+            let count: i64 = self.session.fetch_one(query).await?;
+            Ok(count.unsigned_abs())
         }
-        let expired = expiry::invalidate(&self.session, selector).await?;
-        self.session.invalidated().await;
-        Ok(expired)
-    }
 
-    #[tracing::instrument(
-        level = "debug",
-        name = "analyses.invalidate_stale_inputs",
-        skip_all,
-        err
-    )]
-    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
-        let expired = outdated::expire(&self.session, ticker).await?;
-        self.session.invalidated().await;
-        Ok(expired)
-    }
+        #[tracing::instrument(level = "debug", name = "analyses.exists", skip_all)]
+        async fn exists(&self, id: AnalysisId) -> Result<bool> {
+            self.session.fetch_one(diesel::select(exists(analysis_results::table.find(id)))).await
+        }
 
-    #[tracing::instrument(level = "debug", name = "analyses.lineage", skip_all)]
-    async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>> {
-        lineage::of(&self.session, id).await
-    }
+        #[tracing::instrument(level = "debug", name = "analyses.update", skip_all)]
+        async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
+            patch.validate()?;
+            let not_found = || Error::not_found("analysis result", id);
+            if *patch == AnalysisPatch::default() {
+                let found = self.find(id).await?;
+                return found.ok_or_else(not_found);
+            }
+            let update = diesel::update(analysis_results::table.find(id)).set(patch);
+            let update = update.returning(AnalysisResult::as_returning());
+            let updated = self.session.write_optional(update).await?;
+            let updated = updated.ok_or_else(not_found)?;
+            self.session.invalidated().await;
+            Ok(updated)
+        }
 
-    #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all)]
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
-        expiry::sweep_expired(&self.session, limit, keep).await
+        #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all)]
+        async fn delete(&self, id: AnalysisId) -> Result<bool> {
+            let deleted =
+                self.session.execute(diesel::delete(analysis_results::table.find(id))).await?;
+            self.session.invalidated().await;
+            Ok(deleted > 0)
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all)]
+        async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>> {
+            let query = of_key!(key).filter(is_fresh!()).limit(1);
+            self.session.fetch_optional(query.select(AnalysisResult::as_select())).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.latest_fresh_many", skip_all)]
+        async fn latest_fresh_many(
+            &self,
+            tickers: &[Ticker],
+            analysis_type: AnalysisType,
+            parameters: Option<&Document>,
+        ) -> Result<Listed<Option<AnalysisResult>>> {
+            statements::latest_fresh_many(&self.session, tickers, analysis_type, parameters).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.latest", skip_all)]
+        async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
+            let found = newest(&*self.session.connection().await?, key).await;
+            let found = found.map_err(|error| self.session.named(error))?;
+            Ok(found.map(|(analysis, seen_at)| {
+                let (made, expires) = (analysis.calculated_at, analysis.expires_at);
+                Aged::new(analysis, made, expires, seen_at)
+            }))
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.history_for_ticker", skip_all)]
+        async fn history_for_ticker(
+            &self,
+            ticker: &Ticker,
+            analysis_type: Option<AnalysisType>,
+            page: &PageRequest,
+        ) -> Result<Page<AnalysisResult>> {
+            let mut query = analysis_results::table
+                .filter(analysis_results::portfolio_id.is_null())
+                .filter(analysis_results::ticker.eq(ticker))
+                .into_boxed();
+            if let Some(analysis_type) = analysis_type {
+                query = query.filter(analysis_results::analysis_type.eq(analysis_type));
+            }
+            page_of!(self, query, page)
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.history_for_portfolio", skip_all)]
+        async fn history_for_portfolio(
+            &self,
+            portfolio: PortfolioId,
+            ticker: Option<&Ticker>,
+            page: &PageRequest,
+        ) -> Result<Page<AnalysisResult>> {
+            let mut query = analysis_results::table
+                .filter(analysis_results::portfolio_id.eq(portfolio))
+                .into_boxed();
+            if let Some(ticker) = ticker {
+                query = query.filter(analysis_results::ticker.eq(ticker));
+            }
+            page_of!(self, query, page)
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.summary", skip_all)]
+        async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>> {
+            let by_type = analysis_results::table
+                .group_by(analysis_results::analysis_type)
+                .select((
+                    analysis_results::analysis_type,
+                    count_star(),
+                    count(analysis_results::id).aggregate_filter(is_fresh!().assume_not_null()),
+                    avg(analysis_results::score),
+                    avg(analysis_results::confidence_level),
+                    avg(analysis_results::data_quality_score),
+                    min(analysis_results::calculated_at).assume_not_null(),
+                    max(analysis_results::calculated_at).assume_not_null(),
+                ))
+                .order(analysis_results::analysis_type)
+                .into_boxed();
+            let rows: Listed<SummaryRow> =
+                self.session.fetch_list(filtered!(by_type, filter)).await?;
+            Ok(rows.map(|rows| rows.into_iter().map(summed).collect()))
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.invalidate", skip_all)]
+        async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64> {
+            if *selector == AnalysisSelector::default() {
+                let unnamed =
+                    Error::invalid("selector", "must name a ticker, type, portfolio or age");
+                return Err(unnamed);
+            }
+            let expired = expiry::invalidate(&self.session, selector).await?;
+            self.session.invalidated().await;
+            Ok(expired)
+        }
+
+        #[tracing::instrument(
+            level = "debug",
+            name = "analyses.invalidate_stale_inputs",
+            skip_all,
+            err
+        )]
+        async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
+            let expired = outdated::expire(&self.session, ticker).await?;
+            self.session.invalidated().await;
+            Ok(expired)
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.lineage", skip_all)]
+        async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>> {
+            lineage::of(&self.session, id).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all)]
+        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+            expiry::sweep_expired(&self.session, limit, keep).await
+        }
     }
-}
+);

@@ -51,7 +51,7 @@ const INSERT_LATER: &str =
 
 pub(super) async fn create(session: &Session, analysis: &NewAnalysis) -> Result<AnalysisResult> {
     let stored = session.write_optional(inserting(INSERT_LATER, &[analysis])).await?;
-    session.checked(stored.ok_or_else(NewAnalysis::expires_too_early)).await
+    stored.ok_or_else(NewAnalysis::expires_too_early)
 }
 
 pub(super) async fn create_many(

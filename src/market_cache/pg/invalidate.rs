@@ -54,7 +54,7 @@ const EXPIRE_ENTRIES: &str = r#"
 pub(super) async fn run(session: &Session, selector: &CacheSelector) -> Result<u64> {
     if *selector == CacheSelector::default() {
         let unnamed = Error::invalid("selector", "must name a ticker, type, tag or key");
-        return session.checked(Err(unnamed)).await;
+        return Err(unnamed);
     }
     let leases = Matching::of(LEASES, LEASE_OF_TAG, ["l.ticker", "l.name", "l.parameters_key"]);
     let columns = ["c.ticker", "c.data_type", "c.parameters_key"];

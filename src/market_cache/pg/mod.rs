@@ -22,7 +22,7 @@ use super::entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEn
 use super::key::{CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry};
 use crate::error::{Error, Result};
 use crate::schema::market_data_cache;
-use crate::store::{Aged, Session, Swept, newest_first};
+use crate::store::{Aged, Session, Swept, newest_first, settled};
 use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker, span};
 
 diesel::define_sql_function! {
@@ -165,7 +165,8 @@ impl PgMarketCache {
     /// # Errors
     /// [`Error::Corrupt`] where the document does not have the shape of `T`.
     pub async fn get_as<T: DeserializeOwned>(&self, key: &CacheKey) -> Result<Option<T>> {
-        self.get(key).await?.map(|entry| entry.decode()).transpose()
+        let found = self.get(key).await?;
+        self.session.settled(found.map(|entry| entry.decode()).transpose()).await
     }
 
     /// Stores a value of any type that serializes; see [`put`](MarketCacheRepository::put).
@@ -178,7 +179,8 @@ impl PgMarketCache {
         value: &T,
         options: &PutOptions,
     ) -> Result<CacheEntry> {
-        self.put(key, &Document::encode(value)?, options).await
+        let document = self.session.settled(Document::encode(value)).await?;
+        self.put(key, &document, options).await
     }
 }
 
@@ -218,210 +220,212 @@ macro_rules! filtered {
     }};
 }
 
-#[async_trait]
-impl MarketCacheRepository for PgMarketCache {
-    #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all)]
-    async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
-        self.session.checked(entry.validate()).await?;
-        write::create(&self.session, entry).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all)]
-    async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>> {
-        self.session.checked(write::validate(entries)).await?;
-        write::create_many(&self.session, entries).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.find", skip_all)]
-    async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>> {
-        let query = market_data_cache::table.find(id).select(CacheEntry::as_select());
-        self.session.fetch_optional(query).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all)]
-    async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
-        let query = newest_first!(
-            filtered!(filter),
-            page,
-            market_data_cache::cached_at,
-            market_data_cache::id
-        );
-        self.session.fetch_page(query.select(CacheEntry::as_select()), page, "cached_at").await
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all)]
-    async fn count(&self, filter: &CacheFilter) -> Result<u64> {
-        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.exists", skip_all)]
-    async fn exists(&self, id: CacheEntryId) -> Result<bool> {
-        self.session.fetch_one(diesel::select(exists(market_data_cache::table.find(id)))).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all)]
-    async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
-        self.session.checked(patch.validate()).await?;
-        let not_found = || Error::not_found("cache entry", id);
-        if *patch == CacheEntryPatch::default() {
-            let found = self.find(id).await?;
-            return self.session.checked(found.ok_or_else(not_found)).await;
+settled!(
+    #[async_trait]
+    impl MarketCacheRepository for PgMarketCache {
+        #[tracing::instrument(level = "debug", name = "market_cache.create", skip_all)]
+        async fn create(&self, entry: &NewCacheEntry) -> Result<CacheEntry> {
+            entry.validate()?;
+            write::create(&self.session, entry).await
         }
-        let update = diesel::update(market_data_cache::table.find(id)).set(patch);
-        let update = update.returning(CacheEntry::as_returning());
-        let updated = self.session.write_optional(update).await?;
-        let updated = self.session.checked(updated.ok_or_else(not_found)).await?;
-        self.session.invalidated().await;
-        Ok(updated)
-    }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all)]
-    async fn delete(&self, id: CacheEntryId) -> Result<bool> {
-        let deleted =
-            self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
-        self.session.invalidated().await;
-        Ok(deleted > 0)
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all)]
-    async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>> {
-        let statement = diesel::sql_query(GET)
-            .bind::<Text, _>(&key.ticker)
-            .bind::<Text, _>(&key.data_type)
-            .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref());
-        self.session.fetch_optional(statement).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all)]
-    async fn get_many(&self, keys: &[CacheKey]) -> Result<Listed<Option<CacheEntry>>> {
-        if keys.is_empty() {
-            return Ok(Listed::default());
+        #[tracing::instrument(level = "debug", name = "market_cache.create_many", skip_all)]
+        async fn create_many(&self, entries: &[NewCacheEntry]) -> Result<Vec<CacheEntry>> {
+            write::validate(entries)?;
+            write::create_many(&self.session, entries).await
         }
-        let statement = diesel::sql_query(GET_MANY)
-            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
-            .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
-            .bind::<Array<Nullable<Jsonb>>, _>(
-                keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
+
+        #[tracing::instrument(level = "debug", name = "market_cache.find", skip_all)]
+        async fn find(&self, id: CacheEntryId) -> Result<Option<CacheEntry>> {
+            let query = market_data_cache::table.find(id).select(CacheEntry::as_select());
+            self.session.fetch_optional(query).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all)]
+        async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
+            let query = newest_first!(
+                filtered!(filter),
+                page,
+                market_data_cache::cached_at,
+                market_data_cache::id
             );
-        let rows: Listed<Numbered> = self.session.fetch_list(statement).await?;
-        Ok(rows.map(|rows| {
-            let mut found = vec![None; keys.len()];
-            for row in rows {
-                // WITH ORDINALITY counts from 1.
-                if let Some(slot) = usize::try_from(row.n - 1).ok().and_then(|i| found.get_mut(i)) {
-                    *slot = Some(row.entry);
+            self.session.fetch_page(query.select(CacheEntry::as_select()), page, "cached_at").await
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all)]
+        async fn count(&self, filter: &CacheFilter) -> Result<u64> {
+            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            Ok(count.unsigned_abs())
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.exists", skip_all)]
+        async fn exists(&self, id: CacheEntryId) -> Result<bool> {
+            self.session.fetch_one(diesel::select(exists(market_data_cache::table.find(id)))).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all)]
+        async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
+            patch.validate()?;
+            let not_found = || Error::not_found("cache entry", id);
+            if *patch == CacheEntryPatch::default() {
+                let found = self.find(id).await?;
+                return found.ok_or_else(not_found);
+            }
+            let update = diesel::update(market_data_cache::table.find(id)).set(patch);
+            let update = update.returning(CacheEntry::as_returning());
+            let updated = self.session.write_optional(update).await?;
+            let updated = updated.ok_or_else(not_found)?;
+            self.session.invalidated().await;
+            Ok(updated)
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all)]
+        async fn delete(&self, id: CacheEntryId) -> Result<bool> {
+            let deleted =
+                self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
+            self.session.invalidated().await;
+            Ok(deleted > 0)
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all)]
+        async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>> {
+            let statement = diesel::sql_query(GET)
+                .bind::<Text, _>(&key.ticker)
+                .bind::<Text, _>(&key.data_type)
+                .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref());
+            self.session.fetch_optional(statement).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "market_cache.get_many", skip_all)]
+        async fn get_many(&self, keys: &[CacheKey]) -> Result<Listed<Option<CacheEntry>>> {
+            if keys.is_empty() {
+                return Ok(Listed::default());
+            }
+            let statement = diesel::sql_query(GET_MANY)
+                .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
+                .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
+                .bind::<Array<Nullable<Jsonb>>, _>(
+                    keys.iter().map(|k| k.parameters.as_ref()).collect::<Vec<_>>(),
+                );
+            let rows: Listed<Numbered> = self.session.fetch_list(statement).await?;
+            Ok(rows.map(|rows| {
+                let mut found = vec![None; keys.len()];
+                for row in rows {
+                    // WITH ORDINALITY counts from 1.
+                    if let Some(slot) =
+                        usize::try_from(row.n - 1).ok().and_then(|i| found.get_mut(i))
+                    {
+                        *slot = Some(row.entry);
+                    }
                 }
-            }
-            found
-        }))
-    }
+                found
+            }))
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all)]
-    async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>> {
-        let columns = (CacheEntry::as_select(), now.into_sql::<Timestamptz>());
-        let found: Option<(CacheEntry, DateTime<Utc>)> =
-            self.session.fetch_optional(entry_of!(key).select(columns)).await?;
-        Ok(found.map(|(entry, seen_at)| {
-            let (cached_at, expires_at) = (entry.cached_at, entry.expires_at);
-            Aged::new(entry, cached_at, Some(expires_at), seen_at)
-        }))
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.get_stale", skip_all)]
+        async fn get_stale(&self, key: &CacheKey) -> Result<Option<Aged<CacheEntry>>> {
+            let columns = (CacheEntry::as_select(), now.into_sql::<Timestamptz>());
+            let found: Option<(CacheEntry, DateTime<Utc>)> =
+                self.session.fetch_optional(entry_of!(key).select(columns)).await?;
+            Ok(found.map(|(entry, seen_at)| {
+                let (cached_at, expires_at) = (entry.cached_at, entry.expires_at);
+                Aged::new(entry, cached_at, Some(expires_at), seen_at)
+            }))
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.put", skip_all)]
-    async fn put(
-        &self,
-        key: &CacheKey,
-        data: &Document,
-        options: &PutOptions,
-    ) -> Result<CacheEntry> {
-        let valid = options.validate().and_then(|()| key.check_storable());
-        let valid = valid.and_then(|()| data.check_storable("data"));
-        self.session.checked(valid).await?;
-        let entry = write::put(&self.session, key, data, options).await?;
-        self.session.replaced(key.into(), entry.version).await;
-        Ok(entry)
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.put", skip_all)]
+        async fn put(
+            &self,
+            key: &CacheKey,
+            data: &Document,
+            options: &PutOptions,
+        ) -> Result<CacheEntry> {
+            options.validate()?;
+            key.check_storable()?;
+            data.check_storable("data")?;
+            let entry = write::put(&self.session, key, data, options).await?;
+            self.session.replaced(key.into(), entry.version).await;
+            Ok(entry)
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all)]
-    async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
-        self.session.checked(write::validate(entries)).await?;
-        let written = write::put_many(&self.session, entries).await?;
-        self.session.invalidated().await;
-        Ok(written)
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all)]
+        async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
+            write::validate(entries)?;
+            let written = write::put_many(&self.session, entries).await?;
+            self.session.invalidated().await;
+            Ok(written)
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all)]
-    async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
-        self.session
-            .checked(write::validate(documents.iter().map(|document| &document.entry)))
-            .await?;
-        let filled = write::backfill_many(&self.session, documents).await?;
-        self.session.invalidated().await;
-        Ok(filled)
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all)]
+        async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
+            write::validate(documents.iter().map(|document| &document.entry))?;
+            let filled = write::backfill_many(&self.session, documents).await?;
+            self.session.invalidated().await;
+            Ok(filled)
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
-    async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
-        self.session.checked(span::check("ttl", ttl)).await?;
-        let statement = diesel::sql_query(REFRESH)
-            .bind::<Text, _>(&key.ticker)
-            .bind::<Text, _>(&key.data_type)
-            .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
-            .bind::<Interval, _>(span::interval(ttl));
-        let refreshed: Option<Refreshed> = self.session.write_optional(statement).await?;
-        let expires_at = match refreshed {
-            None => {
-                let key = format_args!("{} {}", key.ticker, key.data_type).to_string();
-                Err(Error::not_found("cache entry", key))
-            }
-            Some(Refreshed { id, expires_at }) => expires_at.ok_or_else(|| Error::Corrupt {
-                table: "market_data_cache".into(),
-                key: id.to_string(),
-                column: "expires_at".into(),
-                reason: "cannot be decoded".into(),
-            }),
-        };
-        let expires_at = self.session.checked(expires_at).await?;
-        self.session.invalidated().await;
-        Ok(expires_at)
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
+        async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
+            span::check("ttl", ttl)?;
+            let statement = diesel::sql_query(REFRESH)
+                .bind::<Text, _>(&key.ticker)
+                .bind::<Text, _>(&key.data_type)
+                .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
+                .bind::<Interval, _>(span::interval(ttl));
+            let refreshed: Option<Refreshed> = self.session.write_optional(statement).await?;
+            let expires_at = match refreshed {
+                None => {
+                    let key = format_args!("{} {}", key.ticker, key.data_type).to_string();
+                    Err(Error::not_found("cache entry", key))
+                }
+                Some(Refreshed { id, expires_at }) => expires_at.ok_or_else(|| Error::Corrupt {
+                    table: "market_data_cache".into(),
+                    key: id.to_string(),
+                    column: "expires_at".into(),
+                    reason: "cannot be decoded".into(),
+                }),
+            };
+            let expires_at = expires_at?;
+            self.session.invalidated().await;
+            Ok(expires_at)
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all)]
-    async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
-        let expired = invalidate::run(&self.session, selector).await?;
-        self.session.invalidated().await;
-        Ok(expired)
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all)]
+        async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
+            let expired = invalidate::run(&self.session, selector).await?;
+            self.session.invalidated().await;
+            Ok(expired)
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all)]
-    async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
-        let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
-        self.session.invalidated().await;
-        Ok(deleted > 0)
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all)]
+        async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
+            let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
+            self.session.invalidated().await;
+            Ok(deleted > 0)
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
-        let statement = sweep_expired(limit).bind::<Interval, _>(span::age(keep));
-        Ok(Swept::new(self.session.execute(statement).await?, limit))
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
+        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+            let statement = sweep_expired(limit).bind::<Interval, _>(span::age(keep));
+            Ok(Swept::new(self.session.execute(statement).await?, limit))
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
-    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>> {
-        let statement = diesel::sql_query(LIST_STALE)
-            .bind::<Interval, _>(span::interval(within))
-            .bind::<BigInt, _>(i64::from(limit));
-        self.session.fetch_list(statement).await
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
+        async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>> {
+            let statement = diesel::sql_query(LIST_STALE)
+                .bind::<Interval, _>(span::interval(within))
+                .bind::<BigInt, _>(i64::from(limit));
+            self.session.fetch_list(statement).await
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all)]
-    async fn statistics(&self, top: u32) -> Result<CacheStatistics> {
-        statistics::all(&self.session, top).await
-    }
+        #[tracing::instrument(level = "debug", name = "market_cache.statistics", skip_all)]
+        async fn statistics(&self, top: u32) -> Result<CacheStatistics> {
+            statistics::all(&self.session, top).await
+        }
 
-    #[tracing::instrument(level = "debug", name = "market_cache.size_of_ticker", skip_all)]
-    async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize> {
-        statistics::of_ticker(&self.session, ticker).await
+        #[tracing::instrument(level = "debug", name = "market_cache.size_of_ticker", skip_all)]
+        async fn size_of_ticker(&self, ticker: &Ticker) -> Result<CacheSize> {
+            statistics::of_ticker(&self.session, ticker).await
+        }
     }
-}
+);

@@ -16,7 +16,7 @@ use super::occ::OptionContract;
 use super::quote::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch};
 use crate::error::{Error, Result};
 use crate::schema::options_data;
-use crate::store::{Plan, Retention, Session, Swept, UpsertReport, batch, newest_first};
+use crate::store::{Plan, Retention, Session, Swept, UpsertReport, batch, newest_first, settled};
 use crate::types::{Listed, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound};
 
 /// Option quotes: snapshots of chains. A snapshot is what is stored of one underlying with one time.
@@ -176,176 +176,182 @@ macro_rules! filtered {
     }};
 }
 
-#[async_trait]
-impl OptionRepository for PgOptions {
-    #[tracing::instrument(level = "debug", name = "options.create", skip_all)]
-    async fn create(&self, quote: &NewOptionQuote) -> Result<OptionQuote> {
-        self.session.checked(quote.validate()).await?;
-        let values = (options_data::id.eq(OptionQuoteId::generate()), quote);
-        let insert = diesel::insert_into(options_data::table).values(values);
-        self.session.write_one(insert.returning(OptionQuote::as_returning())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.create_many", skip_all)]
-    async fn create_many(&self, quotes: &[NewOptionQuote]) -> Result<Vec<OptionQuote>> {
-        for (index, quote) in quotes.iter().enumerate() {
-            self.session.checked(quote.validate().map_err(|e| e.at(index))).await?;
+settled!(
+    #[async_trait]
+    impl OptionRepository for PgOptions {
+        #[tracing::instrument(level = "debug", name = "options.create", skip_all)]
+        async fn create(&self, quote: &NewOptionQuote) -> Result<OptionQuote> {
+            quote.validate()?;
+            let values = (options_data::id.eq(OptionQuoteId::generate()), quote);
+            let insert = diesel::insert_into(options_data::table).values(values);
+            self.session.write_one(insert.returning(OptionQuote::as_returning())).await
         }
-        batch::insert_many(
-            &self.session,
-            quotes,
-            |quote| {
-                (
-                    quote.ticker.clone(),
-                    quote.option_type.as_str(),
-                    quote.strike.clone(),
-                    quote.expiration,
-                    quote.fetched_at,
-                )
-            },
-            |connection, rows| {
-                let rows: Vec<_> = rows
-                    .into_iter()
-                    .map(|quote| (options_data::id.eq(OptionQuoteId::generate()), quote))
-                    .collect();
-                let insert = diesel::insert_into(options_data::table).values(rows);
-                connection.fetch_all(insert.returning(OptionQuote::as_returning())).boxed()
-            },
-        )
-        .await
-    }
 
-    #[tracing::instrument(level = "debug", name = "options.put_chain", skip_all)]
-    async fn put_chain(
-        &self,
-        ticker: &Ticker,
-        fetched_at: DateTime<Utc>,
-        quotes: &[NewOptionQuote],
-    ) -> Result<UpsertReport> {
-        TradingDay::from(fetched_at).check("fetched_at")?;
-        let check = |quote: &NewOptionQuote| {
-            if quote.ticker != *ticker {
-                return Err(Error::invalid("ticker", "an option on something else than the chain"));
+        #[tracing::instrument(level = "debug", name = "options.create_many", skip_all)]
+        async fn create_many(&self, quotes: &[NewOptionQuote]) -> Result<Vec<OptionQuote>> {
+            for (index, quote) in quotes.iter().enumerate() {
+                quote.validate().map_err(|e| e.at(index))?;
             }
-            if quote.fetched_at.is_some_and(|at| stored(at) != stored(fetched_at)) {
-                return Err(Error::invalid("fetched_at", "another time than the chain's"));
-            }
-            quote.validate()
-        };
-        Plan::new(quotes, check, contract_order)?
-            .run(&self.session, |connection, quotes| {
-                upsert::merge(connection, quotes, Some(fetched_at))
-            })
+            batch::insert_many(
+                &self.session,
+                quotes,
+                |quote| {
+                    (
+                        quote.ticker.clone(),
+                        quote.option_type.as_str(),
+                        quote.strike.clone(),
+                        quote.expiration,
+                        quote.fetched_at,
+                    )
+                },
+                |connection, rows| {
+                    let rows: Vec<_> = rows
+                        .into_iter()
+                        .map(|quote| (options_data::id.eq(OptionQuoteId::generate()), quote))
+                        .collect();
+                    let insert = diesel::insert_into(options_data::table).values(rows);
+                    connection.fetch_all(insert.returning(OptionQuote::as_returning())).boxed()
+                },
+            )
             .await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.upsert_many", skip_all)]
-    async fn upsert_many(&self, quotes: &[NewOptionQuote]) -> Result<UpsertReport> {
-        let key_order = |a: &NewOptionQuote, b: &NewOptionQuote| {
-            let time = |quote: &NewOptionQuote| quote.fetched_at.map(stored);
-            contract_order(a, b).then_with(|| time(a).cmp(&time(b)))
-        };
-        Plan::new(quotes, NewOptionQuote::validate, key_order)?
-            .run(&self.session, |connection, quotes| upsert::merge(connection, quotes, None))
-            .await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.find", skip_all)]
-    async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>> {
-        let query = options_data::table.find(id);
-        self.session.fetch_optional(query.select(OptionQuote::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.chain", skip_all)]
-    async fn chain(
-        &self,
-        ticker: &Ticker,
-        at: DateTime<Utc>,
-        filter: &ChainFilter,
-    ) -> Result<Listed<OptionQuote>> {
-        chain::quotes(&self.session, ticker, Some(at), filter).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.latest_chain", skip_all)]
-    async fn latest_chain(
-        &self,
-        ticker: &Ticker,
-        filter: &ChainFilter,
-    ) -> Result<Listed<OptionQuote>> {
-        chain::quotes(&self.session, ticker, None, filter).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.expirations", skip_all)]
-    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Listed<NaiveDate>> {
-        let times = chain::expirations(&self.session, ticker, at).await?;
-        Ok(times.map(|times| times.into_iter().map(|time| time.date_naive()).collect()))
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.contract_history", skip_all)]
-    async fn contract_history(
-        &self,
-        contract: &OptionContract,
-        from: DateTime<Utc>,
-        to: DateTime<Utc>,
-    ) -> Result<Listed<OptionQuote>> {
-        let query = options_data::table
-            .filter(options_data::ticker.eq(&contract.ticker))
-            .filter(options_data::option_type.eq(contract.option_type))
-            .filter(options_data::strike_price.eq(&contract.strike))
-            .filter(options_data::expiration_date.eq(contract.expiration))
-            .filter(options_data::fetch_timestamp.ge(bound::ceil(from)))
-            .filter(options_data::fetch_timestamp.le(bound::floor(to)))
-            .order(options_data::fetch_timestamp);
-        self.session.fetch_list(query.select(OptionQuote::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.list", skip_all)]
-    async fn list(
-        &self,
-        filter: &OptionQuoteFilter,
-        page: &PageRequest,
-    ) -> Result<Page<OptionQuote>> {
-        let query = filtered!(filter);
-        let query = newest_first!(query, page, options_data::fetch_timestamp, options_data::id);
-        self.session
-            .fetch_page(query.select(OptionQuote::as_select()), page, "fetch_timestamp")
-            .await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.count", skip_all)]
-    async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64> {
-        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.exists", skip_all)]
-    async fn exists(&self, id: OptionQuoteId) -> Result<bool> {
-        self.session.fetch_one(diesel::select(exists(options_data::table.find(id)))).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "options.update", skip_all)]
-    async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote> {
-        self.session.checked(patch.validate()).await?;
-        if *patch == OptionQuotePatch::default() {
-            let found = self.find(id).await?;
-            return self
-                .session
-                .checked(found.ok_or_else(|| Error::not_found("option quote", id)))
-                .await;
         }
-        let update = diesel::update(options_data::table.find(id)).set(patch);
-        let update = update.returning(OptionQuote::as_returning());
-        let changed = self.session.write_optional(update).await?;
-        self.session.checked(changed.ok_or_else(|| Error::not_found("option quote", id))).await
-    }
 
-    #[tracing::instrument(level = "debug", name = "options.delete", skip_all)]
-    async fn delete(&self, id: OptionQuoteId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(options_data::table.find(id))).await? > 0)
-    }
+        #[tracing::instrument(level = "debug", name = "options.put_chain", skip_all)]
+        async fn put_chain(
+            &self,
+            ticker: &Ticker,
+            fetched_at: DateTime<Utc>,
+            quotes: &[NewOptionQuote],
+        ) -> Result<UpsertReport> {
+            TradingDay::from(fetched_at).check("fetched_at")?;
+            let check = |quote: &NewOptionQuote| {
+                if quote.ticker != *ticker {
+                    return Err(Error::invalid(
+                        "ticker",
+                        "an option on something else than the chain",
+                    ));
+                }
+                if quote.fetched_at.is_some_and(|at| stored(at) != stored(fetched_at)) {
+                    return Err(Error::invalid("fetched_at", "another time than the chain's"));
+                }
+                quote.validate()
+            };
+            Plan::new(quotes, check, contract_order)?
+                .run(&self.session, |connection, quotes| {
+                    upsert::merge(connection, quotes, Some(fetched_at))
+                })
+                .await
+        }
 
-    #[tracing::instrument(level = "debug", name = "options.sweep", skip_all)]
-    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
-        retention::sweep(&self.session, limit, retention).await
+        #[tracing::instrument(level = "debug", name = "options.upsert_many", skip_all)]
+        async fn upsert_many(&self, quotes: &[NewOptionQuote]) -> Result<UpsertReport> {
+            let key_order = |a: &NewOptionQuote, b: &NewOptionQuote| {
+                let time = |quote: &NewOptionQuote| quote.fetched_at.map(stored);
+                contract_order(a, b).then_with(|| time(a).cmp(&time(b)))
+            };
+            Plan::new(quotes, NewOptionQuote::validate, key_order)?
+                .run(&self.session, |connection, quotes| upsert::merge(connection, quotes, None))
+                .await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.find", skip_all)]
+        async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>> {
+            let query = options_data::table.find(id);
+            self.session.fetch_optional(query.select(OptionQuote::as_select())).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.chain", skip_all)]
+        async fn chain(
+            &self,
+            ticker: &Ticker,
+            at: DateTime<Utc>,
+            filter: &ChainFilter,
+        ) -> Result<Listed<OptionQuote>> {
+            chain::quotes(&self.session, ticker, Some(at), filter).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.latest_chain", skip_all)]
+        async fn latest_chain(
+            &self,
+            ticker: &Ticker,
+            filter: &ChainFilter,
+        ) -> Result<Listed<OptionQuote>> {
+            chain::quotes(&self.session, ticker, None, filter).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.expirations", skip_all)]
+        async fn expirations(
+            &self,
+            ticker: &Ticker,
+            at: DateTime<Utc>,
+        ) -> Result<Listed<NaiveDate>> {
+            let times = chain::expirations(&self.session, ticker, at).await?;
+            Ok(times.map(|times| times.into_iter().map(|time| time.date_naive()).collect()))
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.contract_history", skip_all)]
+        async fn contract_history(
+            &self,
+            contract: &OptionContract,
+            from: DateTime<Utc>,
+            to: DateTime<Utc>,
+        ) -> Result<Listed<OptionQuote>> {
+            let query = options_data::table
+                .filter(options_data::ticker.eq(&contract.ticker))
+                .filter(options_data::option_type.eq(contract.option_type))
+                .filter(options_data::strike_price.eq(&contract.strike))
+                .filter(options_data::expiration_date.eq(contract.expiration))
+                .filter(options_data::fetch_timestamp.ge(bound::ceil(from)))
+                .filter(options_data::fetch_timestamp.le(bound::floor(to)))
+                .order(options_data::fetch_timestamp);
+            self.session.fetch_list(query.select(OptionQuote::as_select())).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.list", skip_all)]
+        async fn list(
+            &self,
+            filter: &OptionQuoteFilter,
+            page: &PageRequest,
+        ) -> Result<Page<OptionQuote>> {
+            let query = filtered!(filter);
+            let query = newest_first!(query, page, options_data::fetch_timestamp, options_data::id);
+            self.session
+                .fetch_page(query.select(OptionQuote::as_select()), page, "fetch_timestamp")
+                .await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.count", skip_all)]
+        async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64> {
+            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            Ok(count.unsigned_abs())
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.exists", skip_all)]
+        async fn exists(&self, id: OptionQuoteId) -> Result<bool> {
+            self.session.fetch_one(diesel::select(exists(options_data::table.find(id)))).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.update", skip_all)]
+        async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote> {
+            patch.validate()?;
+            if *patch == OptionQuotePatch::default() {
+                let found = self.find(id).await?;
+                return found.ok_or_else(|| Error::not_found("option quote", id));
+            }
+            let update = diesel::update(options_data::table.find(id)).set(patch);
+            let update = update.returning(OptionQuote::as_returning());
+            let changed = self.session.write_optional(update).await?;
+            changed.ok_or_else(|| Error::not_found("option quote", id))
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.delete", skip_all)]
+        async fn delete(&self, id: OptionQuoteId) -> Result<bool> {
+            Ok(self.session.execute(diesel::delete(options_data::table.find(id))).await? > 0)
+        }
+
+        #[tracing::instrument(level = "debug", name = "options.sweep", skip_all)]
+        async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
+            retention::sweep(&self.session, limit, retention).await
+        }
     }
-}
+);

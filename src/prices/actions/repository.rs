@@ -13,7 +13,7 @@ use super::action::{
 use super::upsert;
 use crate::error::{Error, Result};
 use crate::schema::corporate_actions;
-use crate::store::{Plan, Session, UpsertReport, batch, newest_first};
+use crate::store::{Plan, Session, UpsertReport, batch, newest_first, settled};
 use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay};
 
 /// Splits and dividends: of each kind at most one per ticker and ex-date. Prices are adjusted by them when
@@ -130,112 +130,119 @@ macro_rules! inserted {
     };
 }
 
-#[async_trait]
-impl CorporateActionRepository for PgCorporateActions {
-    #[tracing::instrument(level = "debug", name = "corporate_actions.create", skip_all)]
-    async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction> {
-        self.session.checked(action.validate()).await?;
-        let insert = diesel::insert_into(corporate_actions::table).values(inserted!(action));
-        self.session.write_one(insert.returning(CorporateAction::as_returning())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.create_many", skip_all)]
-    async fn create_many(&self, new: &[NewCorporateAction]) -> Result<Vec<CorporateAction>> {
-        for (index, action) in new.iter().enumerate() {
-            self.session.checked(action.validate().map_err(|e| e.at(index))).await?;
+settled!(
+    #[async_trait]
+    impl CorporateActionRepository for PgCorporateActions {
+        #[tracing::instrument(level = "debug", name = "corporate_actions.create", skip_all)]
+        async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction> {
+            action.validate()?;
+            let insert = diesel::insert_into(corporate_actions::table).values(inserted!(action));
+            self.session.write_one(insert.returning(CorporateAction::as_returning())).await
         }
-        batch::insert_many(
-            &self.session,
-            new,
-            |action| (action.ticker.clone(), action.ex_date, action.kind.action_type().as_str()),
-            |connection, rows| {
-                let rows: Vec<_> = rows.into_iter().map(|action| inserted!(action)).collect();
-                let insert = diesel::insert_into(corporate_actions::table).values(rows);
-                connection.fetch_all(insert.returning(CorporateAction::as_returning())).boxed()
-            },
-        )
-        .await
-    }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.upsert_many", skip_all)]
-    async fn upsert_many(&self, new: &[NewCorporateAction]) -> Result<UpsertReport> {
-        let key_order = |a: &NewCorporateAction, b: &NewCorporateAction| {
-            let kind = |action: &NewCorporateAction| action.kind.action_type().as_str();
-            a.ticker
-                .cmp(&b.ticker)
-                .then_with(|| a.ex_date.cmp(&b.ex_date))
-                .then_with(|| kind(a).cmp(kind(b)))
-        };
-        Plan::new(new, NewCorporateAction::validate, key_order)?
-            .run(&self.session, upsert::merge)
+        #[tracing::instrument(level = "debug", name = "corporate_actions.create_many", skip_all)]
+        async fn create_many(&self, new: &[NewCorporateAction]) -> Result<Vec<CorporateAction>> {
+            for (index, action) in new.iter().enumerate() {
+                action.validate().map_err(|e| e.at(index))?;
+            }
+            batch::insert_many(
+                &self.session,
+                new,
+                |action| {
+                    (action.ticker.clone(), action.ex_date, action.kind.action_type().as_str())
+                },
+                |connection, rows| {
+                    let rows: Vec<_> = rows.into_iter().map(|action| inserted!(action)).collect();
+                    let insert = diesel::insert_into(corporate_actions::table).values(rows);
+                    connection.fetch_all(insert.returning(CorporateAction::as_returning())).boxed()
+                },
+            )
             .await
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.find", skip_all)]
-    async fn find(&self, id: CorporateActionId) -> Result<Option<CorporateAction>> {
-        let query = corporate_actions::table.find(id).select(CorporateAction::as_select());
-        self.session.fetch_optional(query).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.for_ticker", skip_all)]
-    async fn for_ticker(
-        &self,
-        ticker: &Ticker,
-        from: NaiveDate,
-        to: NaiveDate,
-    ) -> Result<Listed<CorporateAction>> {
-        let (from, to) = TradingDay::bounds(from, to);
-        let query = corporate_actions::table
-            .filter(corporate_actions::ticker.eq(ticker))
-            .filter(corporate_actions::ex_date.ge(from))
-            .filter(corporate_actions::ex_date.lt(to))
-            .order((corporate_actions::ex_date, corporate_actions::action_type));
-        self.session.fetch_list(query.select(CorporateAction::as_select())).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.list", skip_all)]
-    async fn list(
-        &self,
-        filter: &CorporateActionFilter,
-        page: &PageRequest,
-    ) -> Result<Page<CorporateAction>> {
-        let query = filtered!(filter);
-        let query = newest_first!(query, page, corporate_actions::ex_date, corporate_actions::id);
-        self.session.fetch_page(query.select(CorporateAction::as_select()), page, "ex_date").await
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.count", skip_all)]
-    async fn count(&self, filter: &CorporateActionFilter) -> Result<u64> {
-        let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
-        Ok(count.unsigned_abs())
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.exists", skip_all)]
-    async fn exists(&self, id: CorporateActionId) -> Result<bool> {
-        self.session.fetch_one(diesel::select(exists(corporate_actions::table.find(id)))).await
-    }
-
-    #[tracing::instrument(level = "debug", name = "corporate_actions.update", skip_all)]
-    async fn update(
-        &self,
-        id: CorporateActionId,
-        patch: &CorporateActionPatch,
-    ) -> Result<CorporateAction> {
-        self.session.checked(patch.validate()).await?;
-        let unknown = || Error::not_found("corporate action", id);
-        if *patch == CorporateActionPatch::default() {
-            let found = self.find(id).await?;
-            return self.session.checked(found.ok_or_else(unknown)).await;
         }
-        let update =
-            diesel::update(corporate_actions::table.find(id)).set(ActionChanges::from(patch));
-        let update = update.returning(CorporateAction::as_returning());
-        let changed = self.session.write_optional(update).await?;
-        self.session.checked(changed.ok_or_else(unknown)).await
-    }
 
-    #[tracing::instrument(level = "debug", name = "corporate_actions.delete", skip_all)]
-    async fn delete(&self, id: CorporateActionId) -> Result<bool> {
-        Ok(self.session.execute(diesel::delete(corporate_actions::table.find(id))).await? > 0)
+        #[tracing::instrument(level = "debug", name = "corporate_actions.upsert_many", skip_all)]
+        async fn upsert_many(&self, new: &[NewCorporateAction]) -> Result<UpsertReport> {
+            let key_order = |a: &NewCorporateAction, b: &NewCorporateAction| {
+                let kind = |action: &NewCorporateAction| action.kind.action_type().as_str();
+                a.ticker
+                    .cmp(&b.ticker)
+                    .then_with(|| a.ex_date.cmp(&b.ex_date))
+                    .then_with(|| kind(a).cmp(kind(b)))
+            };
+            Plan::new(new, NewCorporateAction::validate, key_order)?
+                .run(&self.session, upsert::merge)
+                .await
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.find", skip_all)]
+        async fn find(&self, id: CorporateActionId) -> Result<Option<CorporateAction>> {
+            let query = corporate_actions::table.find(id).select(CorporateAction::as_select());
+            self.session.fetch_optional(query).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.for_ticker", skip_all)]
+        async fn for_ticker(
+            &self,
+            ticker: &Ticker,
+            from: NaiveDate,
+            to: NaiveDate,
+        ) -> Result<Listed<CorporateAction>> {
+            let (from, to) = TradingDay::bounds(from, to);
+            let query = corporate_actions::table
+                .filter(corporate_actions::ticker.eq(ticker))
+                .filter(corporate_actions::ex_date.ge(from))
+                .filter(corporate_actions::ex_date.lt(to))
+                .order((corporate_actions::ex_date, corporate_actions::action_type));
+            self.session.fetch_list(query.select(CorporateAction::as_select())).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.list", skip_all)]
+        async fn list(
+            &self,
+            filter: &CorporateActionFilter,
+            page: &PageRequest,
+        ) -> Result<Page<CorporateAction>> {
+            let query = filtered!(filter);
+            let query =
+                newest_first!(query, page, corporate_actions::ex_date, corporate_actions::id);
+            self.session
+                .fetch_page(query.select(CorporateAction::as_select()), page, "ex_date")
+                .await
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.count", skip_all)]
+        async fn count(&self, filter: &CorporateActionFilter) -> Result<u64> {
+            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            Ok(count.unsigned_abs())
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.exists", skip_all)]
+        async fn exists(&self, id: CorporateActionId) -> Result<bool> {
+            self.session.fetch_one(diesel::select(exists(corporate_actions::table.find(id)))).await
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.update", skip_all)]
+        async fn update(
+            &self,
+            id: CorporateActionId,
+            patch: &CorporateActionPatch,
+        ) -> Result<CorporateAction> {
+            patch.validate()?;
+            let unknown = || Error::not_found("corporate action", id);
+            if *patch == CorporateActionPatch::default() {
+                let found = self.find(id).await?;
+                return found.ok_or_else(unknown);
+            }
+            let update =
+                diesel::update(corporate_actions::table.find(id)).set(ActionChanges::from(patch));
+            let update = update.returning(CorporateAction::as_returning());
+            let changed = self.session.write_optional(update).await?;
+            changed.ok_or_else(unknown)
+        }
+
+        #[tracing::instrument(level = "debug", name = "corporate_actions.delete", skip_all)]
+        async fn delete(&self, id: CorporateActionId) -> Result<bool> {
+            Ok(self.session.execute(diesel::delete(corporate_actions::table.find(id))).await? > 0)
+        }
     }
-}
+);

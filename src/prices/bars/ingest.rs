@@ -16,7 +16,7 @@ use crate::types::{AdjustedPrice, Price, Ticker, TradingDay};
 /// much or too little (`0205`, `2925`) without a clock.
 const YEARS: RangeInclusive<i32> = 1600..=2199;
 
-/// How many years ahead of the present one the day of a delivered bar may be: simulated series run that far.
+/// How many years ahead of the present one the day of a bar may be: simulated series run that far.
 const YEARS_AHEAD: i32 = 30;
 
 /// A year that the database's clock has passed. Up to [`YEARS_AHEAD`] after it no clock need be asked.
@@ -27,8 +27,8 @@ pub(crate) fn needs_clock(day: TradingDay) -> bool {
     day.date().year() > PASSED_YEAR + YEARS_AHEAD
 }
 
-/// Refuses the day of a delivered bar that cannot be right: its year is probably mistyped. Without the present year
-/// only what no year could make right is refused.
+/// Refuses the day of a bar that cannot be right: its year is probably mistyped. Without the present year only what no year
+/// could make right is refused. Every way in asks it, on either layout of the table.
 pub(crate) fn check_day(day: TradingDay, present_year: Option<i32>) -> Result<()> {
     let year = day.date().year();
     let last = present_year.map_or(*YEARS.end(), |present| {
@@ -38,7 +38,10 @@ pub(crate) fn check_day(day: TradingDay, present_year: Option<i32>) -> Result<()
     if (first..=last).contains(&year) {
         return Ok(());
     }
-    let reason = format!("{day}: is the year mistyped? Bars are of the years {first} to {last}");
+    // The same words with and without the present year.
+    let reason = format!(
+        "{day}: is the year mistyped? Bars are of {first} at the earliest and {YEARS_AHEAD} years ahead at the latest"
+    );
     Err(Error::invalid("date", reason))
 }
 

@@ -264,7 +264,16 @@ pub(super) fn standalone(year: i32) -> String {
     let name = partition_name(year);
     format!(
         "CREATE TABLE {name} (LIKE price_history INCLUDING ALL EXCLUDING INDEXES);
-         COMMENT ON TABLE {name} IS 'Price bars of {year}'"
+         COMMENT ON TABLE {name} IS 'Price bars of {year}'; {}",
+        protected(&name)
+    )
+}
+
+/// Lets nobody truncate a partition by itself: the table's own trigger does not fire then.
+pub(super) fn protected(partition: &str) -> String {
+    format!(
+        "CREATE TRIGGER {partition}_refuse_truncate BEFORE TRUNCATE ON {partition}
+             FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()"
     )
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Datelike, Utc};
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
-use super::layout::{bounds, partition_name};
+use super::layout::{bounds, partition_name, protected};
 use crate::error::{Error, Result};
 use crate::postgres::PgConnection;
 
@@ -160,7 +160,8 @@ fn pieces(target: &Target) -> Vec<Piece> {
             "{like} PARTITION BY RANGE (date);
              CREATE TABLE {before} PARTITION OF {NEW}
                  FOR VALUES FROM (MINVALUE) TO ('{first:04}-01-01 00:00:00Z');
-             COMMENT ON TABLE {before} IS 'Price bars of the years before {first}'"
+             COMMENT ON TABLE {before} IS 'Price bars of the years before {first}'; {}",
+            protected(&before)
         ),
         copy: copy(&before, &format!("WHERE date < '{first:04}-01-01 00:00:00Z'")),
     }];
@@ -172,8 +173,9 @@ fn pieces(target: &Target) -> Vec<Piece> {
         Piece {
             create: format!(
                 "CREATE TABLE {name} PARTITION OF {NEW} FOR VALUES {};
-                 COMMENT ON TABLE {name} IS 'Price bars of {year}'",
-                bounds(year)
+                 COMMENT ON TABLE {name} IS 'Price bars of {year}'; {}",
+                bounds(year),
+                protected(&name)
             ),
             copy: copy(&name, &days),
         }

@@ -373,9 +373,12 @@ pub(crate) fn read<'a>(
     };
     produced(move |sender| {
         async move {
-            let reading = session.reading().await?;
-            send(&reading, &statement, Batcher::new(&BARS, options), &sender).await?;
-            reading.end().await
+            let sent = async {
+                let reading = session.reading().await?;
+                send(&reading, &statement, Batcher::new(&BARS, options), &sender).await?;
+                reading.end().await
+            };
+            session.settled(sent.await).await
         }
         .boxed()
     })

@@ -5,6 +5,7 @@
 //! the ordinary case all of this costs nothing.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, Utc};
 use diesel::prelude::QueryableByName;
@@ -109,8 +110,11 @@ impl Room {
     }
 }
 
-/// The error of a bar that no partition holds, with the reason why; any other error as it is. In a unit of work that the
-/// error has aborted nothing can be asked: there it stays, too. `day` gives the day of the item at an index.
+/// Longest wait for the reason of an error: the pool may have no second connection.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The error of a bar that no partition holds, with the reason why; any other error as it is. A unit of work may have been
+/// aborted by it: beside it is asked, and what fails with it is told after. `day` gives the day of the item at an index.
 pub(crate) async fn explained(
     session: &Session,
     error: Error,
@@ -122,15 +126,38 @@ pub(crate) async fn explained(
         error if is_of_the_day(error) => None,
         _ => return error,
     };
-    let room = match session.connection().await {
-        Ok(connection) => Room::read(&connection).await,
-        Err(failed) => Err(failed),
-    };
-    let refusal = room.ok().zip(day(index)).and_then(|(room, day)| room.refusal(day));
+    let _companions_wait = session.joined();
+    let aside = session.aside();
+    let asked = async { Room::read(&*aside.connection().await?).await };
+    let room = tokio::time::timeout(PATIENCE, asked).await.ok().and_then(Result::ok);
+    let refusal = room.zip(day(index)).and_then(|(room, day)| room.refusal(day));
     match (refusal, index) {
         (Some(refusal), Some(index)) => refusal.error.at(index),
         (Some(refusal), None) => refusal.error,
         (None, _) => error,
+    }
+}
+
+/// The database's clock, which is asked once, and only where a day cannot be judged without it.
+pub(crate) struct Clock<'a> {
+    session: &'a Session,
+    present_year: Option<i32>,
+}
+
+impl<'a> Clock<'a> {
+    pub fn new(session: &'a Session) -> Self {
+        Clock { session, present_year: None }
+    }
+
+    /// The present year, if it takes that to judge the day.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn for_day(&mut self, day: TradingDay) -> Result<Option<i32>> {
+        if self.present_year.is_none() && needs_clock(day) {
+            self.present_year = present_year(&*self.session.connection().await?).await?;
+        }
+        Ok(self.present_year)
     }
 }
 
@@ -145,6 +172,12 @@ struct Now {
     now: DateTime<Utc>,
 }
 
+/// By the database's clock.
+async fn present_year(connection: &PgConnection) -> Result<Option<i32>> {
+    let now: Option<Now> = connection.fetch_optional(diesel::sql_query("SELECT now()")).await?;
+    Ok(now.map(|Now { now }| now.year()))
+}
+
 /// The rows without those of days that are too far ahead.
 ///
 /// # Errors
@@ -154,8 +187,7 @@ pub(crate) async fn without_far_days<'a>(
     intake: &mut Intake<'a>,
     rows: Vec<Row<'a>>,
 ) -> Result<Vec<Row<'a>>> {
-    let now: Option<Now> = connection.fetch_optional(diesel::sql_query("SELECT now()")).await?;
-    let present = now.map(|Now { now }| now.year());
+    let present = present_year(connection).await?;
     let mut kept = Vec::with_capacity(rows.len());
     for row in rows {
         match check_day(row.bar.date, present) {

@@ -30,7 +30,7 @@ pub(crate) async fn many(
     bars: &[NewPriceBar],
     options: &IngestOptions,
 ) -> Result<UpsertReport> {
-    session.checked(options.validate()).await?;
+    options.validate()?;
     let mut intake = intake::Intake::new(options, usize::MAX);
     for bar in bars {
         intake.exact(intake::Bar::Theirs(bar))?;
@@ -105,7 +105,7 @@ pub(crate) async fn stream(
     mut bars: BoxStream<'_, Result<DeliveredBar>>,
     options: &IngestOptions,
 ) -> Result<UpsertReport> {
-    session.checked(options.validate()).await?;
+    options.validate()?;
     let mut intake = intake::Intake::new(options, REJECTED_LISTED);
     // The transaction begins when there is something to store.
     let Some(mut rows) = take_in(&mut bars, &mut intake).await? else {

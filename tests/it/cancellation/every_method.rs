@@ -24,7 +24,7 @@ const MOST_POLLS: u32 = 200;
 
 pub type Start = for<'a> fn(&'a RepositorySet, &'a Given) -> BoxFuture<'a, Result<()>>;
 
-macro_rules! calls {
+macro_rules! each_call {
     ($repos:ident, $given:ident; $($repository:ident . $method:ident ($($argument:expr),* $(,)?) $(. $finish:ident)?;)*) => {
         vec![$((
             concat!(stringify!($repository), ".", stringify!($method)),
@@ -32,7 +32,7 @@ macro_rules! calls {
                 // Some need nothing.
                 let _ = $given;
                 async move {
-                    calls!(@run $repos.$repository().$method($($argument),*) $(, $finish)?);
+                    each_call!(@run $repos.$repository().$method($($argument),*) $(, $finish)?);
                     Ok(())
                 }
                 .boxed()
@@ -42,10 +42,11 @@ macro_rules! calls {
     (@run $call:expr) => {{ let _ = $call.await?; }};
     (@run $call:expr, stream) => {{ let _ = $call.try_collect::<Vec<_>>().await?; }};
 }
+pub(crate) use each_call;
 
 #[rustfmt::skip] // One call a line.
 pub fn calls() -> Vec<(&'static str, Start)> {
-    calls! { repos, given;
+    each_call! { repos, given;
         users.create(&given.users()[0]);
         users.create_many(&given.users());
         users.find(given.user.id);

@@ -161,7 +161,10 @@ async fn rollback_refuses_to_lose_what_does_not_fit_below() {
             client.batch_execute(&format!("DELETE FROM {table}")).await.expect("delete");
         }
         // What the deleted bar was is kept, and would not let itself be lost either.
-        client.batch_execute("TRUNCATE price_revisions").await.expect("truncate");
+        let empty = "ALTER TABLE price_revisions DISABLE TRIGGER price_revisions_refuse_truncate;
+            TRUNCATE price_revisions;
+            ALTER TABLE price_revisions ENABLE TRIGGER price_revisions_refuse_truncate";
+        client.batch_execute(empty).await.expect("truncate");
     }
 }
 

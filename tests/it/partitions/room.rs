@@ -4,8 +4,8 @@ use buffetbot_db::import::{CsvOptions, CsvSource, check_prices_csv, prices_from_
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
     CorporateActionRepository, DeliveredBar, Error, FloatBar, IngestOptions, NewPriceBar,
-    PriceBarFilter, PriceRepository, RejectedKind, Repositories, Result, SuspectPolicy,
-    UpsertReport,
+    PriceBarFilter, PriceRepository, RejectedKind, Repositories, Result, SuspectPolicy, UnitOfWork,
+    UpsertReport, UserFilter, UserRepository,
 };
 use chrono::{Datelike, NaiveDate};
 use futures_util::{StreamExt, stream};
@@ -143,16 +143,113 @@ async fn b8_a_bar_without_room_is_rejected_alone() {
     let folder = Folder::new();
     let (db, next_year) = with_an_archived_year(&folder).await;
     deliver_each_way(&*db, next_year).await;
-    // One by one any day is stored that there is room for, and long ago there is.
-    let wanted =
-        ["", "2008 is archived", "", "no partition", "", "", "mistyped", "mistyped", "mistyped"];
-    for (bar, wanted) in delivery(next_year).iter().zip(wanted) {
-        let stored = db.prices().create(bar).await;
+    one_by_one(&*db, next_year).await;
+}
+
+/// Why each bar of a [`delivery`] is refused; `""`: it is not.
+const REASONS: [&str; 10] = [
+    "",
+    "2008 is archived",
+    "",
+    "no partition",
+    "",
+    "mistyped",
+    "mistyped",
+    "mistyped",
+    "mistyped",
+    "",
+];
+
+/// As all at once.
+async fn one_by_one(repositories: &impl Repositories, next_year: i32) {
+    for (bar, wanted) in delivery(next_year).iter().zip(REASONS) {
+        let stored = repositories.prices().create(bar).await;
+        let many = repositories.prices().create_many(std::slice::from_ref(bar)).await;
         match wanted {
             "" => drop(stored.expect("stored")),
-            _ => assert!(stored.expect_err("no room").to_string().contains(wanted)),
+            _ => {
+                let alone = stored.expect_err("no room").to_string();
+                assert!(alone.contains(wanted), "{alone}");
+                match many {
+                    Err(Error::Item { index: 0, source }) => assert_eq!(source.to_string(), alone),
+                    other => panic!("{other:?}"),
+                }
+            }
         }
     }
+}
+
+#[tokio::test]
+async fn b8_a_unit_of_work_is_told_why_a_bar_has_no_room() {
+    let folder = Folder::new();
+    let (db, next_year) = with_an_archived_year(&folder).await;
+    let uow = db.begin().await.expect("a transaction");
+    uow.prices().create(&bar("KEPT", "2024-01-02", "1")).await.expect("stored");
+    for (bar, wanted) in delivery(next_year).iter().zip(REASONS) {
+        if wanted.is_empty() {
+            continue;
+        }
+        // Alone, in a savepoint, and beside a call that the error makes fail.
+        let alone = uow
+            .savepoint(async |uow: &UnitOfWork| uow.prices().create(bar).await.map(drop))
+            .await
+            .expect_err("no room")
+            .to_string();
+        let beside = uow
+            .savepoint(async |uow: &UnitOfWork| {
+                let count = async { uow.users().count(&UserFilter::default()).await.map(drop) };
+                let create = async { uow.prices().create(bar).await.map(drop) };
+                tokio::try_join!(create, count).map(drop)
+            })
+            .await
+            .expect_err("no room")
+            .to_string();
+        assert!(alone.contains(wanted) && beside == alone, "{alone}; {beside}");
+        let many = uow.prices().create_many(std::slice::from_ref(bar)).await;
+        match many {
+            Err(Error::Item { index: 0, source }) => assert_eq!(source.to_string(), alone),
+            other => panic!("{other:?}"),
+        }
+    }
+    uow.commit().await.expect("committed");
+    let kept = db.prices().find_by_day(&parsed("KEPT"), day("2024-01-02")).await.expect("read");
+    assert!(kept.is_some());
+}
+
+#[tokio::test]
+async fn b8_each_layout_gives_one_answer_by_each_way() {
+    let mut said = Vec::new();
+    for partitioned in [false, true] {
+        let db = TestDatabase::new().await.expect("a database");
+        if partitioned {
+            let partitions = db.price_partitions();
+            partitions.partition_by_year(Some(2020), 1, |_| {}).await.expect("partitioned");
+        }
+        for mistyped in ["3024-01-02", "2150-01-02", "2060-01-02", "0204-01-02", "1500-01-02"] {
+            let bars = [bar("A", mistyped, "1")];
+            let prices = db.prices();
+            let created = prices.create(&bars[0]).await;
+            let Err(Error::Invalid { field, reason }) = created else { panic!("{created:?}") };
+            assert!(field == "date" && reason.contains("mistyped"), "{mistyped}: {reason}");
+            match prices.create_many(&bars).await {
+                Err(Error::Item { index: 0, source }) => {
+                    assert!(source.to_string().contains(&reason), "{source}");
+                }
+                other => panic!("{mistyped}: {other:?}"),
+            }
+            let options = IngestOptions::new();
+            for report in [
+                prices.upsert_many(&bars).await.expect("a report"),
+                prices.copy_in(streamed(bars.to_vec()), &options).await.expect("a report"),
+            ] {
+                assert_eq!(rejected(&report), [(0, RejectedKind::ImplausibleDay)]);
+                assert_eq!(report.rejected[0].reason, reason);
+            }
+            said.push((mistyped, reason));
+        }
+    }
+    let (plain, by_year) = said.split_at(5);
+    assert_eq!(plain, by_year);
 }
 
 #[tokio::test]

@@ -39,3 +39,27 @@ pub fn methods(repositories: &[&str]) -> BTreeSet<String> {
     assert!(methods.len() > 10 * repositories.len().min(7), "{methods:?}");
     methods
 }
+
+/// Those whose documentation tells errors of their own.
+pub fn methods_with_errors() -> BTreeSet<String> {
+    let mut methods = BTreeSet::new();
+    for (repository, file) in REPOSITORIES {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
+        let text = std::fs::read_to_string(path).expect("the repository's source");
+        let body = text.split_once("pub trait ").expect("a trait").1;
+        let body = body.split_once("\n}").expect("its end").0;
+        let mut tells_errors = false;
+        for line in body.lines().map(str::trim_start) {
+            let signature = line.strip_prefix("async ").unwrap_or(line);
+            if let Some(rest) = signature.strip_prefix("fn ") {
+                let name = rest.split(['(', '<']).next().expect("a name");
+                if std::mem::take(&mut tells_errors) {
+                    methods.insert(format!("{repository}.{name}"));
+                }
+            }
+            tells_errors |= line.starts_with("/// # Errors");
+        }
+    }
+    assert!(methods.len() > 40, "{methods:?}");
+    methods
+}

@@ -180,6 +180,66 @@ async fn e3_memory_serves_nothing_of_what_is_deleted() {
 }
 
 #[tokio::test]
+async fn e3_a_deleted_portfolio_leaves_nothing_that_an_export_or_erasure_misses() {
+    let test = TestDatabase::new().await.expect("a database");
+    let process = || Database::clone(&test).with_cache(CacheOptions::default()).expect("a cache");
+    let (db, there) = (process(), process());
+    let client = connect(&test).await;
+    let bystander = Somebody::new(&db, "bystander@example.com", "BYSTANDING").await;
+    bystander.is_analysed(&db).await;
+    let of_bystander = found(&client, "BYSTANDING").await;
+    for way in ["pool", "in the user's name", "unit of work", "with older results only"] {
+        let ada = Somebody::new(&db, "secretive@example.com", SECRET).await;
+        ada.is_analysed(&db).await;
+        ada.is_analysed(&there).await;
+        ada.is_being_analysed(&client).await;
+        let id = ada.portfolio.id;
+        match way {
+            "pool" => assert!(db.portfolios().delete(id).await.expect("deleted")),
+            "in the user's name" => {
+                assert!(db.as_user(ada.user.id).portfolios().delete(id).await.expect("deleted"));
+            }
+            "unit of work" => {
+                let uow = db.begin().await.expect("begun");
+                assert!(uow.portfolios().delete(id).await.expect("deleted"));
+                uow.commit().await.expect("done");
+            }
+            _ => {
+                // Nothing that could be served is there any more: the log alone has the keys.
+                let sql = format!("DELETE FROM analysis_results WHERE portfolio_id = '{id}'");
+                client.batch_execute(&sql).await.expect("deleted");
+                assert!(db.portfolios().delete(id).await.expect("deleted"));
+            }
+        }
+        let left = found(&client, SECRET).await;
+        let tables = names(&left);
+        assert!(!tables.contains(&"cache_changes"), "{way}: {left:?}");
+        assert!(!tables.contains(&"cache_leases"), "{way}: {left:?}");
+        let told = format!("SELECT count(*) FROM cache_changes WHERE portfolio_id = '{id}'");
+        let told: i64 = client.query_one(&told, &[]).await.expect("counted").get(0);
+        assert_eq!(told, 1, "{way}: one entry a portfolio");
+        for process in [&db, &there] {
+            eventually("it is forgotten", async || !ada.is_served(process).await).await;
+        }
+        // Asked for since, in vain.
+        let asked = format!("DELETE FROM cache_leases WHERE portfolio_id = '{id}'");
+        client.batch_execute(&asked).await.expect("deleted");
+        let export = db.users().export(ada.user.id).await.expect("read").expect("there");
+        let export: serde_json::Value = export.decode().expect("JSON");
+        assert_eq!(export["cache_changes"], json!([]), "{way}");
+        // Retention takes what the erasure knew the portfolio by.
+        db.audit().sweep(1_000, Duration::ZERO).await.expect("swept");
+        db.users().erase(ada.user.id).await.expect("erased").expect("there");
+        assert_eq!(found(&client, SECRET).await, [], "{way}");
+    }
+    assert!(bystander.is_served(&db).await, "nobody else's");
+    let now = found(&client, "BYSTANDING").await;
+    assert!(
+        of_bystander.iter().filter(|(table, _)| table != "audit_log").all(|row| now.contains(row))
+    );
+}
+
+#[tokio::test]
 async fn e3_other_processes_forget_the_results_of_an_erased_portfolio_and_no_others() {
     let test = TestDatabase::new().await.expect("a database");
     let process = || Database::clone(&test).with_cache(CacheOptions::default()).expect("a cache");

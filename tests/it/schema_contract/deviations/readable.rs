@@ -97,4 +97,24 @@ pub const READABLE: &[Deviation] = &[
             "function is_line(line text) RETURNS boolean",
         ],
     },
+    Deviation {
+        migration: "forget_deleted_portfolios",
+        removes: &[],
+        adds: &[
+            "definer forget_portfolios()",
+            "function forget_portfolios() RETURNS trigger",
+            "trigger portfolios_forget AFTER DELETE ON public.portfolios REFERENCING OLD TABLE AS replaced FOR EACH STATEMENT EXECUTE FUNCTION forget_portfolios()",
+        ],
+    },
+    Deviation {
+        migration: "refuse_truncate_of_history",
+        removes: &[],
+        adds: &[
+            "trigger analysis_results_refuse_truncate BEFORE TRUNCATE ON public.analysis_results FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+            "trigger corporate_actions_refuse_truncate BEFORE TRUNCATE ON public.corporate_actions FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+            "trigger events_refuse_truncate BEFORE TRUNCATE ON public.events FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+            "trigger price_history_refuse_truncate BEFORE TRUNCATE ON public.price_history FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+            "trigger price_revisions_refuse_truncate BEFORE TRUNCATE ON public.price_revisions FOR EACH STATEMENT EXECUTE FUNCTION refuse_truncate()",
+        ],
+    },
 ];
