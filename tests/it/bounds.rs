@@ -104,10 +104,11 @@ async fn c9_nothing_outside_of_the_calendar_means_nothing() {
     let ends = [day("0001-01-01"), day("9999-12-31")];
     for day in ends {
         // No way in takes bars of such days; another program may store them.
-        db.sql(&format!(
+        let sql = format!(
             "INSERT INTO price_history (ticker, date, close_price) VALUES ('AAPL', '{day} 00:00:00Z', 10)"
-        ))
-        .await;
+        );
+        let connection = db.connection().await.expect("a connection");
+        crate::support::batch(&connection, &sql).await.expect("stored");
         let dividend = NewCorporateAction::dividend(ticker.clone(), day, parsed("1"));
         db.corporate_actions().create(&dividend).await.expect("created");
     }

@@ -257,7 +257,9 @@ async fn b13_no_refusal_of_the_server_costs_the_unit_the_call_beside_it() {
             let (given, renamed) = (&given, &renamed);
             let failed = unit
                 .savepoint(async |unit: &UnitOfWork| {
-                    batch(&unit.connection().await?, renamed).await?;
+                    let connection = unit.connection().await?;
+                    batch(&connection, renamed).await?;
+                    drop(connection);
                     let beside = async {
                         match repository {
                             "portfolios" => unit.users().exists(given.user.id).await,
