@@ -59,8 +59,8 @@ pub(crate) async fn run<K: Kind>(
     conclude::<K>(&core, &address, &policy, lease, value).await
 }
 
-/// Stores what was fetched, or puts the next fetch off, unless the error says only that there is nothing to be fetched;
-/// gives the lease up either way.
+/// Stores what was fetched, or puts the next fetch off, unless the error, of the fetch or of storing what it returned, says
+/// something of the request; gives the lease up either way.
 pub(crate) async fn conclude<K: Kind>(
     core: &Core,
     address: &Address,
@@ -74,7 +74,6 @@ pub(crate) async fn conclude<K: Kind>(
         core.counters.refreshes.one();
     }
     let had = previous.clone();
-    let is_answer = value.as_ref().is_err_and(Error::is_of_the_request);
     let settled = match value {
         Ok(new) => K::settle(database, address, token, new, policy, previous, core.packs()).await,
         Err(error) => Err(error),
@@ -88,7 +87,7 @@ pub(crate) async fn conclude<K: Kind>(
             core.counters.superseded.one();
             Ok((Arc::new(settled.read.entry), Origin::Fetched))
         }
-        Err(error) if is_answer => {
+        Err(error) if error.is_of_the_request() => {
             if let (Some(database), Some(token)) = (database, token) {
                 // Where that fails, the lease runs out by itself.
                 let _ = database.release(address.as_ref(), token).await;

@@ -100,7 +100,7 @@ impl Cache {
 
     /// The value of a key: from the nearest level that has it fresh, else from `fetch`. A stale value
     /// (see [`Policy::stale_for`]) is served while it is fetched again, and when that fails. After a
-    /// failure nobody fetches for [`Policy::retry_after`].
+    /// failure nobody fetches for [`Policy::retry_after`]; a value that is refused when it is stored does not count as one.
     ///
     /// A value that serializes to `null`, such as `None` of an `Option`, is a negative result, kept for
     /// [`Policy::negative_ttl`]. A stored document that is no `T` counts as absent.

@@ -19,8 +19,9 @@ use crate::store::{Session, Source};
 ///
 /// The user's own account, portfolios, positions and private analyses are there; those of others are not: they
 /// are `None`, [`NotFound`](crate::Error::NotFound), not counted, not deleted. To write a row in somebody else's
-/// name is `NotFound` of its owner, whether or not what it refers to exists. Rows that nobody
-/// owns (public analyses, market data) are read and written as by [`Database`](crate::Database).
+/// name is [`InvalidReference`](crate::Error::InvalidReference), whether or not what it refers to exists; to make an account
+/// with another id is [`Denied`](crate::Error::Denied). Rows that nobody owns (public analyses, market data) are read and
+/// written as by [`Database`](crate::Database).
 ///
 /// Every statement is a transaction of its own that takes on the application role (`SET LOCAL ROLE`), because
 /// superusers and owners bypass policies, and the user's name; so it works behind a pooler. A statement that reads takes

@@ -27,8 +27,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The row that was to be changed does not exist, or in a user's name is somebody else's; nothing was written. Also
-    /// of an account that is made with another id in a user's name.
+    /// The row that was to be changed does not exist, or in a user's name is somebody else's; nothing was written.
     #[error("{entity} {key} not found")]
     NotFound {
         /// The kind of row, in the singular: `"user"`, `"portfolio"`.
@@ -67,7 +66,8 @@ pub enum Error {
         /// Why it was refused.
         source: Box<Error>,
     },
-    /// The database role may not do this.
+    /// The database role may not do this. In a user's name also: to make an account with an id that is not the user's, or to
+    /// change who may sign in.
     #[error("denied by the database (SQLSTATE {sqlstate})")]
     Denied {
         /// The server's code, such as `42501`.

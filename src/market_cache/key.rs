@@ -52,7 +52,8 @@ impl CacheKey {
     /// # Errors
     /// [`Error::Invalid`](crate::Error::Invalid) of parameters under which nothing can be stored.
     pub(crate) fn check_storable(&self) -> Result<()> {
-        AddressRef::from(self).check_storable()
+        let parameters = self.parameters.as_ref();
+        parameters.map_or(Ok(()), |parameters| parameters.check_storable("parameters"))
     }
 }
 

@@ -54,12 +54,12 @@ impl From<Reported> for Error {
                 let field = r.column.unwrap_or_else(|| "value".into());
                 Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
             }
-            // The policy looks before the foreign key does: it does not tell whether the owner exists.
-            "42501" if r.row_policy => match owner_key(&r.message) {
+            // The policy looks before the foreign key does: it does not tell whether the owner exists. An account refers
+            // to no other row.
+            "42501" => match owner_key(&r.message).filter(|_| r.row_policy) {
                 Some(constraint) => Error::InvalidReference { constraint: constraint.into() },
-                None => Error::not_found("owner", "of the new row"),
+                None => Error::Denied { sqlstate: r.sqlstate },
             },
-            "42501" => Error::Denied { sqlstate: r.sqlstate },
             "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
             "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
             "55P03" => Error::Busy { resource: "lock", waited: r.elapsed, cause: None },

@@ -28,13 +28,14 @@ pub trait UserRepository: Send + Sync {
     ///
     /// # Errors
     /// `Conflict` when the e-mail address (without regard to case) or the username is taken,
-    /// `Invalid` of a field.
+    /// `Invalid` of a field. In a user's name `Denied`, unless the account's id is the user's: others sign up by
+    /// [`accounts().register`](crate::Accounts::register).
     async fn create(&self, user: &NewUser) -> Result<User>;
 
     /// Makes all of these accounts, or none; returned in the order given.
     ///
     /// # Errors
-    /// As [`create`](Self::create), within `Item`, which gives the index.
+    /// As [`create`](Self::create), within `Item`, which gives the index; `Denied` is of the whole batch.
     async fn create_many(&self, users: &[NewUser]) -> Result<Vec<User>>;
 
     /// The account of this id.

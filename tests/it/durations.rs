@@ -308,7 +308,7 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
             db.analyses().sweep_expired(10, span).await.map(drop)
         }
         "postgres/transaction::resolve_within" => unanswered(db, span).await,
-        "events/retention::sweep" => db.events().sweep(10, span).await.map(drop),
+        "database/event_log::sweep" => db.events().sweep(10, span).await.map(drop),
         _ => panic!("a new setting that is not tried: {name}"),
     }
 }

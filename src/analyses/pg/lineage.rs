@@ -6,9 +6,9 @@ use diesel::sql_types::{Jsonb, Timestamptz, Uuid as SqlUuid};
 use serde::Deserialize;
 
 use crate::analyses::inputs::DocumentRevision;
-use crate::prices::BarsDigest;
 use crate::analyses::lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
 use crate::error::{Result, Unreadable};
+use crate::prices::BarsDigest;
 use crate::store::Session;
 use crate::types::{AnalysisId, BarId, CacheEntryId, Document};
 

@@ -102,6 +102,59 @@ async fn sixty_four_callers_in_two_processes_compute_once() {
     assert_eq!(leases(&db).await, 0);
 }
 
+/// An error of the store is no failure of the computation.
+#[tokio::test]
+async fn b16_a_result_that_cannot_be_stored_puts_nobody_off() {
+    let db = TestDatabase::new().await.expect("a database");
+    let (here, there) = (process(&db), process(&db));
+    let policy = an_hour().retry_after(HOUR);
+    let long_ago = super::at(0);
+    let nowhere = key().portfolio(buffetbot_db::PortfolioId::generate());
+    let cases: [(&str, AnalysisKey, fn(&Error) -> bool, NewAnalysis); 3] = [
+        (
+            "an unknown portfolio",
+            nowhere,
+            |e| matches!(e, Error::InvalidReference { .. }),
+            value_of("AAPL"),
+        ),
+        (
+            "a long strategy",
+            key(),
+            |e| matches!(e, Error::Invalid { field, .. } if *field == "strategy"),
+            value_of("AAPL").strategy("s".repeat(101)),
+        ),
+        (
+            "an expiry in the past",
+            key(),
+            |e| matches!(e, Error::Invalid { .. }),
+            value_of("AAPL").expires_at(long_ago),
+        ),
+    ];
+    for (what, key, is_meant, new) in cases {
+        for db in [&here, &here, &there] {
+            let new = new.clone();
+            let compute = move |_| async move { Ok::<_, BoxError>(new) };
+            let error = db.analyses().get_or_compute(&key, &policy, compute).await;
+            let error = error.expect_err(what);
+            assert!(is_meant(&error), "{what}: {error:?}");
+        }
+        assert_eq!(leases(&db).await, 0, "{what}");
+    }
+    assert_eq!(here.cache().counters().fetch_errors, 0);
+    let model = Model::default();
+    assert_eq!(model.ask(&here, &key()).await.origin, Origin::Fetched);
+    // What fails in the computation puts off.
+    let other = AnalysisKey::new(&ticker("MSFT"), AnalysisType::Value);
+    for expected in ["fetch", "put off"] {
+        let error = failing(&here, &other, &policy).await.expect_err("the model is down");
+        let is_expected = match expected {
+            "fetch" => matches!(error, Error::Fetch { .. }),
+            _ => matches!(error, Error::PutOff { .. }),
+        };
+        assert!(is_expected, "{expected}: {error:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_result_is_found_in_the_nearest_level_as_it_was_stored() {
     let db = TestDatabase::new().await.expect("a database");

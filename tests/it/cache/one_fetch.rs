@@ -162,6 +162,41 @@ async fn b16_what_a_fetch_says_of_the_request_puts_nobody_off() {
     assert!(matches!(&answer, Err(Error::Fetch { .. })), "{answer:?}");
 }
 
+/// So is what cannot be stored: the provider has answered, and what is wrong is its value or how it is to be kept.
+#[tokio::test]
+async fn b16_what_is_fetched_and_cannot_be_stored_puts_nobody_off() {
+    let db = database().await;
+    let [here, there] = forgetful(&db);
+    let policy = Policy::ttl(HOUR).retry_after(HOUR);
+    let zero = Fetched::new(1.0).policy(Policy::ttl(Duration::ZERO));
+    let long = Fetched::new(1.0).source("s".repeat(51));
+    let wrongs = [Fetched::new(f64::NAN), zero, long, Fetched::unchanged()].into_iter().enumerate();
+    for (n, wrong) in wrongs {
+        let key = key(&format!("T{n}"));
+        for handle in [&here, &here, &there] {
+            let wrong = wrong.clone();
+            let fetch = move |_| async { Ok::<_, BoxError>(wrong) };
+            let answer = handle.cache().get_or_fetch::<f64>(&key, &policy, fetch).await;
+            assert!(matches!(&answer, Err(Error::Invalid { .. })), "{n}: {answer:?}");
+            let (wanted, wrong) = (key.clone(), Fetched::new(f64::NAN));
+            let fetch = move |_| {
+                let found = vec![(wanted.clone(), wrong.clone())];
+                async move { Ok::<_, BoxError>(found) }
+            };
+            let keys = [key.clone()];
+            let answers = handle.cache().get_many_or_fetch::<f64>(&keys, &policy, fetch).await;
+            let answers = answers.expect("answers");
+            assert!(matches!(&answers[..], [Err(Error::Invalid { .. })]), "{n}: {answers:?}");
+        }
+        let fetch = |_| async { Ok::<_, BoxError>(2.0) };
+        let answer = there.cache().get_or_fetch::<f64>(&key, &policy, fetch).await;
+        let answer = answer.expect("a value");
+        assert_eq!((*answer.value, answer.origin), (2.0, Origin::Fetched), "{n}");
+    }
+    assert_eq!(here.cache().counters().fetch_errors, 0);
+    assert_eq!(count(&db, "SELECT count(*) AS n FROM cache_leases").await, 0);
+}
+
 #[tokio::test]
 async fn a_fetch_goes_on_when_its_caller_leaves() {
     let db = database().await;

@@ -171,6 +171,27 @@ async fn a9_a_profile_is_what_users_change() {
     assert!(matches!(error, Error::NotFound { .. }), "{error:?}");
 }
 
+/// One error, whichever call makes it: nothing is looked up, so nothing is not found.
+#[tokio::test]
+async fn b16_an_account_of_another_id_is_denied_in_a_users_name() {
+    let db = TestDatabase::new().await.expect("a database");
+    let me = person(&*db, "a@example.com").await;
+    let scope = db.as_user(me.user.id);
+    let stranger = new("stranger@example.com").await;
+    let denied = |error: Error| matches!(&error, Error::Denied { sqlstate } if sqlstate == "42501");
+    assert!(denied(scope.users().create(&stranger).await.expect_err("denied")));
+    let many = std::slice::from_ref(&stranger);
+    assert!(denied(scope.users().create_many(many).await.expect_err("denied")));
+    let unit = scope.begin().await.expect("begun");
+    assert!(denied(unit.users().create(&stranger).await.expect_err("denied")));
+    drop(unit);
+    assert!(!db.users().exists_email("stranger@example.com").await.expect("looked"));
+    // The user's own account, as by a program that signs up so.
+    let fresh = new("fresh@example.com").await;
+    let made = db.as_user(fresh.id).users().create(&fresh).await.expect("made");
+    assert_eq!(made.id, fresh.id);
+}
+
 #[tokio::test]
 async fn a10_a_login_of_the_application_role_alone_signs_up_and_logs_in() {
     let db = TestDatabase::new().await.expect("a database");
