@@ -314,7 +314,8 @@ async fn b7_checks_and_types_know_the_same_names() {
     };
     let characters: Vec<char> =
         (1..=131_071).chain(917_504..=921_600).filter_map(char::from_u32).collect();
-    let lines: [(&str, fn(char) -> String); 4] = [
+    type Line = (&'static str, fn(char) -> String);
+    let lines: [Line; 4] = [
         ("'a' || chr(n) || 'b'", |c| format!("a{c}b")),
         ("'a' || chr(n)", |c| format!("a{c}")),
         ("chr(n) || 'a'", |c| format!("{c}a")),

@@ -110,7 +110,8 @@ async fn b16_a_result_that_cannot_be_stored_puts_nobody_off() {
     let policy = an_hour().retry_after(HOUR);
     let long_ago = super::at(0);
     let nowhere = key().portfolio(buffetbot_db::PortfolioId::generate());
-    let cases: [(&str, AnalysisKey, fn(&Error) -> bool, NewAnalysis); 3] = [
+    type Case = (&'static str, AnalysisKey, fn(&Error) -> bool, NewAnalysis);
+    let cases: [Case; 3] = [
         (
             "an unknown portfolio",
             nowhere,
