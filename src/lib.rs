@@ -11,27 +11,27 @@
 //!         |     |       a trait each, and its PostgreSQL implementation beside it
 //!         |   cache     memory -> [Redis] -> PostgreSQL -> your fetch, one at a time
 //!         |
-//!     connection        Pool -> PgConnection: statement cache, SQLSTATE, cancellation, COPY, TLS
+//!     postgres          Pool -> PgConnection: statement cache, SQLSTATE, cancellation, COPY, TLS
 //!         |
 //!     PostgreSQL >= 15
 //! ```
 //!
-//! | folder or file | what is there |
+//! | folder | what is there |
 //! |---|---|
-//! | `database`, `config`, `error` | the handle, its configuration, what can go wrong |
-//! | `types` | values that are right once they exist: ids, tickers, exact decimals, documents, pages |
-//! | `models` | per table: what is read, what is inserted, what changes |
-//! | `repositories` | per table: the trait and its implementation |
+//! | `database` | the handles: [`Database`], [`UnitOfWork`], [`TenantScope`]; transactions, migrations, consumers of events |
+//! | `users`, `portfolios`, `analyses` | domains of accounts: rows, repositories, their SQL |
+//! | `prices`, `options`, `market_cache` | domains of market data; what is computed of bars and chains |
 //! | `cache` | [`Cache`]: values from the nearest level, else fetched, once in all processes |
-//! | `series`, `chains` | what is computed of bars (adjusted, resampled, columns, Arrow, calendars) and of option chains |
-//! | `maintenance` | [`PricePartitions`]: price history by year, and its archive |
-//! | `tenancy` | [`Database::as_user`]: the repositories in a user's name; roles; [`Database::doctor`] |
-//! | `accounts` | [`Database::accounts`]: signing up and logging in |
-//! | `events` | [`Database::subscribe`], durable consumers |
-//! | `connection` | the only place that names the driver and the pool |
-//! | [`import`] | CSV files into the repositories |
-//! | `migrate`, [`schema`] | the embedded migrations; the tables as Diesel sees them |
+//! | `audit`, `events` | what has changed |
+//! | `tenancy` | [`Database::as_user`]'s roles and rights; [`Database::doctor`] |
+//! | `store` | what repositories share: sessions, pages, batches, merges |
+//! | `postgres` | the only place that names the driver and the pool |
+//! | [`import`] | files into the repositories |
+//! | `config`, `types`, `error` | settings; values that are right once they exist; what can go wrong |
+//! | [`schema`] | the tables as Diesel sees them |
 //! | `embedded`, `testing` | a private PostgreSQL; a database for each test (features) |
+//!
+//! `docs/architecture.md` has the layers and their picture; CONTRIBUTING.md how to add a table, a filter, an event, a metric.
 //!
 //! # Example
 //!
@@ -66,19 +66,6 @@
 //! # #[cfg(feature = "testing")]
 //! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
-//!
-//! # To add a table
-//!
-//! 1. `migrations/<time>_create_<noun>/up.sql` and `down.sql`, with `COMMENT ON` the table and every
-//!    non-obvious column. A migration that has landed is never edited: write the next one.
-//! 2. `diesel print-schema` (it reads `diesel.toml`) rewrites `src/schema.rs`; a test compares it with
-//!    the catalog. Add the table to a group of `GROUPS` in `examples/schema_diagram/layout.rs`;
-//!    `cargo run --example schema_diagram` redraws `docs/schema.svg` and the tables in `docs/schema.md`.
-//! 3. An id in `types/ids.rs`; `models/<noun>.rs` with the three structs `X`, `NewX` (with
-//!    `validate`), `XPatch`.
-//! 4. `repositories/<nouns>.rs`: `trait XRepository` with the common verbs, `PgX` beside it within
-//!    `settled!`, and one line in `repositories!`, which gives it its accessor on `Database` and `UnitOfWork`.
-//! 5. `tests/it/<nouns>.rs`: its behaviour on both handles, its plans, its checks with bad rows.
 
 mod analyses;
 mod audit;

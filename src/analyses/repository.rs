@@ -68,7 +68,7 @@ pub trait AnalysisRepository: Send + Sync {
     /// `NotFound`; `Invalid` of a field.
     async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult>;
 
-    /// Deletes the result; whether there was one.
+    /// Deletes the result. Returns `false` if it did not exist.
     async fn delete(&self, id: AnalysisId) -> Result<bool>;
 
     /// Of the key's results that are fresh, the one computed last.

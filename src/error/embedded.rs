@@ -23,7 +23,7 @@ pub enum EmbeddedError {
     },
     /// The directory given by `PG_EMBEDDED_BIN` or by [`EmbeddedOptions::bin_dir`] cannot be used.
     ///
-    /// [`EmbeddedOptions::bin_dir`]: super::EmbeddedOptions::bin_dir
+    /// [`EmbeddedOptions::bin_dir`]: crate::embedded::EmbeddedOptions::bin_dir
     #[error("{given_by} is {}: {reason}; give a directory that holds `postgres` and `initdb` of version {MINIMUM_MAJOR} or newer", path.display())]
     BadBinDir {
         /// Where the directory came from: the variable's or the option's name.

@@ -79,19 +79,19 @@ pub trait PortfolioRepository: Send + Sync {
     /// `NotFound`; `Invalid` of a field.
     async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio>;
 
-    /// Takes the portfolio into use again; again is no error.
+    /// Reactivates the portfolio. Idempotent.
     ///
     /// # Errors
     /// `NotFound`.
     async fn activate(&self, id: PortfolioId) -> Result<Portfolio>;
 
-    /// Soft deletion: takes the portfolio out of use and keeps its data; again is no error.
+    /// Soft deletion: deactivates the portfolio and keeps its data. Idempotent.
     ///
     /// # Errors
     /// `NotFound`.
     async fn deactivate(&self, id: PortfolioId) -> Result<Portfolio>;
 
-    /// Deletes the portfolio with its positions and analyses; whether there was one.
+    /// Deletes the portfolio with its positions and analyses. Returns `false` if it did not exist.
     async fn delete(&self, id: PortfolioId) -> Result<bool>;
 
     /// The portfolio with its positions, by ticker, in one round trip.

@@ -85,13 +85,13 @@ pub trait PositionRepository: Send + Sync {
         patch: &PositionPatch,
     ) -> Result<Position>;
 
-    /// Soft deletion: the portfolio holds it no more, the row is kept; again is no error.
+    /// Soft deletion: the portfolio no longer holds it, the row is kept. Idempotent.
     ///
     /// # Errors
     /// `NotFound`.
     async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position>;
 
-    /// Deletes the row; whether there was one.
+    /// Deletes the row. Returns `false` if it did not exist.
     async fn delete(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool>;
 
     /// Moves the position, with its id, to another portfolio of the same owner, where it takes the

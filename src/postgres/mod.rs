@@ -4,17 +4,16 @@
 //! | file | what |
 //! |---|---|
 //! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
-//! | `wire`, `rows`, `copy`, `copy_binary`, `copy_rows` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+//! | `transport`, `row_stream`, `copy`, `copy_binary` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
 //! | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
-//! | `statement`, `statements`, `row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
-//! | `sqlstate` | the server's error report through Diesel's error type |
-//! | `manager`, `pool` | bb8 behind a fair queue |
-//! | `session`, `unit_of_work`, `tenant` | where a repository's statements run; in whose name |
+//! | `rendered_query`, `statement_cache`, `driver_row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
+//! | `sqlstate`, `reported` | the server's error report through Diesel's error type, and as this crate's error |
+//! | `manager`, `making`, `pool`, `lease` | bb8 behind a fair queue, and what is borrowed from it |
+//! | `transaction`, `tenant` | one transaction on one connection; statements in a user's name |
 //! | `lending` | what a borrower's SQL leaves: reset on return, noticed by a unit of work |
 //! | `reads`, `scope` | whether a statement that was not answered may have taken effect |
 //! | `receipts`, `outcome` | the receipt of a transaction, and what became of it |
-//! | `snapshot` | what a reader of a log has seen |
-//! | `retried` | a transaction that collides is run again |
+//! | `channel_stream` | a stream of what a future sends |
 //! | `tls`, `rustls_config` | transport by `sslmode` |
 
 mod cancel;

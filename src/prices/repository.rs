@@ -251,7 +251,7 @@ pub trait PriceRepository: Send + Sync {
     /// `price_history_coherent_unless_suspect` where the prices would contradict each other.
     async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar>;
 
-    /// Deletes the bar; whether there was one.
+    /// Deletes the bar. Returns `false` if it did not exist.
     async fn delete(&self, id: BarId) -> Result<bool>;
 
     /// Deletes the ticker's bars from one day to another, both included; returns how many.

@@ -21,7 +21,7 @@ impl<T> Listed<T> {
     /// The rows, where all of them could be read.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] of the first that could not.
+    /// [`Error::Corrupt`](crate::Error::Corrupt) of the first that could not.
     pub fn complete(self) -> Result<Vec<T>> {
         match self.unreadable.into_iter().next() {
             Some(unreadable) => Err(unreadable.into()),

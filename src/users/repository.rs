@@ -127,9 +127,8 @@ pub trait UserRepository: Send + Sync {
     /// settings are no document: nothing was written then, and a unit of work goes on.
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
-    /// Deletes the account with its portfolios, positions and their analyses; whether there was one.
-    /// Market data stays, and so do the audit log, events, and the cache's leases and log until they are swept.
-    /// [`erase`](Self::erase) takes these too.
+    /// Deletes the account with its portfolios, positions and their analyses. Returns `false` if it did not exist.
+    /// Market data stays, and so do the audit log and events until they are swept. [`erase`](Self::erase) takes these too.
     async fn delete(&self, id: UserId) -> Result<bool>;
 
     /// Everything that is stored on a user, but the password's hash, as of one moment: an object with `user`, and the lists

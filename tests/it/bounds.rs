@@ -109,6 +109,7 @@ async fn c9_nothing_outside_of_the_calendar_means_nothing() {
         );
         let connection = db.connection().await.expect("a connection");
         crate::support::batch(&connection, &sql).await.expect("stored");
+        drop(connection);
         let dividend = NewCorporateAction::dividend(ticker.clone(), day, parsed("1"));
         db.corporate_actions().create(&dividend).await.expect("created");
     }

@@ -177,7 +177,9 @@ async fn the_log_has_analyses_that_come_change_and_go() {
     assert_eq!(logged(&client, "DELETE FROM analysis_results").await, [public], "in its window");
     let forever = rows::insert("analysis_results", &[("expires_at", "NULL")]);
     assert_eq!(logged(&client, &forever).await, [private]);
-    assert_eq!(logged(&client, "DELETE FROM portfolios").await, [private], "with its portfolio");
+    let forgotten = "analyses 00000000-0000-4000-8000-000000000002";
+    let deleted = logged(&client, "DELETE FROM portfolios").await;
+    assert_eq!(deleted, [forgotten], "with its portfolio, whose keys are gone");
     assert!(
         logged(
             &client,

@@ -36,11 +36,11 @@ const NO_SETTINGS: [&str; 17] = [
     "cache/packed::kept_for",
     "cache/sync::is_current",
     "config/url::connect_timeout",
+    "config/statements::elapsed",
     "postgres/making::new",
     "postgres/pg_connection::answer_timeout",
     "postgres/pg_connection::slow_query",
-    "postgres/transport::elapsed",
-    "error::elapsed",
+    "postgres/reported::elapsed",
     "store/retention::age",
 ];
 

@@ -65,7 +65,7 @@ pub trait MarketCacheRepository: Send + Sync {
     /// `NotFound`; `Invalid` of a field, also where `expires_at` is not later than `cached_at`.
     async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry>;
 
-    /// Deletes the entry; whether there was one.
+    /// Deletes the entry. Returns `false` if it did not exist.
     async fn delete(&self, id: CacheEntryId) -> Result<bool>;
 
     /// The live entry of this key; `None` where there is none or it has expired.
@@ -125,7 +125,7 @@ pub trait MarketCacheRepository: Send + Sync {
     /// `Invalid` of `selector` where it has no part.
     async fn invalidate(&self, selector: &CacheSelector) -> Result<u64>;
 
-    /// Deletes the key's entry; whether there was one.
+    /// Deletes the key's entry. Returns `false` if it did not exist.
     async fn delete_key(&self, key: &CacheKey) -> Result<bool>;
 
     /// Deletes up to `limit` entries that expired `keep` ago or earlier, their stale windows

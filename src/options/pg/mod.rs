@@ -110,7 +110,7 @@ pub trait OptionRepository: Send + Sync {
     /// `NotFound`, `Invalid` of a field.
     async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote>;
 
-    /// Deletes the quote; whether there was one.
+    /// Deletes the quote. Returns `false` if it did not exist.
     async fn delete(&self, id: OptionQuoteId) -> Result<bool>;
 
     /// Retention: deletes up to `limit` quotes of snapshots that are not to be kept; oldest first, or, where

@@ -76,7 +76,7 @@ pub trait CorporateActionRepository: Send + Sync {
         patch: &CorporateActionPatch,
     ) -> Result<CorporateAction>;
 
-    /// Deletes the action; whether there was one.
+    /// Deletes the action. Returns `false` if it did not exist.
     async fn delete(&self, id: CorporateActionId) -> Result<bool>;
 }
 

@@ -152,12 +152,15 @@ fn mistakes() -> Vec<(&'static str, Start)> {
 }
 
 /// Methods whose documentation tells errors that are no mistakes of the call, and why.
-const NO_MISTAKES: [(&str, &str); 7] = [
+const NO_MISTAKES: [(&str, &str); 10] = [
     ("audit.sweep", "only a user's name is refused"),
     ("analyses.lineage", "only what another program recorded cannot be read"),
     ("corporate_actions.upsert_many", "what is wrong is reported, item by item"),
     ("options.upsert_many", "what is wrong is reported, item by item"),
     ("prices.upsert_many", "what is wrong is reported, item by item"),
+    ("prices.adjusted", "only what another program stored cannot be read"),
+    ("prices.resample", "only what another program stored cannot be read"),
+    ("users.export", "only the database refuses"),
     ("prices.range_as_of", "only sweeping and archiving make it fail"),
     ("users.erase", "only the database refuses"),
 ];
