@@ -45,7 +45,9 @@ mod tls;
 mod transaction;
 mod transport;
 
-pub(crate) use channel_stream::{Sender, produced};
+#[cfg(feature = "arrow")]
+pub(crate) use channel_stream::Sender;
+pub(crate) use channel_stream::produced;
 pub(crate) use companions::Waiting;
 pub use copy::{CopyIn, CopyOut};
 #[cfg(feature = "arrow")]
