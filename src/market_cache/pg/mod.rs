@@ -68,7 +68,7 @@ pub trait MarketCacheRepository: Send + Sync {
     /// Deletes the entry. Returns `false` if it did not exist.
     async fn delete(&self, id: CacheEntryId) -> Result<bool>;
 
-    /// The live entry of this key; `None` where there is none or it has expired.
+    /// The live entry of this key; `None` if it does not exist or has expired.
     async fn get(&self, key: &CacheKey) -> Result<Option<CacheEntry>>;
 
     /// As [`get`](Self::get), of any number of keys in one round trip, in the order of the keys.

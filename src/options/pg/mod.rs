@@ -62,7 +62,7 @@ pub trait OptionRepository: Send + Sync {
     async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>>;
 
     /// The chain of `ticker` as it was known at `at`: the latest snapshot taken then or before, by
-    /// expiration, calls before puts, by rising strike. Empty where there is none. What it tells of
+    /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. What it tells of
     /// strikes, deltas, volatilities and open contracts see in [`OptionChain`](crate::OptionChain).
     async fn chain(
         &self,
