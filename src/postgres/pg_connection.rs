@@ -340,8 +340,7 @@ impl PgConnection {
             return;
         }
         self.wire.sends_unheard(sql);
-        // One poll queues the message; a ready future means that it could not be queued.
-        if self.wire.client.batch_execute(sql).now_or_never().is_some() {
+        if self.wire.queue(sql).is_none() {
             self.wire.mark_broken();
         }
     }

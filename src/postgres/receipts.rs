@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
 use super::lending::first_columns;
@@ -113,8 +113,8 @@ impl Asked {
     }
 
     fn ask(&self, wire: &Wire, sql: &str, answer: impl FnOnce(&[String]) + Send + 'static) {
-        // One poll sends it. The answer is taken by a task: one that nobody reads holds up those behind it.
-        let Some(Ok(stream)) = wire.client.simple_query_raw(sql).now_or_never() else { return };
+        // The answer is taken by a task: one that nobody reads holds up those behind it.
+        let Some(stream) = wire.queue(sql) else { return };
         let task = wire.spawn(async move {
             let messages: Vec<_> = stream.try_collect().await.unwrap_or_default();
             answer(&first_columns(&messages));

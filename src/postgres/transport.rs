@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use diesel::QueryResult;
 use diesel::result::Error as DieselError;
+use futures_util::FutureExt;
 use tokio::time::Sleep;
-use tokio_postgres::{Client, RowStream, Statement};
+use tokio_postgres::{Client, RowStream, SimpleQueryStream, Statement};
 
 use super::cancel::Canceller;
 use super::companions::{Companions, Waiting};
@@ -159,6 +160,15 @@ impl Wire {
     pub fn transaction_ends(&self) {
         self.scope.ends();
         *self.asked() = None;
+    }
+
+    /// Puts a message of statements into the driver's queue, without waiting; returns the answers to come, which may be
+    /// dropped. `None` if the connection is closed.
+    ///
+    /// The driver's `batch_execute` does not serve for that: polled once it has sent the message too, but is also ready
+    /// where the answer came during that poll.
+    pub fn queue(&self, sql: &str) -> Option<SimpleQueryStream> {
+        self.client.simple_query_raw(sql).now_or_never()?.ok()
     }
 
     /// To be called before statements are sent whose answer nobody waits for.

@@ -178,7 +178,6 @@ async fn release(locker: Arc<Client>, mut is_over: tokio::sync::oneshot::Receive
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "on a loaded machine a method of several statements still costs the unit the call beside it, once in some hundred tries"]
 async fn b13_no_mistake_costs_the_unit_the_call_beside_it() {
     let db = database(2).await;
     let given = Given::new(&db).await;
@@ -243,7 +242,6 @@ fn tables(repository: &str) -> &'static [&'static str] {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "on a loaded machine a method of several statements still costs the unit the call beside it, once in some hundred tries"]
 async fn b13_no_refusal_of_the_server_costs_the_unit_the_call_beside_it() {
     let db = database(2).await;
     let given = Given::new(&db).await;
