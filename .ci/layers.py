@@ -16,6 +16,7 @@ DRAWING = ROOT / "docs" / "architecture.svg"
 
 # From the top down. A folder imports from the rows below its own.
 LAYERS = [
+    ("what a program has in scope", ["prelude"]),
     ("tests and tools", ["testing"]),
     ("files", ["import"]),
     ("the handles", ["database"]),

@@ -12,7 +12,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buffetbot_db::*;
+use buffetbot_db::cache::{BoxError, CacheOptions, Cached, Policy};
+use buffetbot_db::prelude::*;
 use documents::{CompanyInfo, ENTRIES, RawCache, company, key};
 use futures_util::future::try_join_all;
 use support::{Arguments, Effort, Row, pair};

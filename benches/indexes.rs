@@ -9,7 +9,9 @@ mod market;
 #[allow(dead_code, reason = "the other benchmarks' plot")]
 mod support;
 
-use buffetbot_db::*;
+use buffetbot_db::options::OptionContract;
+use buffetbot_db::prelude::*;
+use buffetbot_db::types::{Premium, TradingDay};
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Text};

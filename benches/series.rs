@@ -13,7 +13,8 @@ mod raw;
 mod support;
 
 use bars::{DieselBars, RawBars, Sqlx, plain};
-use buffetbot_db::*;
+use buffetbot_db::prelude::*;
+use buffetbot_db::prices::{ArrowOptions, Decimals, IngestOptions, Series};
 use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use raw::DieselPeer;

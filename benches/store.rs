@@ -11,7 +11,8 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use buffetbot_db::*;
+use buffetbot_db::prelude::*;
+use buffetbot_db::users::UserPatch;
 use chrono::NaiveDate;
 use futures_util::future::try_join_all;
 use market::bars;

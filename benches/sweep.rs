@@ -10,7 +10,7 @@ use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use buffetbot_db::*;
+use buffetbot_db::prelude::*;
 use diesel_async::SimpleAsyncConnection;
 use futures_util::future::try_join_all;
 use support::shown;

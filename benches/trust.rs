@@ -7,7 +7,9 @@
 mod market;
 mod support;
 
-use buffetbot_db::*;
+use buffetbot_db::portfolios::PositionPatch;
+use buffetbot_db::prelude::*;
+use buffetbot_db::users::UserPatch;
 use diesel_async::SimpleAsyncConnection;
 use market::bars;
 use support::{Arguments, Effort, Row, pair};

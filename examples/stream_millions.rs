@@ -8,9 +8,9 @@
 
 use std::time::Instant;
 
-use buffetbot_db::{
-    Database, DeliveredBar, IngestOptions, NewPriceBar, Price, PriceRepository, Result, Ticker,
-};
+use buffetbot_db::prices::{DeliveredBar, IngestOptions, NewPriceBar, PriceRepository};
+use buffetbot_db::types::{Price, Ticker};
+use buffetbot_db::{Database, Result};
 use chrono::{Days, NaiveDate};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};

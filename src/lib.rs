@@ -16,20 +16,22 @@
 //!     PostgreSQL >= 15
 //! ```
 //!
-//! | folder | what is there |
+//! The handles, settings and errors are here; everything of a domain is in its module, and what most programs need is in the
+//! [`prelude`]:
+//!
+//! | module | what is there |
 //! |---|---|
-//! | `database` | the handles: [`Database`], [`UnitOfWork`], [`TenantScope`]; transactions, migrations, consumers of events |
-//! | `users`, `portfolios`, `analyses` | domains of accounts: rows, repositories, their SQL |
-//! | `prices`, `options`, `market_cache` | domains of market data; what is computed of bars and chains |
-//! | `cache` | [`Cache`]: values from the nearest level, else fetched, once in all processes |
-//! | `audit`, `events` | what has changed |
-//! | `tenancy` | [`Database::as_user`]'s roles and rights; [`Database::doctor`] |
-//! | `store` | what repositories share: sessions, pages, batches, merges |
-//! | `postgres` | the only place that names the driver and the pool |
+//! | [`users`], [`portfolios`], [`analyses`] | domains of accounts: rows, repositories |
+//! | [`prices`], [`options`], [`market_cache`] | domains of market data; what is computed of bars and chains |
+//! | [`cache`] | [`Cache`](cache::Cache): values from the nearest level, else fetched, once in all processes |
+//! | [`audit`], [`events`] | what has changed |
+//! | [`tenancy`] | [`Database::as_user`]'s roles and rights; [`Database::doctor`] |
 //! | [`import`] | files into the repositories |
-//! | `config`, `types`, `error` | settings; values that are right once they exist; what can go wrong |
+//! | [`types`], [`store`] | values that are right once they exist; reports and retention of all domains |
+//! | [`config`], [`error`] | settings; what can go wrong |
+//! | [`postgres`] | SQL of a program beside the repositories: connections, COPY, transactions |
 //! | [`schema`] | the tables as Diesel sees them |
-//! | `embedded`, `testing` | a private PostgreSQL; a database for each test (features) |
+//! | `embedded`, `testing`, `passwords` | a private PostgreSQL; a database for each test; hashing (features) |
 //!
 //! `docs/architecture.md` has the layers and their picture; CONTRIBUTING.md how to add a table, a filter, an event, a metric.
 //!
@@ -38,7 +40,7 @@
 //! ```
 //! # #[cfg(feature = "testing")]
 //! # async fn example() -> buffetbot_db::Result<()> {
-//! use buffetbot_db::*;
+//! use buffetbot_db::prelude::*;
 //!
 //! # let db = testing::TestDatabase::new().await?;
 //! # /*
@@ -67,63 +69,45 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(example()).unwrap();
 //! ```
 
-mod analyses;
-mod audit;
-mod cache;
-pub(crate) mod config;
+pub mod analyses;
+pub mod audit;
+pub mod cache;
+pub mod config;
 mod database;
 #[cfg(feature = "embedded")]
 pub mod embedded;
-mod error;
-mod events;
+pub mod error;
+pub mod events;
 pub mod import;
-mod market_cache;
-mod options;
+pub mod market_cache;
+pub mod options;
 #[cfg(feature = "passwords")]
-mod passwords;
-mod portfolios;
-mod postgres;
-mod prices;
+pub mod passwords;
+pub mod portfolios;
+pub mod postgres;
+pub mod prelude;
+pub mod prices;
 /// The tables as Diesel sees them, generated from a migrated database.
 pub mod schema;
-mod store;
-mod tenancy;
+pub mod store;
+pub mod tenancy;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod types;
-mod users;
+pub mod types;
+pub mod users;
 
-pub use analyses::*;
-pub use audit::*;
-#[cfg(feature = "redis")]
-pub use cache::RedisOptions;
-pub use cache::{
-    BoxError, Cache, CacheCounters, CacheOptions, CacheReport, CacheValue, Cached, Fetch,
-    FetchMany, Fetched, Origin, Policy,
-};
-pub use config::{
-    Certificates, Config, Environment, QueryObserver, QueryReport, SslMode, StatementMode,
-};
+// The crates whose types stand in signatures, in the versions that they have there.
+#[cfg(feature = "arrow")]
+pub use {arrow_array, arrow_schema};
+pub use {bigdecimal, chrono, diesel, serde_json, uuid};
+
+pub use config::{Config, Environment};
 pub use database::{
     Database, Delivery, EventConsumer, EventLog, MIGRATIONS, MIGRATIONS_HASH, Repositories,
     RepositorySet, TenantScope, TransactionError, TransactionFn, UnitOfWork,
 };
-pub use error::{Error, Receipt, Result, Unreadable};
-pub use events::{ConsumerState, Event, EventData, EventFilter, Subscription};
-pub use market_cache::*;
-pub use options::*;
-#[cfg(feature = "passwords")]
-pub use passwords::PasswordHasher;
-pub use portfolios::*;
-pub use postgres::{
-    Connection, CopyIn, CopyOut, Isolation, Outcome, PgConnection, PgField, PgRow, Pool, PoolState,
-    Pooled, Rows, TransactionOptions, sqlstate,
-};
-pub use prices::*;
-pub use store::*;
-pub use tenancy::*;
-pub use types::*;
-pub use users::*;
+pub use error::{Error, Result};
+pub use postgres::{Isolation, TransactionOptions};
 
 /// The README's examples compile.
 #[cfg(all(doctest, feature = "embedded"))]

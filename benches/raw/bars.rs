@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use buffetbot_db::{NewPriceBar, PriceBar, Ticker};
+use buffetbot_db::prices::{NewPriceBar, PriceBar};
+use buffetbot_db::types::Ticker;
 use chrono::{DateTime, Utc};
 use diesel::{ExpressionMethods, QueryDsl, SelectableHelper};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
@@ -30,8 +31,9 @@ pub struct PlainBar {
 
 /// The same bars in plain types.
 pub fn plain(bars: &[NewPriceBar]) -> Vec<PlainBar> {
-    let decimal =
-        |price: &buffetbot_db::Price| price.to_string().parse::<Decimal>().expect("a decimal");
+    let decimal = |price: &buffetbot_db::types::Price| {
+        price.to_string().parse::<Decimal>().expect("a decimal")
+    };
     let plain = |bar: &NewPriceBar| PlainBar {
         ticker: bar.ticker.to_string(),
         date: bar.date.midnight_utc(),

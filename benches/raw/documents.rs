@@ -1,6 +1,7 @@
 //! Cached documents, and what one would write by hand for their table.
 
-use buffetbot_db::{CacheKey, DataType, Document, Ticker};
+use buffetbot_db::market_cache::CacheKey;
+use buffetbot_db::types::{DataType, Document, Ticker};
 use bytes::{BufMut, BytesMut};
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;

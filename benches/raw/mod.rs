@@ -4,7 +4,7 @@ pub mod documents;
 
 use std::sync::Mutex;
 
-use buffetbot_db::NewPriceBar;
+use buffetbot_db::prices::NewPriceBar;
 use bytes::BytesMut;
 use chrono::{DateTime, Utc};
 use diesel_async::{AsyncConnection, AsyncPgConnection};
@@ -129,7 +129,7 @@ impl Raw {
         let mut buffer = BytesMut::with_capacity(1 << 17);
         for bar in bars {
             use std::fmt::Write;
-            let optional = |price: &Option<buffetbot_db::Price>| {
+            let optional = |price: &Option<buffetbot_db::types::Price>| {
                 price.as_ref().map_or("\\N".to_owned(), |p| p.as_decimal().to_string())
             };
             writeln!(

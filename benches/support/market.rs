@@ -1,6 +1,7 @@
 //! Made-up bars for the benchmarks.
 
-use buffetbot_db::{NewPriceBar, Price, Ticker};
+use buffetbot_db::prices::NewPriceBar;
+use buffetbot_db::types::{Price, Ticker};
 use chrono::NaiveDate;
 
 /// `count` bars in the order of days, `per_ticker` days each: a random walk from a fixed seed.

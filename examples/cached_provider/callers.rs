@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use buffetbot_db::{BoxError, Origin};
+use buffetbot_db::cache::{BoxError, Origin};
 use futures_util::future::try_join_all;
 use indicatif::{ProgressBar, ProgressStyle};
 

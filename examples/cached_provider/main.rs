@@ -16,7 +16,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use buffetbot_db::{BoxError, CacheOptions, Cached, Config, DataType, Database};
+use buffetbot_db::cache::{BoxError, CacheOptions, Cached};
+use buffetbot_db::types::DataType;
+use buffetbot_db::{Config, Database};
 use callers::{Seen, Tally};
 use market::{Client, Market};
 use provider::{Health, Provider, Terms};

@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use buffetbot_db::{
-    BoxError, CacheKey, CacheSelector, CacheValue, Cached, DataType, Database, Fetched,
-    MarketCacheRepository, Policy, Result, Tag, Ticker,
-};
+use buffetbot_db::cache::{BoxError, CacheValue, Cached, Fetched, Policy};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository};
+use buffetbot_db::types::{DataType, Tag, Ticker};
+use buffetbot_db::{Database, Result};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

@@ -17,8 +17,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use buffetbot_db::Result;
 use buffetbot_db::import::{self, FileCacheOptions, FileCacheReport, RejectedFile};
-use buffetbot_db::{PutOptions, Result};
+use buffetbot_db::market_cache::PutOptions;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
 const USAGE: &str = "usage: import_cache [--envelopes] [--ttl-hours N] [--source NAME] \

@@ -13,7 +13,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use buffetbot_db::import::{self, CsvOptions, ImportReport};
-use buffetbot_db::{Error, IngestOptions, Result, SuspectPolicy, Ticker};
+use buffetbot_db::prices::{IngestOptions, SuspectPolicy};
+use buffetbot_db::types::Ticker;
+use buffetbot_db::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
 const USAGE: &str = "usage: load_prices [--ticker TICKER] [--source NAME] \

@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use buffetbot_db::import::{self, CsvOptions, ImportReport};
-use buffetbot_db::{
-    AnalysisKey, AnalysisRepository, AnalysisResult, AnalysisType, CacheKey, DataType, Database,
-    Document, Error, Inputs, MarketCacheRepository, NewAnalysis, NewCacheEntry, PriceRepository,
-    PutOptions, Result, Score, Ticker, UnitInterval,
+use buffetbot_db::analyses::{
+    AnalysisKey, AnalysisRepository, AnalysisResult, Inputs, NewAnalysis,
 };
+use buffetbot_db::import::{self, CsvOptions, ImportReport};
+use buffetbot_db::market_cache::{CacheKey, MarketCacheRepository, NewCacheEntry, PutOptions};
+use buffetbot_db::prices::PriceRepository;
+use buffetbot_db::types::{AnalysisType, DataType, Document, Score, Ticker, UnitInterval};
+use buffetbot_db::{Database, Error, Result};
 use chrono::NaiveDate;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};

@@ -13,12 +13,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use buffetbot_db::{
-    AnalysisFilter, AnalysisRepository, AnalysisScope, CacheFilter, Database,
-    MarketCacheRepository, NewPortfolio, NewPosition, NewUser, OptionQuoteFilter, OptionRepository,
-    PasswordHash, Portfolio, PortfolioFilter, PortfolioRepository, PositionRepository,
-    PriceBarFilter, PriceRepository, Result, RiskTolerance, Ticker, UserFilter, UserRepository,
+use buffetbot_db::analyses::{AnalysisFilter, AnalysisRepository, AnalysisScope};
+use buffetbot_db::market_cache::{CacheFilter, MarketCacheRepository};
+use buffetbot_db::options::{OptionQuoteFilter, OptionRepository};
+use buffetbot_db::portfolios::{
+    NewPortfolio, NewPosition, Portfolio, PortfolioFilter, PortfolioRepository, PositionRepository,
 };
+use buffetbot_db::prices::{PriceBarFilter, PriceRepository};
+use buffetbot_db::types::{PasswordHash, RiskTolerance, Ticker};
+use buffetbot_db::users::{NewUser, UserFilter, UserRepository};
+use buffetbot_db::{Database, Result};
 
 /// Where the repository's market data is.
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data");
@@ -142,8 +146,11 @@ async fn portfolio(db: &Database) -> Result<Portfolio> {
     let positions = positions
         .into_iter()
         .map(|(ticker, shares, cost, target)| {
-            let position =
-                NewPosition::new(core.id, ticker.parse()?, shares.parse::<buffetbot_db::Shares>()?);
+            let position = NewPosition::new(
+                core.id,
+                ticker.parse()?,
+                shares.parse::<buffetbot_db::types::Shares>()?,
+            );
             Ok(position.average_cost(cost.parse()?).allocation(target.parse()?))
         })
         .collect::<Result<Vec<_>>>()?;

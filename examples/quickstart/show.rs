@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use buffetbot_db::{
-    AnalysisResult, ChainFilter, DataType, Database, LatestBar, MarketCacheRepository,
-    OptionRepository, OptionType, Portfolio, Result, Ticker, Valuation,
-};
+use buffetbot_db::analyses::AnalysisResult;
+use buffetbot_db::market_cache::MarketCacheRepository;
+use buffetbot_db::options::{ChainFilter, OptionRepository};
+use buffetbot_db::portfolios::{Portfolio, Valuation};
+use buffetbot_db::prices::LatestBar;
+use buffetbot_db::types::{DataType, OptionType, Ticker};
+use buffetbot_db::{Database, Result};
 
 use crate::load::{self, Loaded, Overview, Risk};
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use buffetbot_db::{Database, Error, EventFilter, Isolation, Result, TransactionOptions};
+use buffetbot_db::events::EventFilter;
+use buffetbot_db::{Database, Error, Isolation, Result, TransactionOptions};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 

@@ -16,7 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use buffetbot_db::{Config, Database, EventFilter, EventKind, PoolState, Result};
+use buffetbot_db::events::EventFilter;
+use buffetbot_db::postgres::PoolState;
+use buffetbot_db::types::EventKind;
+use buffetbot_db::{Config, Database, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::Ledger;
 use sabotage::Sabotage;

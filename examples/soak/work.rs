@@ -4,7 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use buffetbot_db::*;
+use buffetbot_db::audit::AuditFilter;
+use buffetbot_db::cache::Policy;
+use buffetbot_db::options::OptionContract;
+use buffetbot_db::portfolios::{Portfolio, PortfolioFilter};
+use buffetbot_db::prelude::*;
+use buffetbot_db::types::{Activity, DividendAmount};
+use buffetbot_db::users::User;
 use chrono::NaiveDate;
 
 use crate::ledger::Ledger;

@@ -1,7 +1,8 @@
 //! JSON documents: what is accepted is JSON to serde_json too, and equal to itself decoded and encoded.
 #![no_main]
 
-use buffetbot_db::{Document, Error};
+use buffetbot_db::Error;
+use buffetbot_db::types::Document;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

@@ -5,7 +5,9 @@
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use buffetbot_db::{Error, OccSymbol, PasswordHash, Ticker};
+use buffetbot_db::Error;
+use buffetbot_db::options::OccSymbol;
+use buffetbot_db::types::{PasswordHash, Ticker};
 use libfuzzer_sys::fuzz_target;
 
 fn check<T: FromStr<Err = Error> + PartialEq + Debug>(text: &str, written: impl Fn(&T) -> String) {

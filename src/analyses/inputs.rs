@@ -13,12 +13,15 @@ use crate::prices::BarsDigest;
 use crate::types::{DataType, Document, JSONB_VERSION, Ticker};
 
 /// Watermarks of what a result was computed from: by them it is found to be outdated
-/// ([`invalidate_stale_inputs`](crate::AnalysisRepository::invalidate_stale_inputs)). In JSON
+/// ([`invalidate_stale_inputs`](crate::analyses::AnalysisRepository::invalidate_stale_inputs)). In JSON
 /// `{"documents": [{"ticker", "data_type", "parameters", "revision"}], "bars": [{"ticker", "digest"}]}`,
 /// where what is empty is left out.
 ///
 /// ```
-/// use buffetbot_db::{BarsDigest, CacheKey, DataType, Inputs, Ticker};
+/// use buffetbot_db::analyses::Inputs;
+/// use buffetbot_db::market_cache::CacheKey;
+/// use buffetbot_db::prices::BarsDigest;
+/// use buffetbot_db::types::{DataType, Ticker};
 /// let aapl: Ticker = "AAPL".parse()?;
 /// let inputs = Inputs::new()
 ///     .document(&CacheKey::new(&aapl, DataType::FUNDAMENTALS), 7)

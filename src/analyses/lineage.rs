@@ -63,7 +63,7 @@ pub struct BarsLineage {
     /// Their digest now.
     pub current_digest: i64,
     /// Bars that were corrected or deleted since the result was computed: what they were before is kept
-    /// ([`range_as_of`](crate::PriceRepository::range_as_of)).
+    /// ([`range_as_of`](crate::prices::PriceRepository::range_as_of)).
     pub replaced_since: u64,
     /// The providers of the bars as they are now, by name.
     pub sources: Vec<BarsSource>,

@@ -123,14 +123,14 @@ pub trait AnalysisRepository: Send + Sync {
     /// Changed is a document whose stored entry has a greater revision than the watermark; one that is
     /// gone or has only expired is no change. Changed are bars whose digest is another one now. A
     /// result without inputs stays, as do its inputs of a shape that is not that of
-    /// [`Inputs`](crate::Inputs). The digest of a ticker reads all of its bars.
+    /// [`Inputs`](crate::analyses::Inputs). The digest of a ticker reads all of its bars.
     ///
     /// Works in batches, each a transaction of its own outside of a unit of work: after an error, or
     /// dropped unfinished, what was found until then has expired. Leases stay: what is being computed
     /// from changed inputs is found by the next call.
     async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
 
-    /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::NewAnalysis)), beside what is stored of
+    /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::analyses::NewAnalysis)), beside what is stored of
     /// that now: revisions, providers, bars corrected since. All of it is of one moment.
     ///
     /// # Errors

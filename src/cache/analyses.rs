@@ -265,19 +265,19 @@ fn job(compute: impl Fetch<AnalysisResult, NewAnalysis>) -> Job<Analyses> {
 impl PgAnalyses {
     /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
     /// makes one, which is stored: once at a time per key, in all processes. Like
-    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) in all else: stale results, failures, limits.
+    /// [`Cache::get_or_fetch`](crate::cache::Cache::get_or_fetch) in all else: stale results, failures, limits.
     ///
     /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
     /// type, portfolio and parameters are those of the key; one that expires never is given the policy's
-    /// TTL. Where its [`inputs`](crate::NewAnalysis::inputs) are recorded,
-    /// [`invalidate_stale_inputs`](crate::AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
+    /// TTL. Where its [`inputs`](crate::analyses::NewAnalysis::inputs) are recorded,
+    /// [`invalidate_stale_inputs`](crate::analyses::AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
     /// that was invalidated while it was computed is returned and not stored.
     ///
     /// In a unit of work it reads and writes within the transaction, and shares nothing before the commit.
     ///
     /// # Errors
-    /// As [`Cache::get_or_fetch`](crate::Cache::get_or_fetch), and those of
-    /// [`create`](crate::AnalysisRepository::create).
+    /// As [`Cache::get_or_fetch`](crate::cache::Cache::get_or_fetch), and those of
+    /// [`create`](crate::analyses::AnalysisRepository::create).
     pub async fn get_or_compute(
         &self,
         key: &AnalysisKey,

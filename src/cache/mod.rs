@@ -6,17 +6,16 @@
 //!         |  find       Redis -> PostgreSQL    one reading per key at a time
 //!         |  fetch      lease -> your closure  one fetch per key at a time, in all processes
 //! ```
-//!
-//! | file | what |
-//! |---|---|
-//! | `mod`, `many` | [`Cache`]: the calls |
-//! | `options`, `policy`, `fetched`, `cached`, `counters` | what callers give and get |
-//! | `core`, `lookup` | the levels, and how a lookup goes through them |
-//! | `fetching`, `lease`, `flights` | one fetch at a time, across processes and within |
-//! | `kind`, `documents`, `analyses` | what is cached, and the rows it is kept in |
-//! | `memory`, `redis`, `database`, `breaker` | the levels |
-//! | `sync`, `change` | how copies learn that their row has changed |
-//! | `address`, `packed` | keys and values between levels |
+
+// | file | what |
+// |---|---|
+// | `mod`, `many` | `Cache`: the calls |
+// | `options`, `policy`, `fetched`, `cached`, `counters` | what callers give and get |
+// | `core`, `lookup` | the levels, and how a lookup goes through them |
+// | `fetching`, `lease`, `flights` | one fetch at a time, across processes and within |
+// | `kind`, `documents`, `analyses` | what is cached, and the rows it is kept in |
+// | `memory`, `redis`, `database`, `breaker` | the levels |
+// | `sync`, `change` | how copies learn that their row has changed |
 
 pub(crate) mod analyses;
 mod breaker;

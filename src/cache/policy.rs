@@ -10,7 +10,7 @@ use crate::types::{Tag, UnitInterval, span};
 ///
 /// ```
 /// use std::time::Duration;
-/// use buffetbot_db::Policy;
+/// use buffetbot_db::cache::Policy;
 /// let policy = Policy::ttl(Duration::from_secs(3600))
 ///     .stale_for(Duration::from_secs(86_400))
 ///     .source("alphavantage");

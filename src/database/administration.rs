@@ -15,7 +15,7 @@ impl Database {
     /// | role | sees | for |
     /// |---|---|---|
     /// | the application role ([`Config::application_role`](crate::Config::application_role)) | the rows of the user that is named; without a name, only what nobody owns | [`as_user`](Self::as_user), and programs that log in as a member of it alone |
-    /// | [`MAINTENANCE_ROLE`](crate::MAINTENANCE_ROLE) | every row | sweeps, support, reports |
+    /// | [`MAINTENANCE_ROLE`](crate::tenancy::MAINTENANCE_ROLE) | every row | sweeps, support, reports |
     /// | the owner of the tables | every row | migrations and partitions |
     ///
     /// Neither of the first two can log in, own or TRUNCATE anything, or bypass policies: logins are made
@@ -40,11 +40,11 @@ impl Database {
     ///
     /// What it tries fires the tables' triggers, those of others as well, and moves sequences, which no rollback
     /// undoes. It waits for a lock two seconds at most, and locks no row but those that it makes. Where it cannot try (on
-    /// a standby, or as a login that may not write or take on the role), a [`Severity::Unknown`](crate::Severity::Unknown) says why, and the
+    /// a standby, or as a login that may not write or take on the role), a [`Severity::Unknown`](crate::tenancy::Severity::Unknown) says why, and the
     /// diagnosis is not healthy.
     ///
     /// Rows that cannot be read (infinite times, texts that are no tickers, preferences that are no JSON, ...) are looked for where no
-    /// validated check vouches for a table, ten seconds per table at most: a [`Severity::Warning`](crate::Severity::Warning) names up to ten of each by id.
+    /// validated check vouches for a table, ten seconds per table at most: a [`Severity::Warning`](crate::tenancy::Severity::Warning) names up to ten of each by id.
     ///
     /// A function with its owner's rights is a danger wherever PUBLIC or the application role may execute it, also in
     /// a schema without USAGE: that hides its name, but not from casts, operators and aggregates.

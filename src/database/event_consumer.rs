@@ -64,7 +64,8 @@ struct Exists {
 /// every event comes at least once. Programs that consume under one name share the work.
 ///
 /// ```no_run
-/// # use buffetbot_db::{Database, EventFilter, Result};
+/// # use buffetbot_db::{Database, Result};
+/// # use buffetbot_db::events::EventFilter;
 /// # async fn example(db: &Database) -> Result<()> {
 /// let mut consumer = db.events().consumer("risk-engine", EventFilter::new()).await?;
 /// loop {

@@ -134,7 +134,9 @@ impl Database {
     /// rolled back.
     ///
     /// ```no_run
-    /// # use buffetbot_db::{Database, Result, UserId, UserRepository};
+    /// # use buffetbot_db::{Database, Result};
+    /// # use buffetbot_db::types::UserId;
+    /// # use buffetbot_db::users::UserRepository;
     /// # async fn example(db: &Database, id: UserId) -> Result<()> {
     /// let name = db.transaction(async |uow| {
     ///     let user = uow.users().record_login(id).await?;
@@ -188,7 +190,9 @@ impl Database {
     /// back to an older copy of its disk, which cannot be told from itself.
     ///
     /// ```no_run
-    /// # use buffetbot_db::{Database, Error, NewUser, Outcome, Result, TransactionOptions, UserRepository};
+    /// # use buffetbot_db::{Database, Error, Result, TransactionOptions};
+    /// # use buffetbot_db::postgres::Outcome;
+    /// # use buffetbot_db::users::{NewUser, UserRepository};
     /// # async fn example(db: &Database, user: &NewUser) -> Result<()> {
     /// let options = TransactionOptions { receipt: true, ..TransactionOptions::default() };
     /// let uow = db.begin_with(options).await?;
@@ -227,7 +231,9 @@ impl Database {
     /// one that goes on where it was, see [`EventLog::consumer`](crate::EventLog::consumer).
     ///
     /// ```no_run
-    /// # use buffetbot_db::{Database, EventFilter, EventKind, Result};
+    /// # use buffetbot_db::{Database, Result};
+    /// # use buffetbot_db::events::EventFilter;
+    /// # use buffetbot_db::types::EventKind;
     /// use futures_util::TryStreamExt;
     /// # async fn example(db: &Database) -> Result<()> {
     /// let wanted = EventFilter::new().kinds([EventKind::PricesUpdated]);

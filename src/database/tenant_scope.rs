@@ -28,7 +28,7 @@ use crate::store::{Session, Source};
 /// one round trip, as without; one that writes takes three. Nothing is served from the cache's memory.
 ///
 /// Of the user's own account, names, address and preferences can be changed
-/// ([`update_profile`](crate::UserRepository::update_profile)); to verify or activate it, or to set a password, is
+/// ([`update_profile`](crate::users::UserRepository::update_profile)); to verify or activate it, or to set a password, is
 /// [`Denied`](crate::Error::Denied). Whether the account is active is not asked: end the sessions of a user whom you
 /// deactivate. What the policies do not cover, such as injected SQL, is in `docs/guide/tenants.md`.
 ///

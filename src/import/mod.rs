@@ -18,7 +18,7 @@
 //! [`compare_cache_files`] tells whether all of them are there:
 //!
 //! ```no_run
-//! use buffetbot_db::PutOptions;
+//! use buffetbot_db::market_cache::PutOptions;
 //! use buffetbot_db::import::{self, FileCacheOptions};
 //! # async fn example(db: &buffetbot_db::Database) -> buffetbot_db::Result<()> {
 //! // Files `cache/AAPL_fundamentals.json`, each fetched when it was written and good for a day.
@@ -111,7 +111,7 @@ impl CsvOptions {
         CsvOptions { source: source.into(), ..self }
     }
 
-    /// What becomes of suspicious price bars. With [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail)
+    /// What becomes of suspicious price bars. With [`SuspectPolicy::Fail`](crate::prices::SuspectPolicy::Fail)
     /// the import ends at the first batch with a row that cannot be stored.
     pub fn ingest(self, options: IngestOptions) -> Self {
         CsvOptions { ingest: options, ..self }

@@ -16,7 +16,8 @@ use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker};
 /// 1.0) are the same key.
 ///
 /// ```
-/// use buffetbot_db::{CacheKey, DataType, Ticker};
+/// use buffetbot_db::market_cache::CacheKey;
+/// use buffetbot_db::types::{DataType, Ticker};
 /// let aapl: Ticker = "AAPL".parse()?;
 /// let key = CacheKey::new(&aapl, DataType::FUNDAMENTALS)
 ///     .params(serde_json::json!({"period": "1y"}))?;
@@ -74,7 +75,8 @@ pub struct CacheFilter {
 /// part must be.
 ///
 /// ```
-/// use buffetbot_db::{CacheSelector, DataType, Ticker};
+/// use buffetbot_db::market_cache::CacheSelector;
+/// use buffetbot_db::types::{DataType, Ticker};
 /// let aapl: Ticker = "AAPL".parse()?;
 /// let news = CacheSelector::ticker(&aapl).data_type(DataType::NEWS);
 /// # Ok::<(), buffetbot_db::Error>(())

@@ -63,7 +63,7 @@ const STRIKE_LIMIT: u64 = 100_000_000;
 /// one (`SPXW` for weeklies of `^SPX`, `BRKB` for `BRK.B`, a digit behind it after a split).
 ///
 /// ```
-/// use buffetbot_db::OccSymbol;
+/// use buffetbot_db::options::OccSymbol;
 /// let symbol: OccSymbol = "AAPL250117C00150000".parse()?;
 /// assert_eq!(symbol.as_str(), "AAPL  250117C00150000");
 /// assert_eq!(symbol.contract().strike.to_string(), "150");

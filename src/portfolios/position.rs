@@ -111,7 +111,7 @@ impl NewPosition {
 }
 
 /// A change of a position. Another portfolio is a matter of
-/// [`move_to`](crate::PositionRepository::move_to).
+/// [`move_to`](crate::portfolios::PositionRepository::move_to).
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = positions)]
 #[serde(default)]

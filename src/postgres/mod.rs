@@ -1,20 +1,20 @@
 //! Connections: one that speaks Diesel, the pool, and the transaction over it. Only this folder
 //! names the driver and bb8.
-//!
-//! | file | what |
-//! |---|---|
-//! | `pg_connection` | [`PgConnection`]: Diesel's traits over the driver |
-//! | `transport`, `row_stream`, `copy`, `copy_binary` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
-//! | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
-//! | `rendered_query`, `statement_cache`, `driver_row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
-//! | `sqlstate`, `reported` | the server's error report through Diesel's error type, and as this crate's error |
-//! | `manager`, `making`, `pool`, `lease` | bb8 behind a fair queue, and what is borrowed from it |
-//! | `transaction`, `tenant` | one transaction on one connection; statements in a user's name |
-//! | `lending` | what a borrower's SQL leaves: reset on return, noticed by a unit of work |
-//! | `reads`, `scope` | whether a statement that was not answered may have taken effect |
-//! | `receipts`, `outcome` | the receipt of a transaction, and what became of it |
-//! | `channel_stream` | a stream of what a future sends |
-//! | `tls`, `rustls_config` | transport by `sslmode` |
+
+// | file | what |
+// |---|---|
+// | `pg_connection` | `PgConnection`: Diesel's traits over the driver |
+// | `transport`, `row_stream`, `copy`, `copy_binary` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
+// | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
+// | `rendered_query`, `statement_cache`, `driver_row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
+// | `sqlstate`, `reported` | the server's error report through Diesel's error type, and as this crate's error |
+// | `manager`, `making`, `pool`, `lease` | bb8 behind a fair queue, and what is borrowed from it |
+// | `transaction`, `tenant` | one transaction on one connection; statements in a user's name |
+// | `lending` | what a borrower's SQL leaves: reset on return, noticed by a unit of work |
+// | `reads`, `scope` | whether a statement that was not answered may have taken effect |
+// | `receipts`, `outcome` | the receipt of a transaction, and what became of it |
+// | `channel_stream` | a stream of what a future sends |
+// | `tls`, `rustls_config` | transport by `sslmode` |
 
 mod cancel;
 pub(crate) mod channel_stream;

@@ -31,7 +31,7 @@ pub trait PriceRepository: Send + Sync {
     ///
     /// # Errors
     /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field; of `date` where the year is probably
-    /// mistyped ([`RejectedKind::ImplausibleDay`](crate::RejectedKind::ImplausibleDay)), archived, or has no partition.
+    /// mistyped ([`RejectedKind::ImplausibleDay`](crate::store::RejectedKind::ImplausibleDay)), archived, or has no partition.
     async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar>;
 
     /// Stores all of these bars, or none; returned in the order given.
@@ -45,7 +45,7 @@ pub trait PriceRepository: Send + Sync {
     /// equal ones nothing is written. Of several items for one ticker and day the last one counts.
     ///
     /// An item that breaks a rule (such as a high below the low without the flag `is_suspect`) is
-    /// reported and left out, with the reason and its [kind](crate::RejectedKind). So is one of a day that cannot be
+    /// reported and left out, with the reason and its [kind](crate::store::RejectedKind). So is one of a day that cannot be
     /// right, of an archived year, or of a year without a partition. All others are stored in one transaction,
     /// however many.
     ///
@@ -57,7 +57,7 @@ pub trait PriceRepository: Send + Sync {
     /// As [`upsert_many`](Self::upsert_many), with a say in what becomes of suspicious bars.
     ///
     /// # Errors
-    /// As [`upsert_many`](Self::upsert_many); `Item` with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail);
+    /// As [`upsert_many`](Self::upsert_many); `Item` with [`SuspectPolicy::Fail`](crate::prices::SuspectPolicy::Fail);
     /// `Invalid` of `max_jump`. Nothing was written then.
     async fn upsert_many_with(
         &self,
@@ -179,7 +179,7 @@ pub trait PriceRepository: Send + Sync {
     ) -> Result<Gaps>;
 
     /// The ticker's bars from one day to another, both included, brought together by weeks, months or
-    /// other periods, rising: see [`Resampler`](crate::Resampler). Of a period that the range cuts,
+    /// other periods, rising: see [`Resampler`](crate::prices::Resampler). Of a period that the range cuts,
     /// it is the bars within. They are as delivered; of adjusted ones see [`resample`](crate::prices::series::resample).
     /// One day at a time is in memory, beside the result.
     ///
@@ -197,7 +197,7 @@ pub trait PriceRepository: Send + Sync {
     /// came and however their numbers are spelled; another bar, one less or any other delivered
     /// value gives another one. Reads every bar of the ticker.
     ///
-    /// As a watermark of what is computed from bars ([`Inputs`](crate::Inputs)) it is to be read
+    /// As a watermark of what is computed from bars ([`Inputs`](crate::analyses::Inputs)) it is to be read
     /// before them: a change between the two reads then makes the result outdated, at worst for
     /// nothing. Read after them, it would cover a change that the result has not seen.
     async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest>;

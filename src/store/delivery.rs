@@ -79,7 +79,7 @@ pub enum RejectedKind {
     /// The year of a price bar is in a file: see `PricePartitions::archive_year` and `restore_year`.
     ArchivedYear,
     /// The table is partitioned and has no partition for the year of a price bar, which was not archived: see
-    /// [`PricePartitions::create_years`](crate::PricePartitions::create_years).
+    /// [`PricePartitions::create_years`](crate::prices::PricePartitions::create_years).
     NoPartition,
 }
 

@@ -2,7 +2,8 @@
 //!
 //! ```no_run
 //! use buffetbot_db::testing::{TestDatabase, fixtures};
-//! use buffetbot_db::{PortfolioRepository, Repositories};
+//! use buffetbot_db::Repositories;
+//! use buffetbot_db::portfolios::PortfolioRepository;
 //!
 //! #[tokio::test]
 //! async fn a_portfolio_has_an_owner() -> buffetbot_db::Result<()> {

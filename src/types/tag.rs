@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 /// space around it.
 ///
 /// ```
-/// use buffetbot_db::Tag;
+/// use buffetbot_db::types::Tag;
 /// let tag: Tag = " earnings:2024-Q4 ".parse()?;
 /// assert_eq!(tag.as_str(), "earnings:2024-Q4");
 /// assert!("".parse::<Tag>().is_err());

@@ -28,7 +28,7 @@ pub(crate) use is_ticker;
 /// characters. Spaces may stand inside only, as in OCC option symbols.
 ///
 /// ```
-/// use buffetbot_db::Ticker;
+/// use buffetbot_db::types::Ticker;
 /// let ticker: Ticker = " brk.b ".parse()?;
 /// assert_eq!(ticker.as_str(), "BRK.B");
 /// assert!("".parse::<Ticker>().is_err());

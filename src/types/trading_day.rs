@@ -21,7 +21,7 @@ use crate::error::{Error, Result, shown};
 /// date are the same day. Converting to UTC first would move a Tokyo midnight to the day before.
 ///
 /// ```
-/// use buffetbot_db::TradingDay;
+/// use buffetbot_db::types::TradingDay;
 /// let day: TradingDay = "2024-01-02".parse()?;
 /// assert_eq!("2024-01-02T00:00:00-05:00".parse::<TradingDay>()?, day);
 /// assert_eq!("2024-01-02 00:00:00+09:00".parse::<TradingDay>()?, day);

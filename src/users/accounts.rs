@@ -21,7 +21,9 @@ use crate::types::{PasswordHash, UserId, text};
 /// ```
 /// # #[cfg(all(feature = "testing", feature = "passwords"))]
 /// # async fn example() -> buffetbot_db::Result<()> {
-/// use buffetbot_db::{Error, NewUser, PasswordHasher, UserRepository};
+/// use buffetbot_db::Error;
+/// use buffetbot_db::passwords::PasswordHasher;
+/// use buffetbot_db::users::{NewUser, UserRepository};
 ///
 /// # let db = buffetbot_db::testing::TestDatabase::new().await?;
 /// let hash = PasswordHasher::new().hash("correct horse battery staple").await?;

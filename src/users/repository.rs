@@ -29,7 +29,7 @@ pub trait UserRepository: Send + Sync {
     /// # Errors
     /// `Conflict` when the e-mail address (without regard to case) or the username is taken,
     /// `Invalid` of a field. In a user's name `Denied`, unless the account's id is the user's: others sign up by
-    /// [`accounts().register`](crate::Accounts::register).
+    /// [`accounts().register`](crate::users::Accounts::register).
     async fn create(&self, user: &NewUser) -> Result<User>;
 
     /// Makes all of these accounts, or none; returned in the order given.
@@ -147,7 +147,7 @@ pub trait UserRepository: Send + Sync {
     ///
     /// Once this returns, and in a unit of work once that is committed, no clone of the handle serves a result of this user
     /// from memory. Other processes drop theirs as soon as they hear of it: in milliseconds, or within
-    /// [`poll_every`](crate::CacheOptions::poll_every). In Redis they are not found any more, and vanish with their
+    /// [`poll_every`](crate::cache::CacheOptions::poll_every). In Redis they are not found any more, and vanish with their
     /// lives.
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
 

@@ -1,6 +1,6 @@
 //! Bounds that no column can hold: between two microseconds, and outside of the calendar.
 
-use buffetbot_db::*;
+use crate::api::*;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use crate::support::{database, parsed, user};

@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use buffetbot_db::cache::{BoxError, CacheOptions, Cached, Fetched, Origin, Policy};
+use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    BoxError, CacheKey, CacheOptions, Cached, DataType, Database, Error, Fetched, Origin, Policy,
-    Result, Ticker,
-};
+use buffetbot_db::types::{DataType, Ticker};
+use buffetbot_db::{Database, Error, Result};
 
 use crate::support::{number, parsed};
 

@@ -6,10 +6,11 @@ mod values;
 
 use std::time::Duration;
 
+use buffetbot_db::Database;
+use buffetbot_db::cache::{BoxError, CacheOptions, Origin, Policy, RedisOptions};
+use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    BoxError, CacheKey, CacheOptions, DataType, Database, Origin, Policy, RedisOptions, Ticker,
-};
+use buffetbot_db::types::{DataType, Ticker};
 
 use crate::support::redis::RedisServer;
 use crate::support::{GENEROUS, eventually, parsed};

@@ -7,8 +7,10 @@ pub mod every_method;
 use std::future::Future;
 use std::time::Duration;
 
+use buffetbot_db::Error;
+use buffetbot_db::postgres::PgConnection;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, PgConnection, UserRepository};
+use buffetbot_db::users::UserRepository;
 use bytes::Bytes;
 use diesel::sql_types::{BigInt, Double};
 use diesel_async::RunQueryDsl;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use buffetbot_db::config::{Certificates, SslMode};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Certificates, Config, Database, Environment, Error, Result, SslMode};
+use buffetbot_db::{Config, Database, Environment, Error, Result};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 

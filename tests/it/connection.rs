@@ -3,7 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use buffetbot_db::{Error, PgConnection, StatementMode, UserId, UserRepository, sqlstate};
+use buffetbot_db::Error;
+use buffetbot_db::config::StatementMode;
+use buffetbot_db::postgres::{PgConnection, sqlstate};
+use buffetbot_db::types::UserId;
+use buffetbot_db::users::UserRepository;
 use bytes::Bytes;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bytea, Integer, Text};
@@ -215,7 +219,7 @@ async fn the_observer_sees_each_statement_with_its_rows_and_whole_time() {
     type Seen = (String, u64, Duration, Option<String>);
     let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
     let sink = seen.clone();
-    let observer = Arc::new(move |q: &buffetbot_db::QueryReport<'_>| {
+    let observer = Arc::new(move |q: &buffetbot_db::config::QueryReport<'_>| {
         let code = q.sqlstate.map(str::to_owned);
         sink.lock().unwrap().push((q.sql.to_owned(), q.rows, q.elapsed, code));
     });

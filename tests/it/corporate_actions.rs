@@ -3,10 +3,12 @@
 mod adjusting;
 mod providers;
 
-use buffetbot_db::{
-    ActionKind, CorporateAction, CorporateActionFilter, CorporateActionId, CorporateActionPatch,
-    CorporateActionRepository, CorporateActionType, Error, NewCorporateAction, PageRequest,
+use buffetbot_db::Error;
+use buffetbot_db::prices::{
+    ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch,
+    CorporateActionRepository, NewCorporateAction,
 };
+use buffetbot_db::types::{CorporateActionId, CorporateActionType, PageRequest};
 use chrono::NaiveDate;
 use diesel_async::SimpleAsyncConnection;
 
@@ -135,8 +137,8 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
         }
     }
     for text in ["0", "-1", "NaN", "12345678901"] {
-        assert!(text.parse::<buffetbot_db::SplitShares>().is_err(), "{text}");
-        assert!(text.parse::<buffetbot_db::DividendAmount>().is_err(), "{text}");
+        assert!(text.parse::<buffetbot_db::types::SplitShares>().is_err(), "{text}");
+        assert!(text.parse::<buffetbot_db::types::DividendAmount>().is_err(), "{text}");
     }
 }
 

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 use serde_json::{Value, json};
 
 use crate::cache_redis::{an_hour, every_level, process};

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    BoxError, CacheKey, Config, DataType, Error, Isolation, NewPortfolio, NewPosition, NewUser,
-    PasswordHash, PgConnection, Policy, PortfolioRepository, PositionRepository, RiskTolerance,
-    Shares, TransactionOptions, UserFilter, UserId, UserPatch, UserRepository, sqlstate,
+use buffetbot_db::cache::{BoxError, Policy};
+use buffetbot_db::market_cache::CacheKey;
+use buffetbot_db::portfolios::{
+    NewPortfolio, NewPosition, PortfolioRepository, PositionRepository,
 };
+use buffetbot_db::postgres::{PgConnection, sqlstate};
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::{DataType, PasswordHash, RiskTolerance, Shares, UserId};
+use buffetbot_db::users::{NewUser, UserFilter, UserPatch, UserRepository};
+use buffetbot_db::{Config, Error, Isolation, TransactionOptions};
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 
@@ -158,10 +162,11 @@ async fn neither_errors_nor_logs_show_bind_values() {
     failure(&connection, insert).await;
     failure(&connection, "SELECT $1::int").await;
     drop(connection);
-    let user = buffetbot_db::NewUser::new(format!("{SECRET}@example.com"), crate::support::hash());
+    let user =
+        buffetbot_db::users::NewUser::new(format!("{SECRET}@example.com"), crate::support::hash());
     db.users().create(&user).await.unwrap();
     assert_silent(&db.users().create(&user).await.unwrap_err());
-    let again = buffetbot_db::NewUser { id: UserId::generate(), ..user };
+    let again = buffetbot_db::users::NewUser { id: UserId::generate(), ..user };
     assert_silent(&db.users().create(&again).await.unwrap_err());
     let text = log.text();
     assert!(text.contains(insert), "statements are logged: {text}");

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use buffetbot_db::import::{
     CsvOptions, CsvSource, ImportReport, options_from_csv, prices_from_csv,
 };
+use buffetbot_db::options::{ChainFilter, OccSymbol, OptionRepository};
+use buffetbot_db::prices::{NewPriceBar, PriceBar, PriceBarFilter, PriceRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    ChainFilter, Error, NewPriceBar, OccSymbol, OptionRepository, OptionType, PriceBar,
-    PriceBarFilter, PriceRepository, Repositories, Result,
-};
+use buffetbot_db::types::OptionType;
+use buffetbot_db::{Error, Repositories, Result};
 use chrono::NaiveDate;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;

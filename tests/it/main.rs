@@ -6,6 +6,7 @@ mod support;
 
 mod a_log;
 mod analyses;
+mod api;
 mod audit;
 mod bounds;
 mod cache;

@@ -8,10 +8,13 @@ mod symbols;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buffetbot_db::{
-    Error, NewOptionQuote, OptionContract, OptionQuote, OptionQuoteFilter, OptionQuoteId,
-    OptionQuotePatch, OptionRepository, OptionType, PageRequest, Retention,
+use buffetbot_db::Error;
+use buffetbot_db::options::{
+    NewOptionQuote, OptionContract, OptionQuote, OptionQuoteFilter, OptionQuotePatch,
+    OptionRepository,
 };
+use buffetbot_db::store::Retention;
+use buffetbot_db::types::{OptionQuoteId, OptionType, PageRequest};
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel_async::RunQueryDsl;
 use serde_json::json;
@@ -53,7 +56,7 @@ fn noon(of: &str) -> DateTime<Utc> {
 
 /// A contract by its OCC symbol.
 fn contract(symbol: &str) -> OptionContract {
-    parsed::<buffetbot_db::OccSymbol>(symbol).into_contract()
+    parsed::<buffetbot_db::options::OccSymbol>(symbol).into_contract()
 }
 
 fn quote(symbol: &str) -> NewOptionQuote {

@@ -8,7 +8,7 @@ mod every_error;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use buffetbot_db::*;
+use crate::api::*;
 use tokio_postgres::Client;
 
 use crate::support::proxy::{Cut, Network, Proxy};

@@ -7,11 +7,13 @@ mod room;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use buffetbot_db::Error;
 use buffetbot_db::import::{self, CsvOptions};
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Error, NewPriceBar, PageRequest, PriceBarFilter, PriceLayout, PricePartition, PriceRepository,
+use buffetbot_db::prices::{
+    NewPriceBar, PriceBarFilter, PriceLayout, PricePartition, PriceRepository,
 };
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::PageRequest;
 use chrono::{Datelike, NaiveDate};
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -86,7 +88,7 @@ async fn a_table_with_data_is_partitioned_in_place_and_back() {
     );
 
     let seen = Mutex::new(Vec::new());
-    let note = |progress: &buffetbot_db::RebuildProgress| {
+    let note = |progress: &buffetbot_db::prices::RebuildProgress| {
         seen.lock().expect("not poisoned").push((progress.rows, progress.total_rows));
     };
     partitions.partition_by_year(Some(2000), 2, note).await.expect("partitioned");

@@ -1,7 +1,10 @@
 //! Hashing and verifying passwords.
 
+use buffetbot_db::Error;
+use buffetbot_db::passwords::PasswordHasher;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, NewUser, PasswordHash, PasswordHasher, UserRepository};
+use buffetbot_db::types::PasswordHash;
+use buffetbot_db::users::{NewUser, UserRepository};
 use futures_util::poll;
 
 const PASSWORD: &str = "correct horse battery staple";

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use buffetbot_db::{Config, Database, Error, StatementMode, UserFilter, UserPatch, UserRepository};
+use buffetbot_db::config::StatementMode;
+use buffetbot_db::users::{UserFilter, UserPatch, UserRepository};
+use buffetbot_db::{Config, Database, Error};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 
@@ -121,8 +123,8 @@ async fn transactions_batches_and_copies_work() {
     assert_eq!(everybody, 6 * 5 * 21);
 }
 
-fn one_more(user: &buffetbot_db::User) -> buffetbot_db::NewUser {
-    buffetbot_db::NewUser::new(user.email.clone(), crate::support::hash())
+fn one_more(user: &buffetbot_db::users::User) -> buffetbot_db::users::NewUser {
+    buffetbot_db::users::NewUser::new(user.email.clone(), crate::support::hash())
 }
 
 #[tokio::test]

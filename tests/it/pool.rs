@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Config, Connection, Database, Error, NewPortfolio, NewPosition, PortfolioRepository,
-    PositionRepository, Repositories, RiskTolerance, Shares, UserRepository,
+use buffetbot_db::portfolios::{
+    NewPortfolio, NewPosition, PortfolioRepository, PositionRepository,
 };
+use buffetbot_db::postgres::Connection;
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::{RiskTolerance, Shares};
+use buffetbot_db::users::UserRepository;
+use buffetbot_db::{Config, Database, Error, Repositories};
 
 use crate::support::proxy::{Network, Proxy};
 use crate::support::server::TcpServer;
@@ -150,7 +153,7 @@ async fn a_ping_comes_only_after_idling() {
     let pings = |ping_after| async move {
         let count = Arc::new(AtomicUsize::new(0));
         let sink = count.clone();
-        let observer = Arc::new(move |q: &buffetbot_db::QueryReport<'_>| {
+        let observer = Arc::new(move |q: &buffetbot_db::config::QueryReport<'_>| {
             sink.fetch_add(usize::from(q.sql.is_empty()), Ordering::Relaxed);
         });
         let db = database_with(|c| c.pool_size(1).ping_after(ping_after).observer(observer)).await;

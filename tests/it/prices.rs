@@ -12,10 +12,9 @@ mod upsert;
 
 use std::sync::Arc;
 
-use buffetbot_db::{
-    BarId, Error, NewPriceBar, PageRequest, Price, PriceBar, PriceBarFilter, PriceBarPatch,
-    PriceRepository, Ticker,
-};
+use buffetbot_db::Error;
+use buffetbot_db::prices::{NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRepository};
+use buffetbot_db::types::{BarId, PageRequest, Price, Ticker};
 use chrono::{DateTime, Days, FixedOffset, NaiveDate};
 use serde_json::json;
 

@@ -4,13 +4,21 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use buffetbot_db::{
-    AnalysisRepository, AnalysisType, Backfill, CacheKey, CorporateActionRepository, DataType,
-    DeliveredBar, Document, Error, IngestOptions, MarketCacheRepository, NewAnalysis,
-    NewCacheEntry, NewCorporateAction, NewOptionQuote, NewPortfolio, NewPosition, NewPriceBar,
-    NewUser, OptionContract, OptionRepository, OptionType, PortfolioRepository, PositionRepository,
-    PriceRepository, PutOptions, Result, RiskTolerance, Ticker, UserRepository,
+use buffetbot_db::analyses::{AnalysisRepository, NewAnalysis};
+use buffetbot_db::market_cache::{
+    Backfill, CacheKey, MarketCacheRepository, NewCacheEntry, PutOptions,
 };
+use buffetbot_db::options::{NewOptionQuote, OptionContract, OptionRepository};
+use buffetbot_db::portfolios::{
+    NewPortfolio, NewPosition, PortfolioRepository, PositionRepository,
+};
+use buffetbot_db::prices::{
+    CorporateActionRepository, DeliveredBar, IngestOptions, NewCorporateAction, NewPriceBar,
+    PriceRepository,
+};
+use buffetbot_db::types::{AnalysisType, DataType, Document, OptionType, RiskTolerance, Ticker};
+use buffetbot_db::users::{NewUser, UserRepository};
+use buffetbot_db::{Error, Result};
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, stream};
 

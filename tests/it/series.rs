@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bigdecimal::BigDecimal;
-use buffetbot_db::SeriesBar;
+use buffetbot_db::prices::SeriesBar;
 use chrono::NaiveDate;
 
 use crate::support::parsed;

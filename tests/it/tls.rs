@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use buffetbot_db::{Config, Database, Error, Result, SslMode};
+use buffetbot_db::config::SslMode;
+use buffetbot_db::{Config, Database, Error, Result};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use crate::support::process::write_private;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use buffetbot_db::users::{NewUser, User, UserFilter, UserRepository};
 use buffetbot_db::{
-    Database, Error, Isolation, NewUser, Result, TransactionError, TransactionOptions, UnitOfWork,
-    User, UserFilter, UserRepository,
+    Database, Error, Isolation, Result, TransactionError, TransactionOptions, UnitOfWork,
 };
 
 use super::unit_of_work::{count, fail};
@@ -24,7 +24,7 @@ trait Registration: Send + Sync {
 }
 
 struct WithPreferences {
-    preferences: buffetbot_db::Document,
+    preferences: buffetbot_db::types::Document,
 }
 
 #[async_trait]

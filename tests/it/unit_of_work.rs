@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use buffetbot_db::analyses::{AnalysisFilter, AnalysisRepository};
+use buffetbot_db::market_cache::{CacheFilter, MarketCacheRepository};
+use buffetbot_db::prices::{PriceBarFilter, PriceRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    AnalysisFilter, AnalysisRepository, CacheFilter, Error, MarketCacheRepository, NewUser,
-    PageRequest, PriceBarFilter, PriceRepository, Repositories, Result, UnitOfWork, UserFilter,
-    UserId, UserRepository,
-};
+use buffetbot_db::types::{PageRequest, UserId};
+use buffetbot_db::users::{NewUser, UserFilter, UserRepository};
+use buffetbot_db::{Error, Repositories, Result, UnitOfWork};
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
 use diesel_async::RunQueryDsl;

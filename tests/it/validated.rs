@@ -4,8 +4,8 @@
 use std::fmt::Debug;
 use std::str::FromStr;
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 use diesel::QueryableByName;
 use diesel::sql_types::{Jsonb, Numeric, Text, Timestamptz};
 use diesel_async::RunQueryDsl;

@@ -50,7 +50,7 @@ impl FileCacheOptions {
     /// | `ticker` or `symbol`, `data_type` or `type`, `parameters` or `params` | its key; else [`keys`](Self::keys) gives it |
     /// | `data_source` or `source`, `data_quality_score` or `quality`, `tags` | as in [`PutOptions`] |
     ///
-    /// So a serialized [`CacheEntry`](crate::CacheEntry) is read, too. What a file does not tell is as in `kept`.
+    /// So a serialized [`CacheEntry`](crate::market_cache::CacheEntry) is read, too. What a file does not tell is as in `kept`.
     pub fn envelopes(kept: PutOptions) -> Self {
         FileCacheOptions::new(Shape::Envelopes, kept)
     }

@@ -18,8 +18,8 @@ use crate::options::OptionQuote;
 use crate::types::{Listed, OptionType, Price, Ticker};
 
 /// The quotes of one snapshot of the options on one underlying, as
-/// [`chain`](crate::OptionRepository::chain) and
-/// [`latest_chain`](crate::OptionRepository::latest_chain) read them; by expiration, calls before puts, by
+/// [`chain`](crate::options::OptionRepository::chain) and
+/// [`latest_chain`](crate::options::OptionRepository::latest_chain) read them; by expiration, calls before puts, by
 /// rising strike.
 ///
 /// Prices and strikes are exact; implied volatilities and Greeks are computed with as `f64`. What a

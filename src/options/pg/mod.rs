@@ -63,7 +63,7 @@ pub trait OptionRepository: Send + Sync {
 
     /// The chain of `ticker` as it was known at `at`: the latest snapshot taken then or before, by
     /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. What it tells of
-    /// strikes, deltas, volatilities and open contracts see in [`OptionChain`](crate::OptionChain).
+    /// strikes, deltas, volatilities and open contracts see in [`OptionChain`](crate::options::OptionChain).
     async fn chain(
         &self,
         ticker: &Ticker,

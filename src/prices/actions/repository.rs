@@ -17,7 +17,7 @@ use crate::store::{Plan, Session, UpsertReport, batch, newest_first, settled};
 use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay};
 
 /// Splits and dividends: of each kind at most one per ticker and ex-date. Prices are adjusted by them when
-/// they are read ([`adjusted`](crate::PriceRepository::adjusted)).
+/// they are read ([`adjusted`](crate::prices::PriceRepository::adjusted)).
 #[async_trait]
 pub trait CorporateActionRepository: Send + Sync {
     /// Stores an action.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::types::Ticker;
 
 /// A digest of all stored bars of a ticker; see
-/// [`PriceRepository::digest`](crate::PriceRepository::digest).
+/// [`PriceRepository::digest`](crate::prices::PriceRepository::digest).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BarsDigest {
     /// The ticker.

@@ -9,7 +9,7 @@ pub use nyse::Nyse;
 /// Longest that an exchange is looked for to open: no market was closed for so many days.
 const LONGEST_CLOSURE: usize = 400;
 
-/// Which days an exchange trades on: what [`gaps`](crate::PriceRepository::gaps) measures by. Dates are the
+/// Which days an exchange trades on: what [`gaps`](crate::prices::PriceRepository::gaps) measures by. Dates are the
 /// exchange's.
 pub trait TradingCalendar: Send + Sync {
     /// Whether the exchange trades on that day, be it for some hours.

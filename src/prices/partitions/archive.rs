@@ -97,7 +97,7 @@ impl PricePartitions {
     /// Moves a year into a Parquet file: writes it, reads it back and compares every value, detaches the partition without blocking readers or writers of other years,
     /// compares once more what the table holds, and drops it. Until that last step the bars are in
     /// both; from the detaching on they are in the file alone for whoever reads `price_history`. What is
-    /// delivered for the year afterwards is rejected as [`ArchivedYear`](crate::RejectedKind::ArchivedYear), until the
+    /// delivered for the year afterwards is rejected as [`ArchivedYear`](crate::store::RejectedKind::ArchivedYear), until the
     /// year is restored, or [`create_years`](Self::create_years) makes room for it anew.
     ///
     /// Broken off anywhere (an error, a lost connection, a dropped future) nothing is lost, and the same
@@ -178,8 +178,8 @@ impl PricePartitions {
     /// Where the table holds bars of the year by then (a partition was made for it, the table is plain), it goes on with
     /// what is there: of a ticker's day the bar in the table stays, and [`kept`](PriceArchive::kept) counts it; all others are
     /// added, which writes events. What the file knew of a bar that stays counts as
-    /// corrected by it, in [`range_as_of`](crate::PriceRepository::range_as_of) and
-    /// [`revisions`](crate::PriceRepository::revisions). A second time changes nothing.
+    /// corrected by it, in [`range_as_of`](crate::prices::PriceRepository::range_as_of) and
+    /// [`revisions`](crate::prices::PriceRepository::revisions). A second time changes nothing.
     ///
     /// # Errors
     /// `Archive` of the file; `Invalid` of `layout` while the year is being detached; those of the database. Nothing has

@@ -48,7 +48,7 @@ impl PricePartition {
 
 /// The partitions of `price_history`: one per year and, unbounded below, one for all before. There is no
 /// DEFAULT partition, which would take in rows by mistake and keep years from being detached without
-/// blocking readers: bars after the last year are [rejected](crate::RejectedKind) one by one until
+/// blocking readers: bars after the last year are [rejected](crate::store::RejectedKind) one by one until
 /// [`create_ahead`](Self::create_ahead) has made room.
 #[derive(Debug, Clone)]
 pub struct PricePartitions {

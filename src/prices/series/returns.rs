@@ -34,7 +34,7 @@ impl Returns {
 /// one is `NaN`, and so is a change from or to a price that is not above zero, for which neither measure
 /// means anything.
 ///
-/// Closes as they were delivered fall at a split; [adjusted](crate::PriceRepository::adjusted) ones give what
+/// Closes as they were delivered fall at a split; [adjusted](crate::prices::PriceRepository::adjusted) ones give what
 /// an investor earned.
 pub fn returns(closes: &[f64], kind: Returns) -> Vec<f64> {
     let first = closes.first().map(|_| f64::NAN);

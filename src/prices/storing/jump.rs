@@ -34,7 +34,7 @@ struct Before {
 /// The rows without those that jump and are rejected, in the order in which they are stored.
 ///
 /// # Errors
-/// `Item`, with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail); those of the database.
+/// `Item`, with [`SuspectPolicy::Fail`](crate::prices::SuspectPolicy::Fail); those of the database.
 pub(crate) async fn judge<'a>(
     connection: &PgConnection,
     intake: &mut Intake<'a>,

@@ -181,7 +181,7 @@ async fn present_year(connection: &PgConnection) -> Result<Option<i32>> {
 /// The rows without those of days that are too far ahead.
 ///
 /// # Errors
-/// `Item`, with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail); those of the database.
+/// `Item`, with [`SuspectPolicy::Fail`](crate::prices::SuspectPolicy::Fail); those of the database.
 pub(crate) async fn without_far_days<'a>(
     connection: &PgConnection,
     intake: &mut Intake<'a>,

@@ -5,12 +5,13 @@ mod changes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    AnalysisKey, AnalysisRepository, AnalysisResult, AnalysisScope, AnalysisType, BoxError,
-    CacheOptions, Cached, Database, Error, Fetched, Inputs, NewAnalysis, Origin, Policy,
-    Repositories, Result, Score,
+use buffetbot_db::analyses::{
+    AnalysisKey, AnalysisRepository, AnalysisResult, AnalysisScope, Inputs, NewAnalysis,
 };
+use buffetbot_db::cache::{BoxError, CacheOptions, Cached, Fetched, Origin, Policy};
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::{AnalysisType, Score};
+use buffetbot_db::{Database, Error, Repositories, Result};
 use chrono::TimeDelta;
 use serde_json::json;
 
@@ -78,7 +79,8 @@ async fn leases(db: &Database) -> i64 {
 }
 
 async fn rows(repos: &impl Repositories) -> u64 {
-    let filter = buffetbot_db::AnalysisFilter { scope: AnalysisScope::All, ..Default::default() };
+    let filter =
+        buffetbot_db::analyses::AnalysisFilter { scope: AnalysisScope::All, ..Default::default() };
     repos.analyses().count(&filter).await.expect("a count")
 }
 
@@ -109,7 +111,7 @@ async fn b16_a_result_that_cannot_be_stored_puts_nobody_off() {
     let (here, there) = (process(&db), process(&db));
     let policy = an_hour().retry_after(HOUR);
     let long_ago = super::at(0);
-    let nowhere = key().portfolio(buffetbot_db::PortfolioId::generate());
+    let nowhere = key().portfolio(buffetbot_db::types::PortfolioId::generate());
     type Case = (&'static str, AnalysisKey, fn(&Error) -> bool, NewAnalysis);
     let cases: [Case; 3] = [
         (

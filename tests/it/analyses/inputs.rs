@@ -1,6 +1,8 @@
 //! Watermarks of what results were computed from, as stored.
 
-use buffetbot_db::{AnalysisPatch, AnalysisRepository, BarsDigest, Error, Inputs};
+use buffetbot_db::Error;
+use buffetbot_db::analyses::{AnalysisPatch, AnalysisRepository, Inputs};
+use buffetbot_db::prices::BarsDigest;
 
 use super::{save, ticker, value_of};
 use crate::support::handle::Handle;

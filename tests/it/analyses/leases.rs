@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use buffetbot_db::Repositories;
+use buffetbot_db::analyses::{AnalysisRepository, AnalysisSelector};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{AnalysisRepository, AnalysisSelector, AnalysisType, PortfolioId, Repositories};
+use buffetbot_db::types::{AnalysisType, PortfolioId};
 
 use super::{a_portfolio, save, ticker, value_of};
 use crate::support::handle::Handle;

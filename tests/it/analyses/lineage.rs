@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use buffetbot_db::*;
+use crate::api::*;
 
 use super::{save, ticker, value_of};
 use crate::support::handle::Handle;

@@ -1,9 +1,7 @@
 //! Results as a cache: which one a key finds, and whether it is fresh.
 
-use buffetbot_db::{
-    AnalysisKey, AnalysisPatch, AnalysisRepository, AnalysisType, Document, NewAnalysis,
-    PortfolioId,
-};
+use buffetbot_db::analyses::{AnalysisKey, AnalysisPatch, AnalysisRepository, NewAnalysis};
+use buffetbot_db::types::{AnalysisType, Document, PortfolioId};
 use serde_json::{Value, json};
 
 use super::{HOUR, a_portfolio, at, save, ticker, value_of};

@@ -12,11 +12,15 @@ mod windows;
 
 use std::time::Duration;
 
-use buffetbot_db::{
-    AnalysisFilter, AnalysisId, AnalysisPatch, AnalysisRepository, AnalysisResult, AnalysisScope,
-    AnalysisSelector, AnalysisType, BarsDigest, CacheKey, DataType, Error, Expiry, Inputs,
-    NewAnalysis, Portfolio, PortfolioId, Repositories, Score, Ticker,
+use buffetbot_db::analyses::{
+    AnalysisFilter, AnalysisPatch, AnalysisRepository, AnalysisResult, AnalysisScope,
+    AnalysisSelector, Expiry, Inputs, NewAnalysis,
 };
+use buffetbot_db::market_cache::CacheKey;
+use buffetbot_db::portfolios::Portfolio;
+use buffetbot_db::prices::BarsDigest;
+use buffetbot_db::types::{AnalysisId, AnalysisType, DataType, PortfolioId, Score, Ticker};
+use buffetbot_db::{Error, Repositories};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -353,7 +357,7 @@ async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
         };
         assert!(rows.is_sorted_by(ordered));
     }
-    let contains = |part: Value| buffetbot_db::Document::encode(&part).expect("JSON");
+    let contains = |part: Value| buffetbot_db::types::Document::encode(&part).expect("JSON");
     let filters = [
         (AnalysisFilter::default(), 16),
         (AnalysisFilter { scope: AnalysisScope::Portfolio(owner.id), ..all.clone() }, 4),

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use buffetbot_db::Repositories;
+use buffetbot_db::analyses::{
+    AnalysisFilter, AnalysisRepository, AnalysisResult, AnalysisScope, Inputs, NewAnalysis,
+};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository, PutOptions};
+use buffetbot_db::prices::{BarsDigest, PriceBarFilter, PriceBarPatch, PriceRepository};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::testing::fixtures::bars;
-use buffetbot_db::{
-    AnalysisFilter, AnalysisRepository, AnalysisResult, AnalysisScope, BarsDigest, CacheKey,
-    CacheSelector, DataType, Document, Inputs, MarketCacheRepository, NewAnalysis, PriceBarFilter,
-    PriceBarPatch, PriceRepository, PutOptions, Repositories,
-};
+use buffetbot_db::types::{DataType, Document};
 use diesel::sql_types::{Jsonb, Nullable, Text};
 use diesel_async::RunQueryDsl;
 use serde_json::{Value, json};
@@ -62,7 +64,7 @@ async fn with_bars(handle: &impl Handle, symbol: &str) {
 async fn correct(handle: &impl Handle, symbol: &str) {
     let filter =
         PriceBarFilter { tickers: Some(vec![ticker(symbol)]), ..PriceBarFilter::default() };
-    let page = handle.prices().list(&filter, &buffetbot_db::PageRequest::first(1)).await;
+    let page = handle.prices().list(&filter, &buffetbot_db::types::PageRequest::first(1)).await;
     let bar = page.expect("bars").items.remove(0);
     let volume = Some(bar.volume.map(|volume| volume + 1));
     let patch = PriceBarPatch { volume, ..PriceBarPatch::default() };

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use buffetbot_db::Repositories;
+use buffetbot_db::analyses::{AnalysisFilter, AnalysisKey, AnalysisRepository, AnalysisSelector};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    AnalysisFilter, AnalysisKey, AnalysisRepository, AnalysisSelector, AnalysisType, Cursor,
-    Document, PageRequest, PortfolioId, Repositories,
-};
+use buffetbot_db::types::{AnalysisType, Cursor, Document, PageRequest, PortfolioId};
 use serde_json::json;
 
 use super::{a_portfolio, ticker, value_of};

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    AnalysisFilter, AnalysisKey, AnalysisRepository, AnalysisScope, AnalysisSelector, AnalysisType,
-    Error, NewAnalysis, Repositories,
+use buffetbot_db::analyses::{
+    AnalysisFilter, AnalysisKey, AnalysisRepository, AnalysisScope, AnalysisSelector, NewAnalysis,
 };
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::AnalysisType;
+use buffetbot_db::{Error, Repositories};
 use futures_util::future::try_join_all;
 
 use super::{HOUR, a_portfolio, at, save, ticker, value_of};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use buffetbot_db::{
-    AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisRepository, AnalysisSelector, AnalysisType,
-    NewAnalysis,
+use buffetbot_db::analyses::{
+    AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisRepository, AnalysisSelector, NewAnalysis,
 };
+use buffetbot_db::types::AnalysisType;
 use chrono::TimeDelta;
 use serde_json::json;
 

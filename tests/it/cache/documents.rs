@@ -53,7 +53,7 @@ async fn parameters_of_any_size_are_a_key() {
 async fn spellings_of_equal_parameters_are_one_key_and_others_are_others() {
     let db = database().await;
     let spelled = |text: &str| CacheKey {
-        parameters: Some(buffetbot_db::Document::parse(text).expect("JSON")),
+        parameters: Some(buffetbot_db::types::Document::parse(text).expect("JSON")),
         ..key("AAPL")
     };
     let [here, there] = [(); 2].map(|()| process(&db, CacheOptions::default()));
@@ -137,7 +137,7 @@ async fn what_does_not_decode_is_an_error_to_get_and_fetched_anew() {
     assert!(!format!("{error} {error:?}").contains("4111"), "{error:?}");
     assert_eq!(here.cache().counters().corrupt, 1);
     let fetched = done(ask(&here, "AAPL", &policy, gives(5))).await.expect("fetched");
-    assert_eq!((*fetched.value, fetched.origin), (5, buffetbot_db::Origin::Fetched));
+    assert_eq!((*fetched.value, fetched.origin), (5, buffetbot_db::cache::Origin::Fetched));
     assert_eq!(here.cache().counters().corrupt, 2);
     assert_eq!(value(&here, "AAPL").await, Some(5));
     eventually("it was replaced everywhere", async || {

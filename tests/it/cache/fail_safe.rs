@@ -1,6 +1,7 @@
 //! Failures of the provider: stale values, pauses, negative results, a pool of one.
 
-use buffetbot_db::{CacheSelector, Origin};
+use buffetbot_db::cache::Origin;
+use buffetbot_db::market_cache::CacheSelector;
 
 use super::*;
 use crate::support::{database as pool_of, eventually};

@@ -1,6 +1,7 @@
 //! Where values come from, and what holds where a level is left out.
 
-use buffetbot_db::{CacheSelector, Origin};
+use buffetbot_db::cache::Origin;
+use buffetbot_db::market_cache::CacheSelector;
 
 use super::*;
 use crate::support::eventually;

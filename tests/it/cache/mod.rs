@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use buffetbot_db::cache::{BoxError, Cache, CacheOptions, Cached, Fetch, Fetched, Policy};
+use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    BoxError, Cache, CacheKey, CacheOptions, Cached, DataType, Database, Error, Fetch, Fetched,
-    Policy, Ticker,
-};
+use buffetbot_db::types::{DataType, Ticker};
+use buffetbot_db::{Database, Error};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 

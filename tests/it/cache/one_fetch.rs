@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use buffetbot_db::{CacheSelector, MarketCacheRepository, Origin, Repositories};
+use buffetbot_db::Repositories;
+use buffetbot_db::cache::Origin;
+use buffetbot_db::market_cache::{CacheSelector, MarketCacheRepository};
 
 use super::*;
 use crate::support::eventually;

@@ -1,6 +1,7 @@
 //! A database that is down, or whose connections others use.
 
-use buffetbot_db::{Config, Origin};
+use buffetbot_db::Config;
+use buffetbot_db::cache::Origin;
 
 use super::*;
 use crate::support::log::Log;

@@ -1,6 +1,6 @@
 //! One fetch across real processes, which may die or stand still at any time.
 
-use buffetbot_db::CacheCounters;
+use buffetbot_db::cache::CacheCounters;
 
 use super::program::{Desk, Program};
 use super::*;

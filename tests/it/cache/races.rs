@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, mpsc};
 
-use buffetbot_db::Origin;
+use buffetbot_db::cache::Origin;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value, json};
 

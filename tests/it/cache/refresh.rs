@@ -1,6 +1,8 @@
 //! When a value is fetched again: eagerly, by its own TTL, unchanged, jittered.
 
-use buffetbot_db::{MarketCacheRepository, Origin, PutOptions, Repositories};
+use buffetbot_db::Repositories;
+use buffetbot_db::cache::Origin;
+use buffetbot_db::market_cache::{MarketCacheRepository, PutOptions};
 
 use super::*;
 use crate::support::eventually;
@@ -165,7 +167,7 @@ async fn values_stored_together_expire_apart() {
 async fn what_the_repository_stored_is_found_by_the_cache() {
     let db = database().await;
     let here = process(&db, CacheOptions::default());
-    let document = buffetbot_db::Document::encode(&7).expect("JSON");
+    let document = buffetbot_db::types::Document::encode(&7).expect("JSON");
     let options = PutOptions { source: Some("by hand".into()), ..PutOptions::ttl(HOUR) };
     db.market_cache().put(&key("AAPL"), &document, &options).await.expect("put");
     let found = done(ask(&here, "AAPL", &Policy::ttl(HOUR), never())).await.expect("a value");

@@ -146,7 +146,7 @@ async fn a_pool_of_one_is_enough() {
 async fn a_thousand_keys_cost_a_statement_to_read_and_two_each_to_fetch() {
     let counts = Arc::new(Mutex::new(BTreeMap::<&str, usize>::new()));
     let counted = counts.clone();
-    let observer: buffetbot_db::QueryObserver = Arc::new(move |report| {
+    let observer: buffetbot_db::config::QueryObserver = Arc::new(move |report| {
         let (sql, mut counts) = (report.sql, counted.lock().expect("no panic"));
         let kind = match sql {
             _ if sql.contains("INSERT INTO market_data_cache") => "store",

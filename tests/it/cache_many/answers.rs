@@ -1,6 +1,7 @@
 //! What is answered, and from where.
 
-use buffetbot_db::{MarketCacheRepository, Repositories};
+use buffetbot_db::Repositories;
+use buffetbot_db::market_cache::MarketCacheRepository;
 use serde_json::{Value, json};
 
 use super::*;

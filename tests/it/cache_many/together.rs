@@ -1,6 +1,6 @@
 //! Several calls and processes at once.
 
-use buffetbot_db::CacheSelector;
+use buffetbot_db::market_cache::CacheSelector;
 
 use super::*;
 use crate::support::{GENEROUS, eventually};

@@ -1,9 +1,10 @@
 //! What was changed is not served from Redis.
 
-use buffetbot_db::{
-    AnalysisKey, AnalysisRepository, AnalysisType, CacheSelector, Cached, Document,
-    MarketCacheRepository, NewAnalysis, PutOptions, Repositories, Tag,
-};
+use buffetbot_db::Repositories;
+use buffetbot_db::analyses::{AnalysisKey, AnalysisRepository, NewAnalysis};
+use buffetbot_db::cache::Cached;
+use buffetbot_db::market_cache::{CacheSelector, MarketCacheRepository, PutOptions};
+use buffetbot_db::types::{AnalysisType, Document, Tag};
 use chrono::{DateTime, Utc};
 
 use super::*;
@@ -163,7 +164,7 @@ async fn a_result_that_is_committed_late_replaces_one_of_a_greater_version() {
         let new = NewAnalysis::new(key.ticker.clone(), key.analysis_type);
         NewAnalysis { calculated_at: Some(parsed::<DateTime<Utc>>(time)), ..new }
     };
-    let latest = async |db: &Database| -> Cached<buffetbot_db::AnalysisResult> {
+    let latest = async |db: &Database| -> Cached<buffetbot_db::analyses::AnalysisResult> {
         let never = |_| async { Err::<NewAnalysis, _>("computed") };
         db.analyses().get_or_compute(&key, &an_hour(), never).await.expect("a result")
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use buffetbot_db::CacheSelector;
+use buffetbot_db::market_cache::CacheSelector;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

@@ -1,9 +1,10 @@
 //! What is found in Redis, by whom, and as what.
 
-use buffetbot_db::{
-    AnalysisKey, AnalysisRepository, AnalysisType, Error, Fetched, MarketCacheRepository,
-    NewAnalysis, Repositories,
-};
+use buffetbot_db::analyses::{AnalysisKey, AnalysisRepository, NewAnalysis};
+use buffetbot_db::cache::Fetched;
+use buffetbot_db::market_cache::MarketCacheRepository;
+use buffetbot_db::types::AnalysisType;
+use buffetbot_db::{Error, Repositories};
 use serde_json::{Value, json};
 
 use super::*;
@@ -76,7 +77,7 @@ async fn an_expired_value_in_redis_stands_in_for_one_that_cannot_be_fetched() {
     first.cache().put(&key("AAPL"), 7, &brief).await.expect("put");
     let gone = async || found(&second, &key("AAPL")).await.is_none();
     eventually("the value expires", gone).await;
-    let fail = |previous: Option<buffetbot_db::Cached<u32>>| async move {
+    let fail = |previous: Option<buffetbot_db::cache::Cached<u32>>| async move {
         assert_eq!(previous.map(|p| *p.value), None, "only a row is given to a fetch");
         Err::<u32, _>("the provider is down")
     };

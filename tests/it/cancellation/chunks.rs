@@ -1,7 +1,7 @@
 //! Batches of several statements, dropped between any two of them: there as a whole or not at all.
 
+use crate::api::*;
 use buffetbot_db::testing::{TestDatabase, fixtures};
-use buffetbot_db::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Prices adjusted at read.
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
-use buffetbot_db::{
+use buffetbot_db::prices::{
     ActionKind, AdjustedSeries, Adjustment, CorporateActionRepository, NewPriceBar,
     PriceRepository, PricedAction, SeriesBar, SkipReason, adjust,
 };

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use buffetbot_db::Error;
 use buffetbot_db::import::{CsvOptions, ImportReport, prices_from_csv};
-use buffetbot_db::{
-    Adjustment, AdjustmentCheck, CorporateActionRepository, Error, PriceRepository,
+use buffetbot_db::prices::{
+    Adjustment, AdjustmentCheck, CorporateActionRepository, PriceRepository,
 };
 use chrono::NaiveDate;
 

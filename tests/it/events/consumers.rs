@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 
 use super::bar;
 use crate::catalog::connect;

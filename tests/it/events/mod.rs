@@ -5,8 +5,8 @@ mod outages;
 
 use std::time::{Duration, Instant};
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 use futures_util::StreamExt;
 
 use crate::support::{GENEROUS, parsed, portfolio, user};

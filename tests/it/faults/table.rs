@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use buffetbot_db::*;
+use crate::api::*;
 use futures_util::StreamExt;
 use tokio_postgres::Client;
 

@@ -10,11 +10,10 @@ use buffetbot_db::import::{
     CachedFile, FileCacheOptions, FileCacheReport, FileCacheSource, cache_from_files,
     check_cache_files, compare_cache_files,
 };
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository, PutOptions};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    CacheKey, CacheSelector, DataType, Document, Error, MarketCacheRepository, PutOptions,
-    Repositories,
-};
+use buffetbot_db::types::{DataType, Document};
+use buffetbot_db::{Error, Repositories};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 
@@ -143,7 +142,7 @@ async fn an_entry_that_was_serialized_is_read(handle: &impl Handle) {
     assert_eq!(report.written, 1, "{:?}", report.rejected);
     assert_eq!(report.ignored_members, ["id", "revision", "version"]);
     let read = cache.get(&key).await.expect("get").expect("an entry");
-    let same = buffetbot_db::CacheEntry {
+    let same = buffetbot_db::market_cache::CacheEntry {
         id: read.id,
         version: read.version,
         revision: read.revision,

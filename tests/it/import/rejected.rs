@@ -1,10 +1,11 @@
 //! Rows and files that cannot be loaded.
 
+use buffetbot_db::Error;
 use buffetbot_db::import::{
     CsvOptions, CsvSource, ImportReport, check_prices_csv, prices_from_csv,
 };
+use buffetbot_db::prices::{IngestOptions, PriceBarFilter, PriceRepository, SuspectPolicy};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, IngestOptions, PriceBarFilter, PriceRepository, SuspectPolicy};
 
 use super::{bars, csv, load, parsed};
 use crate::support::handle::Handle;

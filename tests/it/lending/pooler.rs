@@ -1,9 +1,8 @@
 //! Behind a pooler in transaction mode: connections are lent in transactions, and the pooler's next client finds
 //! nothing of them.
 
-use buffetbot_db::{
-    Config, Database, Error, Isolation, TransactionOptions, UserFilter, UserRepository,
-};
+use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::{Config, Database, Error, Isolation, TransactionOptions};
 
 use crate::pgbouncer::behind;
 use crate::support::{batch, raw, somebody};
@@ -57,7 +56,7 @@ async fn nothing_that_a_unit_leaves_reaches_another_client_of_the_pooler() {
                 }
                 drop(connection);
                 if !matches!(end, End::Failed) {
-                    let page = buffetbot_db::PageRequest::first(10);
+                    let page = buffetbot_db::types::PageRequest::first(10);
                     let seen = unit.users().list(&UserFilter::default(), &page).await.unwrap();
                     assert_eq!(seen.items.len(), 1, "{sql}: the real table");
                     assert!(unit.users().find(user.id).await.unwrap().is_some());

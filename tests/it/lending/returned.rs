@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use buffetbot_db::{Error, UserFilter, UserRepository};
+use buffetbot_db::Error;
+use buffetbot_db::users::{UserFilter, UserRepository};
 use bytes::Bytes;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 

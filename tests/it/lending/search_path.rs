@@ -1,7 +1,9 @@
 //! B2: the crate's own statements find its tables where the configuration says, never first among temporary ones.
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Config, Database, Error, PageRequest, UserFilter, UserRepository};
+use buffetbot_db::types::PageRequest;
+use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::{Config, Database, Error};
 
 use super::one;
 use crate::support::{batch, database, number, raw, somebody, user};
@@ -54,7 +56,7 @@ async fn path(db: &Database) -> String {
     setting(&connection).await
 }
 
-async fn setting(connection: &buffetbot_db::PgConnection) -> String {
+async fn setting(connection: &buffetbot_db::postgres::PgConnection) -> String {
     use diesel_async::RunQueryDsl;
     #[derive(diesel::QueryableByName)]
     struct Path {

@@ -1,7 +1,10 @@
 //! B2: nothing that a session can hold stays on a connection that was lent.
 
+use buffetbot_db::Error;
+use buffetbot_db::postgres::PgConnection;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, PageRequest, PgConnection, UserFilter, UserRepository};
+use buffetbot_db::types::PageRequest;
+use buffetbot_db::users::{UserFilter, UserRepository};
 use diesel_async::RunQueryDsl;
 
 use super::{one, works};

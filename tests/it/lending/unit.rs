@@ -1,11 +1,12 @@
 //! A6: before its next statement a unit of work notices that SQL beside its repositories ended its transaction
 //! or changed in whose name it runs.
 
+use buffetbot_db::portfolios::{NewPortfolio, PortfolioRepository};
+use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Error, NewPortfolio, PageRequest, PortfolioRepository, PriceRepository, Result, RiskTolerance,
-    UnitOfWork, User, UserFilter, UserRepository,
-};
+use buffetbot_db::types::{PageRequest, RiskTolerance};
+use buffetbot_db::users::{User, UserFilter, UserRepository};
+use buffetbot_db::{Error, Result, UnitOfWork};
 use futures_util::TryStreamExt;
 
 use super::works;

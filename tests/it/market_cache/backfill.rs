@@ -1,7 +1,10 @@
 //! Documents of another cache, with the times that they have there.
 
+use buffetbot_db::Error;
+use buffetbot_db::market_cache::{
+    Backfill, Backfilled, CacheKey, MarketCacheRepository, NewCacheEntry,
+};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Backfill, Backfilled, CacheKey, Error, MarketCacheRepository, NewCacheEntry};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use buffetbot_db::{
-    CacheKey, CacheSelector, Document, Error, MarketCacheRepository, NewCacheEntry, PutOptions,
+use buffetbot_db::Error;
+use buffetbot_db::market_cache::{
+    CacheKey, CacheSelector, MarketCacheRepository, NewCacheEntry, PutOptions,
 };
+use buffetbot_db::types::Document;
 use serde_json::json;
 
 use super::{an_hour, count, document, get, key, put};

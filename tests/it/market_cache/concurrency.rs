@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use buffetbot_db::market_cache::{CacheSelector, MarketCacheRepository, NewCacheEntry};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{CacheSelector, MarketCacheRepository, NewCacheEntry};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;
 use tokio::sync::Barrier;

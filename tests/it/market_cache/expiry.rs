@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use buffetbot_db::{CacheKey, CacheSelector, DataType, Error, MarketCacheRepository, PutOptions};
+use buffetbot_db::Error;
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository, PutOptions};
+use buffetbot_db::types::DataType;
 use serde_json::json;
 
 use super::{HOUR, an_hour, count, document, get, key, put, ticker};

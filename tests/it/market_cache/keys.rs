@@ -1,7 +1,8 @@
 //! Which parameters are the same key.
 
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{CacheKey, CacheSelector, DataType, MarketCacheRepository};
+use buffetbot_db::types::DataType;
 use serde_json::{Value, json};
 
 use super::{count, get, key, put, scattered, ticker};
@@ -17,7 +18,7 @@ conformance! {
 
 /// A key whose parameters are this JSON text, spelled just so.
 fn spelled(text: &str) -> CacheKey {
-    let parameters = buffetbot_db::Document::parse(text).expect("JSON");
+    let parameters = buffetbot_db::types::Document::parse(text).expect("JSON");
     key("AAPL").params(parameters).expect("parameters")
 }
 

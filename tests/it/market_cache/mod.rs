@@ -11,10 +11,12 @@ mod sweeping;
 
 use std::time::Duration;
 
-use buffetbot_db::{
-    CacheEntry, CacheEntryId, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, DataType,
-    Document, Error, MarketCacheRepository, NewCacheEntry, PutOptions, Repositories, Tag, Ticker,
+use buffetbot_db::market_cache::{
+    CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, MarketCacheRepository,
+    NewCacheEntry, PutOptions,
 };
+use buffetbot_db::types::{CacheEntryId, DataType, Document, Tag, Ticker};
+use buffetbot_db::{Error, Repositories};
 use serde_json::{Value, json};
 
 use crate::support::handle::Handle;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    CacheFilter, CacheSelector, DataType, MarketCacheRepository, NewCacheEntry, PageRequest, Tag,
+use buffetbot_db::market_cache::{
+    CacheFilter, CacheSelector, MarketCacheRepository, NewCacheEntry,
 };
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::{DataType, PageRequest, Tag};
 use serde_json::json;
 
 use super::{HOUR, an_hour, document, key, ticker};

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use buffetbot_db::market_cache::{CacheKey, MarketCacheRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{CacheKey, DataType, MarketCacheRepository};
+use buffetbot_db::types::DataType;
 use futures_util::future::try_join_all;
 use serde_json::json;
 

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
+use buffetbot_db::Error;
 use buffetbot_db::import::{CsvOptions, options_from_csv};
-use buffetbot_db::{
-    ChainFilter, Error, OptionChain, OptionQuote, OptionQuoteId, OptionRepository, OptionType,
-    SmilePoint, StrikeInterest,
+use buffetbot_db::options::{
+    ChainFilter, OptionChain, OptionQuote, OptionRepository, SmilePoint, StrikeInterest,
 };
+use buffetbot_db::types::{OptionQuoteId, OptionType};
 use chrono::NaiveDate;
 
 use super::{contract, day, noon};

@@ -1,10 +1,11 @@
 //! Chains as snapshots.
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionRepository, OptionType,
-    UpsertReport,
+use buffetbot_db::options::{
+    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionRepository,
 };
+use buffetbot_db::store::UpsertReport;
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::OptionType;
 use chrono::{DateTime, Utc};
 
 use super::{assert_invalid, at, chain, contract, day, noon, parsed, quote};
@@ -251,7 +252,7 @@ async fn sweeps_at_once_share_the_work() {
                 let mut swept = 0;
                 loop {
                     let day = std::time::Duration::from_secs(24 * 60 * 60);
-                    let retention = buffetbot_db::Retention::older_than(day);
+                    let retention = buffetbot_db::store::Retention::older_than(day);
                     match options.sweep(50, &retention).await.expect("no deadlock").deleted {
                         0 => return swept,
                         n => swept += n,

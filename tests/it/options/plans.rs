@@ -1,6 +1,7 @@
 //! The indexes that the statements use.
 
-use buffetbot_db::{ChainFilter, OptionRepository, Retention};
+use buffetbot_db::options::{ChainFilter, OptionRepository};
+use buffetbot_db::store::Retention;
 use diesel_async::SimpleAsyncConnection;
 
 use super::{contract, day, noon, parsed};

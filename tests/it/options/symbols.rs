@@ -1,6 +1,7 @@
 //! OCC symbols and contracts, both ways.
 
-use buffetbot_db::{OccSymbol, OptionContract, OptionType, Price};
+use buffetbot_db::options::{OccSymbol, OptionContract};
+use buffetbot_db::types::{OptionType, Price};
 use chrono::{Days, NaiveDate};
 use proptest::prelude::any;
 use proptest::test_runner::Config;

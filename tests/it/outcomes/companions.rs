@@ -1,6 +1,6 @@
 //! Calls beside each other in one unit of work, of which one fails.
 
-use buffetbot_db::*;
+use crate::api::*;
 use tokio::try_join;
 
 use crate::support::{active, database, eventually, number, raw, somebody};

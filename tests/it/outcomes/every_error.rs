@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use buffetbot_db::*;
+use crate::api::*;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::try_join;

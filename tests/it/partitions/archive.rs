@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use buffetbot_db::Error;
+use buffetbot_db::config::StatementMode;
+use buffetbot_db::prices::{PriceArchive, PricePartitions, PriceRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, PriceArchive, PricePartitions, PriceRepository, StatementMode};
 
 use super::{bar, contents, day, real};
 use crate::catalog::connect;

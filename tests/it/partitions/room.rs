@@ -1,12 +1,14 @@
 //! Bars of days that the table has no room for.
 
 use buffetbot_db::import::{CsvOptions, CsvSource, check_prices_csv, prices_from_csv};
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    CorporateActionRepository, DeliveredBar, Error, FloatBar, IngestOptions, NewPriceBar,
-    PriceBarFilter, PriceRepository, RejectedKind, Repositories, Result, SuspectPolicy, UnitOfWork,
-    UpsertReport, UserFilter, UserRepository,
+use buffetbot_db::prices::{
+    CorporateActionRepository, DeliveredBar, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter,
+    PriceRepository, SuspectPolicy,
 };
+use buffetbot_db::store::{RejectedKind, UpsertReport};
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::{Error, Repositories, Result, UnitOfWork};
 use chrono::{Datelike, NaiveDate};
 use futures_util::{StreamExt, stream};
 

@@ -128,7 +128,10 @@ async fn a_valuation_is_of_its_moment(handle: &impl Handle) {
     assert_eq!((bar.date, bar.is_suspect), (time("2024-01-05T00:00:00Z"), true));
     assert!(now.as_of >= core.created_at && now.as_of < time("2999-01-01T00:00:00Z"));
     let json = serde_json::to_string(&now).expect("JSON");
-    assert_eq!(serde_json::from_str::<buffetbot_db::Valuation>(&json).expect("a valuation"), now);
+    assert_eq!(
+        serde_json::from_str::<buffetbot_db::portfolios::Valuation>(&json).expect("a valuation"),
+        now
+    );
 }
 
 async fn a_valuation_without_prices_says_so(handle: &impl Handle) {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Activity, Error, NewPortfolio, NewPosition, PageRequest, Portfolio, PortfolioFilter,
-    PortfolioId, PortfolioPatch, PortfolioRepository, Position, PositionRepository, PositionValue,
-    RiskTolerance, UserId,
+use buffetbot_db::Error;
+use buffetbot_db::portfolios::{
+    NewPortfolio, NewPosition, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioRepository,
+    Position, PositionRepository, PositionValue,
 };
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::{Activity, PageRequest, PortfolioId, RiskTolerance, UserId};
 use serde_json::json;
 
 use crate::support::handle::Handle;
@@ -55,7 +56,7 @@ async fn what_is_written_is_read(handle: &impl Handle) {
     let ada = user(handle, "ada@example.com").await;
     let new = NewPortfolio::new(ada.id, "Réserve 💶", RiskTolerance::Aggressive)
         .description("A long story")
-        .target_cash(parsed::<buffetbot_db::Percentage>("12.25"));
+        .target_cash(parsed::<buffetbot_db::types::Percentage>("12.25"));
     let created = handle.portfolios().create(&new).await.expect("created");
     let expected = Portfolio {
         id: new.id,

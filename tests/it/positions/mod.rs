@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bigdecimal::BigDecimal;
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Activity, Error, NewPosition, PageRequest, Portfolio, PortfolioId, PortfolioRepository,
-    Position, PositionId, PositionPatch, PositionRepository, Result, Shares, Ticker,
+use buffetbot_db::portfolios::{
+    NewPosition, Portfolio, PortfolioRepository, Position, PositionPatch, PositionRepository,
 };
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::types::{Activity, PageRequest, PortfolioId, PositionId, Shares, Ticker};
+use buffetbot_db::{Error, Result};
 use serde_json::json;
 
 use crate::support::handle::Handle;

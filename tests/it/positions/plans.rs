@@ -1,6 +1,6 @@
 //! Plans of the statements on positions.
 
-use buffetbot_db::PortfolioFilter;
+use buffetbot_db::portfolios::PortfolioFilter;
 use diesel_async::SimpleAsyncConnection;
 
 use super::*;

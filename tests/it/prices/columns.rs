@@ -6,12 +6,12 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int64Type};
 use bigdecimal::ToPrimitive;
+use buffetbot_db::config::StatementMode;
 use buffetbot_db::import::{CsvOptions, prices_from_csv};
+use buffetbot_db::prices::{ArrowOptions, Decimals, NewPriceBar, PriceRepository, bars_schema};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    ArrowOptions, Database, Decimals, NewPriceBar, PriceRepository, Repositories, StatementMode,
-    Ticker, bars_schema,
-};
+use buffetbot_db::types::Ticker;
+use buffetbot_db::{Database, Repositories};
 use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt};
 

@@ -1,7 +1,8 @@
 //! Whether the bars are still those that something was computed from.
 
+use buffetbot_db::Repositories;
+use buffetbot_db::prices::{PriceBarPatch, PriceRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{PriceBarPatch, PriceRepository, Repositories};
 use diesel::QueryableByName;
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;

@@ -1,10 +1,12 @@
 //! Taking bars in: streams, policies, floats, and what is written for it.
 
-use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Config, Database, DeliveredBar, Error, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter,
-    PriceRepository, Result, SuspectPolicy, UpsertReport,
+use buffetbot_db::prices::{
+    DeliveredBar, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter, PriceRepository,
+    SuspectPolicy,
 };
+use buffetbot_db::store::UpsertReport;
+use buffetbot_db::testing::TestDatabase;
+use buffetbot_db::{Config, Database, Error, Result};
 use chrono::Days;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -130,7 +132,7 @@ async fn the_server_counts_no_write_for_what_is_delivered_again() {
 
 /// What a provider's own code may give: an error of any kind.
 fn parsed_error() -> Error {
-    "?".parse::<buffetbot_db::Price>().expect_err("no price")
+    "?".parse::<buffetbot_db::types::Price>().expect_err("no price")
 }
 
 async fn a_failing_stream_leaves_nothing(handle: &impl Handle) {

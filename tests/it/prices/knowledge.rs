@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Database, Error, Isolation, PriceRepository, TransactionOptions, UnitOfWork};
+use buffetbot_db::{Database, Error, Isolation, TransactionOptions, UnitOfWork};
 use chrono::{DateTime, Utc};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

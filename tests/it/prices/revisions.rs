@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use buffetbot_db::prices::{PriceBar, PriceBarPatch, PriceRepository};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Database, Error, PriceBar, PriceBarPatch, PriceRepository, Ticker};
+use buffetbot_db::types::Ticker;
+use buffetbot_db::{Database, Error};
 use chrono::{DateTime, TimeDelta, Utc};
 use diesel::QueryableByName;
 use diesel::sql_types::{BigInt, Timestamptz};

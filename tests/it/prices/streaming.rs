@@ -1,7 +1,8 @@
 //! Bars as a stream.
 
+use buffetbot_db::Error;
+use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, PriceRepository};
 use chrono::NaiveDate;
 use diesel_async::SimpleAsyncConnection;
 use futures_util::{StreamExt, TryStreamExt};

@@ -1,7 +1,9 @@
 //! Bringing stored bars to what was delivered.
 
+use buffetbot_db::Error;
+use buffetbot_db::prices::{NewPriceBar, PriceBarFilter, PriceRepository};
+use buffetbot_db::store::UpsertReport;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Error, NewPriceBar, PriceBarFilter, PriceRepository, UpsertReport};
 use chrono::NaiveDate;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;

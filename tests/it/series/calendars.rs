@@ -1,6 +1,6 @@
 //! Trading days against those on which real prices were made.
 
-use buffetbot_db::{Nyse, TradingCalendar, Weekdays};
+use buffetbot_db::prices::{Nyse, TradingCalendar, Weekdays};
 use chrono::{Datelike, NaiveDate, Weekday};
 
 use super::{day, days};

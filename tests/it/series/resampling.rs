@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use bigdecimal::BigDecimal;
-use buffetbot_db::{Period, Resampler, SeriesBar, resample};
+use buffetbot_db::prices::{Period, Resampler, SeriesBar, resample};
 use chrono::{Datelike, Days, NaiveDate};
 use proptest::prelude::{Just, Strategy};
 use proptest::test_runner::Config;

@@ -1,6 +1,6 @@
 //! Changes of price.
 
-use buffetbot_db::{Returns, closes, returns, total_return};
+use buffetbot_db::prices::{Returns, closes, returns, total_return};
 
 use super::{bar, day};
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
+use buffetbot_db::postgres::PgConnection;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Config, Database, PgConnection, Result};
+use buffetbot_db::{Config, Database, Result};
 use diesel::QueryableByName;
 use diesel::sql_types::BigInt;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};

@@ -2,8 +2,9 @@
 
 use std::future::Future;
 
+use buffetbot_db::postgres::Connection;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Connection, Database, Repositories, Result, UnitOfWork};
+use buffetbot_db::{Database, Repositories, Result, UnitOfWork};
 use diesel_async::SimpleAsyncConnection;
 
 /// What a check is given: repositories, and the two things that differ between the handles.

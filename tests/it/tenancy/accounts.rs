@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 
 use super::{member, person};
 use crate::catalog::connect;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 use tokio_postgres::Client;
 
 use super::{member, person};

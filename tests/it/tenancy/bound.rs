@@ -1,7 +1,7 @@
 //! A role that no policy binds is refused before the first statement, however it came to be so (A3).
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 use uuid::Uuid;
 
 use super::{person, public};

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 
 use super::{Person, person, public};
 use crate::catalog::connect;

@@ -1,7 +1,7 @@
 //! The check of a live database that is as it should be, on servers and by logins of several kinds.
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 
 use crate::catalog::connect;
 use crate::support::server::{PASSWORD, TcpServer};

@@ -12,12 +12,15 @@ mod statements;
 mod untried;
 mod wrong;
 
+use buffetbot_db::analyses::AnalysisRepository;
+use buffetbot_db::analyses::{AnalysisResult, NewAnalysis};
+use buffetbot_db::portfolios::PositionRepository;
+use buffetbot_db::portfolios::{NewPosition, Portfolio, Position};
+use buffetbot_db::tenancy::{Finding, Severity};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{AnalysisRepository, PositionRepository};
-use buffetbot_db::{
-    AnalysisResult, AnalysisType, Config, Database, Finding, NewAnalysis, NewPosition, Portfolio,
-    Position, Repositories, Severity, Shares, User,
-};
+use buffetbot_db::types::{AnalysisType, Shares};
+use buffetbot_db::users::User;
+use buffetbot_db::{Config, Database, Repositories};
 
 use tokio_postgres::Client;
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::*;
 use tokio_postgres::error::SqlState;
 
 use super::{person, public};

@@ -1,6 +1,6 @@
 //! What monitoring keeps of statements in users' names: as much of many users as of one.
 
-use buffetbot_db::*;
+use crate::api::*;
 use tokio_postgres::Client;
 
 use super::person;

@@ -1,6 +1,6 @@
 //! Each thing that may be wrong with a live database is broken here, and found, by the catalog or by trying (A4).
 
-use buffetbot_db::*;
+use crate::api::*;
 use uuid::Uuid;
 
 use super::{sound, sound_with, told};

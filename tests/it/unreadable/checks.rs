@@ -1,6 +1,6 @@
 //! The doctor names rows from before a check; they hold up nothing.
 
-use buffetbot_db::*;
+use crate::api::*;
 
 use super::other_program;
 use crate::cancellation::every_method::given::{Given, document};

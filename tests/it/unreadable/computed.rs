@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use buffetbot_db::*;
+use crate::api::*;
 use chrono::{DateTime, NaiveDate, Utc};
 use tokio_postgres::Client;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use buffetbot_db::*;
+use crate::api::*;
 
 use super::other_program;
 use crate::cancellation::every_method::Given;

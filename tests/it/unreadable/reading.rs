@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::api::*;
 use arrow_array::RecordBatch;
-use buffetbot_db::*;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, TryStreamExt};
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use buffetbot_db::*;
+use crate::api::*;
 use tokio_postgres::Client;
 
 use super::other_program;

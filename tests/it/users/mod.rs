@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{
-    Document, Error, NewUser, PageRequest, Repositories, User, UserFilter, UserId, UserPatch,
-    UserRepository,
-};
+use buffetbot_db::types::{Document, PageRequest, UserId};
+use buffetbot_db::users::{NewUser, User, UserFilter, UserPatch, UserRepository};
+use buffetbot_db::{Error, Repositories};
 use serde_json::json;
 
 use crate::support::handle::Handle;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use buffetbot_db::*;
+use crate::api::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 

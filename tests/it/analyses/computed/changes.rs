@@ -1,9 +1,8 @@
 //! What becomes of computed results when something changes.
 
-use buffetbot_db::{
-    AnalysisPatch, AnalysisSelector, CacheKey, DataType, MarketCacheRepository, PageRequest,
-    PortfolioId,
-};
+use buffetbot_db::analyses::{AnalysisPatch, AnalysisSelector};
+use buffetbot_db::market_cache::{CacheKey, MarketCacheRepository};
+use buffetbot_db::types::{DataType, PageRequest, PortfolioId};
 use tokio::sync::Semaphore;
 
 use super::*;

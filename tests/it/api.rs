@@ -1,0 +1,8 @@
+//! All that the crate offers, for the tests that go through much of it.
+
+#[cfg(feature = "passwords")]
+pub use buffetbot_db::passwords::*;
+pub use buffetbot_db::{
+    analyses::*, audit::*, cache::*, config::*, error::*, events::*, market_cache::*, options::*,
+    portfolios::*, postgres::*, prices::*, store::*, tenancy::*, types::*, users::*, *,
+};
