@@ -115,7 +115,7 @@ fn quote() -> DataType {
 async fn database(db: &Database, raw: &RawCache, sizes: &Sizes) -> Outcome<Vec<Row>> {
     let keys: Vec<CacheKey> = (0..ENTRIES).map(key).collect();
     let hundred: Vec<CacheKey> = (0..MANY).map(|i| key(i * 7)).collect();
-    let repository: Arc<dyn MarketCacheRepository> = Arc::new(db.market_cache().clone());
+    let repository: Arc<dyn MarketCacheRepository> = db.market_cache_arc();
     let ours = async |i: usize| {
         let found = db.cache().get::<CompanyInfo>(&keys[i % ENTRIES]).await;
         black_box(found.expect("get").expect("the document"));

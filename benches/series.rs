@@ -123,7 +123,7 @@ async fn reads(db: &Database, url: &str, new: &[NewPriceBar], effort: Effort) ->
         assert_eq!(all.iter().map(Series::len).sum::<usize>(), new.len());
     };
     let batches = async |options: ArrowOptions| {
-        let rows = prices
+        let rows = db
             .record_batches(&tickers, first, last, options)
             .try_fold(0, async |sum, batch| Ok(sum + batch.num_rows()));
         assert_eq!(rows.await.expect("read"), new.len());

@@ -76,7 +76,7 @@ async fn cache(db: &Database, url: &str, sizes: &Sizes) -> Outcome<Vec<Row>> {
     db.market_cache().put_many(&entries).await?;
     raw.batch("VACUUM ANALYZE market_data_cache").await?;
     let keys: Vec<CacheKey> = (0..ENTRIES).map(key).collect();
-    let dynamic: Arc<dyn MarketCacheRepository> = Arc::new(db.market_cache().clone());
+    let dynamic: Arc<dyn MarketCacheRepository> = db.market_cache_arc();
     let get = async |i: usize| {
         let entry = dynamic.get(&keys[i % ENTRIES]).await.expect("get").expect("an entry");
         std::hint::black_box(entry.decode::<CompanyInfo>().expect("the document"));
@@ -146,7 +146,7 @@ async fn reads(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
     raw.batch("VACUUM ANALYZE price_history").await?;
     let first = stored[0].clone();
     let (from, to) = (NaiveDate::MIN, NaiveDate::MAX);
-    let prices: Arc<dyn PriceRepository> = Arc::new(db.prices().clone());
+    let prices: Arc<dyn PriceRepository> = db.prices_arc();
     let effort = Effort { operations: sizes.fast.operations / 10, ..sizes.fast };
     let ours = async |_| {
         let found = prices.range(&first.ticker, from, to).await.expect("range");

@@ -8,7 +8,7 @@
 
 use std::time::Instant;
 
-use buffetbot_db::prices::{DeliveredBar, IngestOptions, NewPriceBar, PriceRepository};
+use buffetbot_db::prices::{DeliveredBar, IngestOptions, NewPriceBar};
 use buffetbot_db::types::{Price, Ticker};
 use buffetbot_db::{Database, Result};
 use chrono::{Days, NaiveDate};

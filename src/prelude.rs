@@ -20,7 +20,9 @@ pub use crate::database::{
 };
 pub use crate::error::{Error, Result};
 pub use crate::events::Event;
-pub use crate::market_cache::{CacheKey, MarketCacheRepository, NewCacheEntry, PutOptions};
+pub use crate::market_cache::{
+    CacheKey, MarketCacheExt, MarketCacheRepository, NewCacheEntry, PutOptions,
+};
 pub use crate::options::{NewOptionQuote, OptionRepository};
 pub use crate::portfolios::{NewPortfolio, NewPosition, PortfolioRepository, PositionRepository};
 pub use crate::prices::{

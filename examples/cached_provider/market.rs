@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use buffetbot_db::cache::{BoxError, CacheValue, Cached, Fetched, Policy};
-use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector};
 use buffetbot_db::types::{DataType, Tag, Ticker};
 use buffetbot_db::{Database, Result};
 use serde::{Deserialize, Serialize};

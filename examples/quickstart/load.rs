@@ -3,12 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use buffetbot_db::analyses::{
-    AnalysisKey, AnalysisRepository, AnalysisResult, Inputs, NewAnalysis,
-};
+use buffetbot_db::analyses::{AnalysisKey, AnalysisResult, Inputs, NewAnalysis};
 use buffetbot_db::import::{self, CsvOptions, ImportReport};
-use buffetbot_db::market_cache::{CacheKey, MarketCacheRepository, NewCacheEntry, PutOptions};
-use buffetbot_db::prices::PriceRepository;
+use buffetbot_db::market_cache::{CacheKey, NewCacheEntry, PutOptions};
 use buffetbot_db::types::{AnalysisType, DataType, Document, Score, Ticker, UnitInterval};
 use buffetbot_db::{Database, Error, Result};
 use chrono::NaiveDate;
@@ -156,7 +153,7 @@ pub async fn analysis(db: &Database, ticker: &Ticker) -> Result<AnalysisResult> 
         .metadata(&risk)?
         .inputs(inputs)
         .ttl(Duration::from_secs(86_400));
-    db.analyses().save(&result).await
+    db.analyses().create(&result).await
 }
 
 fn risk(closes: &[f64]) -> Risk {

@@ -13,15 +13,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use buffetbot_db::analyses::{AnalysisFilter, AnalysisRepository, AnalysisScope};
-use buffetbot_db::market_cache::{CacheFilter, MarketCacheRepository};
-use buffetbot_db::options::{OptionQuoteFilter, OptionRepository};
-use buffetbot_db::portfolios::{
-    NewPortfolio, NewPosition, Portfolio, PortfolioFilter, PortfolioRepository, PositionRepository,
-};
-use buffetbot_db::prices::{PriceBarFilter, PriceRepository};
+use buffetbot_db::analyses::{AnalysisFilter, AnalysisScope};
+use buffetbot_db::market_cache::CacheFilter;
+use buffetbot_db::options::OptionQuoteFilter;
+use buffetbot_db::portfolios::{NewPortfolio, NewPosition, Portfolio, PortfolioFilter};
+use buffetbot_db::prices::PriceBarFilter;
 use buffetbot_db::types::{PasswordHash, RiskTolerance, Ticker};
-use buffetbot_db::users::{NewUser, UserFilter, UserRepository};
+use buffetbot_db::users::{NewUser, UserFilter};
 use buffetbot_db::{Database, Result};
 
 /// Where the repository's market data is.

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use buffetbot_db::analyses::AnalysisResult;
-use buffetbot_db::market_cache::MarketCacheRepository;
-use buffetbot_db::options::{ChainFilter, OptionRepository};
+use buffetbot_db::options::ChainFilter;
 use buffetbot_db::portfolios::{Portfolio, Valuation};
 use buffetbot_db::prices::LatestBar;
 use buffetbot_db::types::{DataType, OptionType, Ticker};

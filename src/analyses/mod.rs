@@ -10,6 +10,6 @@ mod result;
 pub use inputs::{DocumentRevision, Inputs};
 pub use key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary};
 pub use lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
-pub use pg::PgAnalyses;
+pub(crate) use pg::PgAnalyses;
 pub use repository::AnalysisRepository;
 pub use result::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::key::{AnalysisFilter, AnalysisKey, AnalysisSelector, AnalysisSummary};
 use super::lineage::Lineage;
 use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
-use crate::error::Result;
+use crate::error::{Result, unsupported};
 use crate::store::{Aged, Swept};
 use crate::types::{
     AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker,
@@ -17,33 +17,23 @@ use crate::types::{
 /// public, about a ticker alone, or private to a portfolio; what asks for the one never finds the
 /// other. Expiry is decided by the database's clock.
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait AnalysisRepository: Send + Sync {
     /// Stores a result beside those that its key already has.
     ///
     /// # Errors
     /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
-    async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult>;
+    async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
+        unsupported("analyses.create")
+    }
 
     /// Stores all of these results, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
-    async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>>;
-
-    /// Another word for [`create`](Self::create).
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    async fn save(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
-        self.create(analysis).await
-    }
-
-    /// Another word for [`create_many`](Self::create_many).
-    ///
-    /// # Errors
-    /// As [`create_many`](Self::create_many).
-    async fn save_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
-        self.create_many(analyses).await
+    async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>> {
+        unsupported("analyses.create_many")
     }
 
     /// The result of this id, fresh or expired, public or private.
@@ -54,25 +44,37 @@ pub trait AnalysisRepository: Send + Sync {
         &self,
         filter: &AnalysisFilter,
         page: &PageRequest,
-    ) -> Result<Page<AnalysisResult>>;
+    ) -> Result<Page<AnalysisResult>> {
+        unsupported("analyses.list")
+    }
 
     /// How many results there are.
-    async fn count(&self, filter: &AnalysisFilter) -> Result<u64>;
+    async fn count(&self, filter: &AnalysisFilter) -> Result<u64> {
+        unsupported("analyses.count")
+    }
 
     /// Whether the result exists, fresh or expired.
-    async fn exists(&self, id: AnalysisId) -> Result<bool>;
+    async fn exists(&self, id: AnalysisId) -> Result<bool> {
+        Ok(self.find(id).await?.is_some())
+    }
 
     /// Changes what the patch says and returns the result as it is then.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field.
-    async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult>;
+    async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
+        unsupported("analyses.update")
+    }
 
     /// Deletes the result. Returns `false` if it did not exist.
-    async fn delete(&self, id: AnalysisId) -> Result<bool>;
+    async fn delete(&self, id: AnalysisId) -> Result<bool> {
+        unsupported("analyses.delete")
+    }
 
     /// Of the key's results that are fresh, the one computed last.
-    async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>>;
+    async fn latest_fresh(&self, key: &AnalysisKey) -> Result<Option<AnalysisResult>> {
+        unsupported("analyses.latest_fresh")
+    }
 
     /// As [`latest_fresh`](Self::latest_fresh), of the public results of several tickers with the
     /// same type and parameters, in one statement and in the order of the tickers.
@@ -81,10 +83,14 @@ pub trait AnalysisRepository: Send + Sync {
         tickers: &[Ticker],
         analysis_type: AnalysisType,
         parameters: Option<&Document>,
-    ) -> Result<Listed<Option<AnalysisResult>>>;
+    ) -> Result<Listed<Option<AnalysisResult>>> {
+        unsupported("analyses.latest_fresh_many")
+    }
 
     /// The key's result that was computed last, fresh or expired, with its age.
-    async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>>;
+    async fn latest(&self, key: &AnalysisKey) -> Result<Option<Aged<AnalysisResult>>> {
+        unsupported("analyses.latest")
+    }
 
     /// The public results of a ticker, of one type or all, whatever their parameters and expiry,
     /// newest first.
@@ -93,7 +99,9 @@ pub trait AnalysisRepository: Send + Sync {
         ticker: &Ticker,
         analysis_type: Option<AnalysisType>,
         page: &PageRequest,
-    ) -> Result<Page<AnalysisResult>>;
+    ) -> Result<Page<AnalysisResult>> {
+        unsupported("analyses.history_for_ticker")
+    }
 
     /// The private results of a portfolio, of one ticker or all, whatever their parameters and
     /// expiry, newest first.
@@ -102,11 +110,15 @@ pub trait AnalysisRepository: Send + Sync {
         portfolio: PortfolioId,
         ticker: Option<&Ticker>,
         page: &PageRequest,
-    ) -> Result<Page<AnalysisResult>>;
+    ) -> Result<Page<AnalysisResult>> {
+        unsupported("analyses.history_for_portfolio")
+    }
 
     /// The results of each type summed up, types in the order of their names; a type without
     /// results is left out.
-    async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>>;
+    async fn summary(&self, filter: &AnalysisFilter) -> Result<Listed<AnalysisSummary>> {
+        unsupported("analyses.summary")
+    }
 
     /// Lets all results that the selector means expire now, without a stale window; they stay in the
     /// history. Returns how many could be served until then, fresh or stale. Of the same tickers,
@@ -115,7 +127,9 @@ pub trait AnalysisRepository: Send + Sync {
     ///
     /// # Errors
     /// `Invalid` of `selector` where it has no part: it would mean every result.
-    async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64>;
+    async fn invalidate(&self, selector: &AnalysisSelector) -> Result<u64> {
+        unsupported("analyses.invalidate")
+    }
 
     /// Lets results expire whose inputs have changed since, as [`invalidate`](Self::invalidate) does:
     /// those of one ticker or of all, public and private, fresh or in a stale window. Returns how many.
@@ -128,17 +142,23 @@ pub trait AnalysisRepository: Send + Sync {
     /// Works in batches, each a transaction of its own outside of a unit of work: after an error, or
     /// dropped unfinished, what was found until then has expired. Leases stay: what is being computed
     /// from changed inputs is found by the next call.
-    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
+    async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
+        unsupported("analyses.invalidate_stale_inputs")
+    }
 
     /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::analyses::NewAnalysis)), beside what is stored of
     /// that now: revisions, providers, bars corrected since. All of it is of one moment.
     ///
     /// # Errors
     /// `Corrupt` where another program recorded inputs of another shape.
-    async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>>;
+    async fn lineage(&self, id: AnalysisId) -> Result<Option<Lineage>> {
+        unsupported("analyses.lineage")
+    }
 
     /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
     /// they had one, ended then, too; the longest past serving first.
     /// Sweepers at work at once share the results and do not wait for each other.
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept>;
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+        unsupported("analyses.sweep_expired")
+    }
 }

@@ -4,4 +4,5 @@ mod entry;
 mod repository;
 
 pub use entry::{AuditEntry, AuditFilter};
-pub use repository::{AuditRepository, PgAudit};
+pub use repository::AuditRepository;
+pub(crate) use repository::PgAudit;

@@ -7,7 +7,7 @@ use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
 use diesel::sql_types::Interval;
 
 use super::entry::{AuditEntry, AuditFilter};
-use crate::error::Result;
+use crate::error::{Result, unsupported};
 use crate::schema::audit_log;
 use crate::store::{Session, Swept, newest_first, settled};
 use crate::types::{Page, PageRequest, bound, span};
@@ -16,23 +16,29 @@ use crate::types::{Page, PageRequest, bound, span};
 /// them, whoever changes a row, and nothing but retention and the erasure of an account takes anything
 /// out. In a user's name ([`Database::as_user`](crate::Database::as_user)) only changes of that user's rows are there.
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait AuditRepository: Send + Sync {
     /// Entries, the latest first.
     async fn list(&self, filter: &AuditFilter, page: &PageRequest) -> Result<Page<AuditEntry>>;
 
     /// How many entries there are.
-    async fn count(&self, filter: &AuditFilter) -> Result<u64>;
+    async fn count(&self, filter: &AuditFilter) -> Result<u64> {
+        unsupported("audit.count")
+    }
 
     /// Deletes entries that are older than `age`, the oldest first, up to `limit` of them.
     ///
     /// # Errors
     /// `Denied` in a user's name.
-    async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept>;
+    async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
+        unsupported("audit.sweep")
+    }
 }
 
 /// [`AuditRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgAudit {
+pub(crate) struct PgAudit {
     session: Session,
 }
 

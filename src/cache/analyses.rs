@@ -19,7 +19,9 @@ use super::kind::{Job, Kind, Read, Settled};
 use super::lease::{RELEASE, keyed};
 use super::packed::Packed;
 use super::policy::Policy;
-use crate::analyses::{AnalysisKey, AnalysisResult, Expiry, NewAnalysis, PgAnalyses, pg as stored};
+use crate::analyses::{
+    AnalysisKey, AnalysisRepository, AnalysisResult, Expiry, NewAnalysis, pg as stored,
+};
 use crate::error::{Error, Result, Unreadable};
 use crate::postgres::PgConnection;
 use crate::store::{Address, AddressRef, Session};
@@ -262,46 +264,53 @@ fn job(compute: impl Fetch<AnalysisResult, NewAnalysis>) -> Job<Analyses> {
     })
 }
 
-impl PgAnalyses {
-    /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
-    /// makes one, which is stored: once at a time per key, in all processes. Like
-    /// [`Cache::get_or_fetch`](crate::cache::Cache::get_or_fetch) in all else: stale results, failures, limits.
-    ///
-    /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
-    /// type, portfolio and parameters are those of the key; one that expires never is given the policy's
-    /// TTL. Where its [`inputs`](crate::analyses::NewAnalysis::inputs) are recorded,
-    /// [`invalidate_stale_inputs`](crate::analyses::AnalysisRepository::invalidate_stale_inputs) finds it outdated. A result
-    /// that was invalidated while it was computed is returned and not stored.
-    ///
-    /// In a unit of work it reads and writes within the transaction, and shares nothing before the commit.
-    ///
-    /// # Errors
-    /// As [`Cache::get_or_fetch`](crate::cache::Cache::get_or_fetch), and those of
-    /// [`create`](crate::analyses::AnalysisRepository::create).
-    pub async fn get_or_compute(
-        &self,
-        key: &AnalysisKey,
-        policy: &Policy,
-        compute: impl Fetch<AnalysisResult, NewAnalysis>,
-    ) -> Result<Cached<AnalysisResult>> {
-        let job = job(compute);
-        match self
-            .session()
-            .cache()
-            .and_then(|copies| copies.as_any().downcast_ref::<Cache>())
-            .filter(|cache| cache.has_database())
-        {
-            Some(cache) => cache.get_or_compute(key, policy, job).await,
-            None => {
-                let computed = within(self.session(), key, policy, job).await;
-                self.session().settled(computed).await
-            }
+/// See [`RepositorySet::get_or_compute`](crate::RepositorySet::get_or_compute).
+pub(crate) async fn get_or_compute(
+    session: &Session,
+    key: &AnalysisKey,
+    policy: &Policy,
+    compute: impl Fetch<AnalysisResult, NewAnalysis>,
+) -> Result<Cached<AnalysisResult>> {
+    let job = job(compute);
+    match session
+        .cache()
+        .and_then(|copies| copies.as_any().downcast_ref::<Cache>())
+        .filter(|cache| cache.has_database())
+    {
+        Some(cache) => cache.get_or_compute(key, policy, job).await,
+        None => {
+            let computed = within(session, key, policy, job).await;
+            session.settled(computed).await
+        }
+    }
+}
+
+/// As [`get_or_compute`], on any implementation of the repository: without levels, leases or stale results.
+pub(crate) async fn get_or_compute_by(
+    analyses: &dyn AnalysisRepository,
+    key: &AnalysisKey,
+    policy: &Policy,
+    compute: impl Fetch<AnalysisResult, NewAnalysis>,
+) -> Result<Cached<AnalysisResult>> {
+    policy.validate()?;
+    let given = |row: AnalysisResult, origin| {
+        let (seen_at, loaded) = (Utc::now(), Instant::now());
+        Cached::new(Arc::new(entry(row, seen_at, loaded)), origin, loaded)
+    };
+    if let Some(row) = analyses.latest_fresh(key).await? {
+        return Ok(given(row, Origin::Database));
+    }
+    let computed = job(compute)(None).await.map_err(failed)?;
+    match Outcome::new(key, computed, policy, None)? {
+        Outcome::New(new) => Ok(given(analyses.create(&new).await?, Origin::Fetched)),
+        Outcome::Unchanged { previous, .. } => {
+            Ok(Cached::new(previous, Origin::Stale, Instant::now()))
         }
     }
 }
 
 impl Cache {
-    /// See [`PgAnalyses::get_or_compute`].
+    /// As the function of this name, through the levels.
     async fn get_or_compute(
         &self,
         key: &AnalysisKey,

@@ -17,7 +17,7 @@
 // | `memory`, `redis`, `database`, `breaker` | the levels |
 // | `sync`, `change` | how copies learn that their row has changed |
 
-pub(crate) mod analyses;
+mod analyses;
 mod breaker;
 mod cached;
 mod change;
@@ -56,6 +56,7 @@ use crate::market_cache::{CacheKey, CacheSelector};
 use crate::postgres::Pool;
 use crate::store::{AddressRef, Copies};
 
+pub(crate) use self::analyses::{get_or_compute, get_or_compute_by};
 pub use self::cached::{Cached, Origin};
 pub use self::counters::{CacheCounters, CacheReport};
 pub use self::documents::CacheValue;

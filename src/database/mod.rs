@@ -352,6 +352,12 @@ impl Database {
     }
 }
 
+impl AsRef<RepositorySet> for Database {
+    fn as_ref(&self) -> &RepositorySet {
+        self
+    }
+}
+
 impl std::ops::Deref for Database {
     type Target = RepositorySet;
     fn deref(&self) -> &RepositorySet {

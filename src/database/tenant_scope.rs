@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::repositories::{Repositories, RepositorySet};
+use super::repositories::RepositorySet;
 use super::retry;
 use super::retry::{TransactionError, TransactionFn};
 use super::unit_of_work::UnitOfWork;
@@ -122,8 +122,8 @@ impl std::ops::Deref for TenantScope {
     }
 }
 
-impl Repositories for TenantScope {
-    fn repositories(&self) -> &RepositorySet {
+impl AsRef<RepositorySet> for TenantScope {
+    fn as_ref(&self) -> &RepositorySet {
         self
     }
 }

@@ -166,6 +166,12 @@ impl UnitOfWork {
     }
 }
 
+impl AsRef<RepositorySet> for UnitOfWork {
+    fn as_ref(&self) -> &RepositorySet {
+        self
+    }
+}
+
 impl std::ops::Deref for UnitOfWork {
     type Target = RepositorySet;
     fn deref(&self) -> &RepositorySet {

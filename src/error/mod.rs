@@ -170,6 +170,12 @@ pub enum Error {
         /// From when on the history is complete.
         known_from: DateTime<Utc>,
     },
+    /// This implementation of the repository does not offer the call, such as a fake of one or two methods.
+    #[error("{call} is not offered by this repository")]
+    Unsupported {
+        /// Repository and method: `"prices.delete"`.
+        call: &'static str,
+    },
     /// The configuration cannot be used.
     #[error("configuration: {variable}: {reason}")]
     Config {
@@ -255,6 +261,11 @@ impl Error {
             _ => false,
         }
     }
+}
+
+/// What a method of a repository does unless it is implemented.
+pub(crate) fn unsupported<T>(call: &'static str) -> Result<T> {
+    Err(Error::Unsupported { call })
 }
 
 /// A value and whose it is, without what is not known.

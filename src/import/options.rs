@@ -7,7 +7,7 @@ use super::report::ImportReport;
 use super::{CsvOptions, reader};
 use crate::database::Repositories;
 use crate::error::{Error, Result};
-use crate::options::{NewOptionQuote, OccSymbol, OptionContract, OptionRepository};
+use crate::options::{NewOptionQuote, OccSymbol, OptionContract};
 use crate::prices::SuspectPolicy;
 use crate::types::{OptionType, Price, Ticker, TradingDay, parse_time};
 

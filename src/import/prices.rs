@@ -12,9 +12,7 @@ use super::report::ImportReport;
 use super::{CsvOptions, reader};
 use crate::database::Repositories;
 use crate::error::{Error, Result};
-use crate::prices::{
-    CorporateActionRepository, NewCorporateAction, NewPriceBar, PriceRepository, check_day,
-};
+use crate::prices::{NewCorporateAction, NewPriceBar, check_day};
 use crate::store::{Rejected, RejectedKind, UpsertReport};
 use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 

@@ -9,4 +9,5 @@ pub use key::{
     CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry, TickerSize,
     TypeSize,
 };
-pub use pg::{MarketCacheRepository, PgMarketCache};
+pub(crate) use pg::PgMarketCache;
+pub use pg::{MarketCacheExt, MarketCacheRepository};

@@ -7,5 +7,6 @@ mod quote;
 
 pub use chains::{AtTheMoney, OptionChain, PutCallRatio, SmilePoint, StrikeInterest, TermPoint};
 pub use occ::{OccSymbol, OptionContract};
-pub use pg::{OptionRepository, PgOptions};
+pub use pg::OptionRepository;
+pub(crate) use pg::PgOptions;
 pub use quote::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch};

@@ -10,7 +10,9 @@ pub use portfolio::{
     NewPortfolio, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioSummary,
     PortfolioWithPositions,
 };
-pub use portfolio_repository::{PgPortfolios, PortfolioRepository};
+pub(crate) use portfolio_repository::PgPortfolios;
+pub use portfolio_repository::PortfolioRepository;
 pub use position::{NewPosition, Position, PositionPatch};
-pub use position_repository::{PgPositions, PositionRepository};
+pub(crate) use position_repository::PgPositions;
+pub use position_repository::PositionRepository;
 pub use valuation::{PositionValue, PricedBar, Valuation};

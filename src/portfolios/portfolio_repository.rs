@@ -16,7 +16,7 @@ use super::portfolio::{
 };
 use super::position::Position;
 use super::valuation::{Valuation, ValuationRow};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unsupported};
 use crate::schema::{portfolios, positions};
 use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{
@@ -26,18 +26,24 @@ use crate::types::{
 
 /// Portfolios of users. Deactivated ones are kept, and left out of lists by default.
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait PortfolioRepository: Send + Sync {
     /// Makes a portfolio.
     ///
     /// # Errors
     /// `InvalidReference` when the user does not exist, `Invalid` of a field.
-    async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio>;
+    async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio> {
+        unsupported("portfolios.create")
+    }
 
     /// Makes all of these portfolios, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
-    async fn create_many(&self, portfolios: &[NewPortfolio]) -> Result<Vec<Portfolio>>;
+    async fn create_many(&self, portfolios: &[NewPortfolio]) -> Result<Vec<Portfolio>> {
+        unsupported("portfolios.create_many")
+    }
 
     /// The portfolio of this id, active or not.
     async fn find(&self, id: PortfolioId) -> Result<Option<Portfolio>>;
@@ -47,10 +53,14 @@ pub trait PortfolioRepository: Send + Sync {
     ///
     /// # Errors
     /// `Invalid` of a name with NUL characters.
-    async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>>;
+    async fn find_by_name(&self, user: UserId, name: &str) -> Result<Option<Portfolio>> {
+        unsupported("portfolios.find_by_name")
+    }
 
     /// Portfolios, newest first.
-    async fn list(&self, filter: &PortfolioFilter, page: &PageRequest) -> Result<Page<Portfolio>>;
+    async fn list(&self, filter: &PortfolioFilter, page: &PageRequest) -> Result<Page<Portfolio>> {
+        unsupported("portfolios.list")
+    }
 
     /// The user's portfolios, newest first. An unknown user has none.
     async fn list_for_user(
@@ -58,51 +68,71 @@ pub trait PortfolioRepository: Send + Sync {
         user: UserId,
         activity: Activity,
         page: &PageRequest,
-    ) -> Result<Page<Portfolio>>;
+    ) -> Result<Page<Portfolio>> {
+        unsupported("portfolios.list_for_user")
+    }
 
     /// Active portfolios, of all users, of this tolerance of risk, newest first.
     async fn list_by_risk_tolerance(
         &self,
         risk_tolerance: RiskTolerance,
         page: &PageRequest,
-    ) -> Result<Page<Portfolio>>;
+    ) -> Result<Page<Portfolio>> {
+        unsupported("portfolios.list_by_risk_tolerance")
+    }
 
     /// How many portfolios there are.
-    async fn count(&self, filter: &PortfolioFilter) -> Result<u64>;
+    async fn count(&self, filter: &PortfolioFilter) -> Result<u64> {
+        unsupported("portfolios.count")
+    }
 
     /// Whether the portfolio exists, active or not.
-    async fn exists(&self, id: PortfolioId) -> Result<bool>;
+    async fn exists(&self, id: PortfolioId) -> Result<bool> {
+        Ok(self.find(id).await?.is_some())
+    }
 
     /// Changes what the patch says and returns the portfolio as it is then.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field.
-    async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio>;
+    async fn update(&self, id: PortfolioId, patch: &PortfolioPatch) -> Result<Portfolio> {
+        unsupported("portfolios.update")
+    }
 
     /// Reactivates the portfolio. Idempotent.
     ///
     /// # Errors
     /// `NotFound`.
-    async fn activate(&self, id: PortfolioId) -> Result<Portfolio>;
+    async fn activate(&self, id: PortfolioId) -> Result<Portfolio> {
+        unsupported("portfolios.activate")
+    }
 
     /// Soft deletion: deactivates the portfolio and keeps its data. Idempotent.
     ///
     /// # Errors
     /// `NotFound`.
-    async fn deactivate(&self, id: PortfolioId) -> Result<Portfolio>;
+    async fn deactivate(&self, id: PortfolioId) -> Result<Portfolio> {
+        unsupported("portfolios.deactivate")
+    }
 
     /// Deletes the portfolio with its positions and analyses. Returns `false` if it did not exist.
-    async fn delete(&self, id: PortfolioId) -> Result<bool>;
+    async fn delete(&self, id: PortfolioId) -> Result<bool> {
+        unsupported("portfolios.delete")
+    }
 
     /// The portfolio with its positions, by ticker, in one round trip.
     async fn with_positions(
         &self,
         id: PortfolioId,
         activity: Activity,
-    ) -> Result<Option<PortfolioWithPositions>>;
+    ) -> Result<Option<PortfolioWithPositions>> {
+        unsupported("portfolios.with_positions")
+    }
 
     /// Counts and sums over the portfolio, computed by the database.
-    async fn summary(&self, id: PortfolioId) -> Result<Option<PortfolioSummary>>;
+    async fn summary(&self, id: PortfolioId) -> Result<Option<PortfolioSummary>> {
+        unsupported("portfolios.summary")
+    }
 
     /// The positions held now at the prices of a moment, the database's present one by default:
     /// each at the close, as delivered, of its latest bar that begins at or before the moment. A
@@ -112,19 +142,23 @@ pub trait PortfolioRepository: Send + Sync {
         &self,
         id: PortfolioId,
         as_of: Option<DateTime<Utc>>,
-    ) -> Result<Option<Valuation>>;
+    ) -> Result<Option<Valuation>> {
+        unsupported("portfolios.valuation")
+    }
 
     /// Copies the portfolio and the positions it holds under a new name, for the same owner, and
     /// returns the copy, which is active. Removed positions and analyses are not copied.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of the name.
-    async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio>;
+    async fn duplicate(&self, id: PortfolioId, name: &str) -> Result<Portfolio> {
+        unsupported("portfolios.duplicate")
+    }
 }
 
 /// [`PortfolioRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgPortfolios {
+pub(crate) struct PgPortfolios {
     session: Session,
 }
 

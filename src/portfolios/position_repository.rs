@@ -10,7 +10,7 @@ use diesel::upsert::excluded;
 use futures_util::FutureExt;
 
 use super::position::{NewPosition, Position, PositionPatch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unsupported};
 use crate::schema::positions;
 use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{Activity, Page, PageRequest, PortfolioId, PositionId, Ticker, of_activity};
@@ -18,6 +18,8 @@ use crate::types::{Activity, Page, PageRequest, PortfolioId, PositionId, Ticker,
 /// Positions of portfolios: at most one per portfolio and ticker, removed ones included. Every call
 /// names the portfolio: a position of another one is as unknown to it as none at all.
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait PositionRepository: Send + Sync {
     /// Adds a position. A removed one of the same ticker is revived: the same row, id and date of
     /// making, with the values given here.
@@ -25,14 +27,8 @@ pub trait PositionRepository: Send + Sync {
     /// # Errors
     /// `Conflict` when the portfolio holds the ticker (a unit of work can go on after it),
     /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
-    async fn create(&self, position: &NewPosition) -> Result<Position>;
-
-    /// The same as [`create`](Self::create).
-    ///
-    /// # Errors
-    /// As [`create`](Self::create).
-    async fn add(&self, position: &NewPosition) -> Result<Position> {
-        self.create(position).await
+    async fn create(&self, position: &NewPosition) -> Result<Position> {
+        unsupported("positions.create")
     }
 
     /// Adds all of these positions, or none; returned in the order given.
@@ -40,24 +36,32 @@ pub trait PositionRepository: Send + Sync {
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index; `Conflict` also for a
     /// ticker that stands earlier in the batch.
-    async fn create_many(&self, positions: &[NewPosition]) -> Result<Vec<Position>>;
+    async fn create_many(&self, positions: &[NewPosition]) -> Result<Vec<Position>> {
+        unsupported("positions.create_many")
+    }
 
     /// Adds a position, or gives the portfolio's position of the ticker, removed or not, all values
     /// given here; `None` clears.
     ///
     /// # Errors
     /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
-    async fn upsert(&self, position: &NewPosition) -> Result<Position>;
+    async fn upsert(&self, position: &NewPosition) -> Result<Position> {
+        unsupported("positions.upsert")
+    }
 
     /// The portfolio's position of this id, removed or not.
-    async fn find(&self, portfolio: PortfolioId, id: PositionId) -> Result<Option<Position>>;
+    async fn find(&self, portfolio: PortfolioId, id: PositionId) -> Result<Option<Position>> {
+        unsupported("positions.find")
+    }
 
     /// The portfolio's position of this ticker, removed or not.
     async fn find_by_ticker(
         &self,
         portfolio: PortfolioId,
         ticker: &Ticker,
-    ) -> Result<Option<Position>>;
+    ) -> Result<Option<Position>> {
+        unsupported("positions.find_by_ticker")
+    }
 
     /// The portfolio's positions, newest first.
     async fn list(
@@ -68,10 +72,14 @@ pub trait PositionRepository: Send + Sync {
     ) -> Result<Page<Position>>;
 
     /// How many positions the portfolio has.
-    async fn count(&self, portfolio: PortfolioId, activity: Activity) -> Result<u64>;
+    async fn count(&self, portfolio: PortfolioId, activity: Activity) -> Result<u64> {
+        unsupported("positions.count")
+    }
 
     /// Whether the portfolio has a position of this id, removed or not.
-    async fn exists(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool>;
+    async fn exists(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
+        Ok(self.find(portfolio, id).await?.is_some())
+    }
 
     /// Changes what the patch says and returns the position as it is then.
     ///
@@ -83,16 +91,22 @@ pub trait PositionRepository: Send + Sync {
         portfolio: PortfolioId,
         id: PositionId,
         patch: &PositionPatch,
-    ) -> Result<Position>;
+    ) -> Result<Position> {
+        unsupported("positions.update")
+    }
 
     /// Soft deletion: the portfolio no longer holds it, the row is kept. Idempotent.
     ///
     /// # Errors
     /// `NotFound`.
-    async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position>;
+    async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position> {
+        unsupported("positions.remove")
+    }
 
     /// Deletes the row. Returns `false` if it did not exist.
-    async fn delete(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool>;
+    async fn delete(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool> {
+        unsupported("positions.delete")
+    }
 
     /// Moves the position, with its id, to another portfolio of the same owner, where it takes the
     /// place of a removed one of its ticker.
@@ -105,12 +119,14 @@ pub trait PositionRepository: Send + Sync {
         portfolio: PortfolioId,
         id: PositionId,
         to: PortfolioId,
-    ) -> Result<Position>;
+    ) -> Result<Position> {
+        unsupported("positions.move_to")
+    }
 }
 
 /// [`PositionRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgPositions {
+pub(crate) struct PgPositions {
     session: Session,
 }
 

@@ -10,9 +10,10 @@ pub(crate) mod repository;
 pub(crate) mod series;
 pub(crate) mod storing;
 
+pub(crate) use actions::PgCorporateActions;
 pub use actions::{
     ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch,
-    CorporateActionRepository, NewCorporateAction, PgCorporateActions,
+    CorporateActionRepository, NewCorporateAction,
 };
 pub(crate) use bars::check_day;
 pub use bars::{
@@ -23,8 +24,10 @@ pub use calendar::{Nyse, TradingCalendar, Weekdays};
 #[cfg(feature = "arrow")]
 pub use partitions::PriceArchive;
 pub use partitions::{PriceLayout, PricePartition, PricePartitions, RebuildProgress};
-pub use pg::PgPrices;
+pub(crate) use pg::PgPrices;
 pub use reading::Series;
+#[cfg(feature = "arrow")]
+pub(crate) use reading::record_batches;
 #[cfg(feature = "arrow")]
 pub use reading::{ArrowOptions, Decimals, archive_schema, bars_schema};
 pub use repository::PriceRepository;

@@ -2,22 +2,21 @@
 
 use std::time::Duration;
 
-#[cfg(feature = "arrow")]
-use arrow_array::RecordBatch;
 use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
-use futures_util::stream::BoxStream;
+use chrono::{DateTime, Days, NaiveDate, Utc};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryFutureExt};
 
-use crate::error::Result;
+use crate::error::{Result, unsupported};
 use crate::prices::bars::{
     BarsDigest, Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
     PriceBarFilter, PriceBarPatch, PriceRevision,
 };
 use crate::prices::calendar::TradingCalendar;
-#[cfg(feature = "arrow")]
-use crate::prices::reading::ArrowOptions;
 use crate::prices::reading::Series;
-use crate::prices::series::{AdjustedSeries, Adjustment, AdjustmentCheck, Period, SeriesBar};
+use crate::prices::series::{
+    AdjustedSeries, Adjustment, AdjustmentCheck, Period, SeriesBar, resample,
+};
 use crate::store::{Swept, UpsertReport};
 use crate::types::{BarId, Listed, Page, PageRequest, Ticker};
 
@@ -26,19 +25,25 @@ use crate::types::{BarId, Listed, Page, PageRequest, Ticker};
 /// Days are the exchange's dates; a range includes both of its ends and is empty where it ends
 /// before it begins. Open ends can be given as `NaiveDate::MIN` and `NaiveDate::MAX`.
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait PriceRepository: Send + Sync {
     /// Stores a bar.
     ///
     /// # Errors
     /// `Conflict` when the ticker has a bar of that day, `Invalid` of a field; of `date` where the year is probably
     /// mistyped ([`RejectedKind::ImplausibleDay`](crate::store::RejectedKind::ImplausibleDay)), archived, or has no partition.
-    async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar>;
+    async fn create(&self, bar: &NewPriceBar) -> Result<PriceBar> {
+        unsupported("prices.create")
+    }
 
     /// Stores all of these bars, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
-    async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>>;
+    async fn create_many(&self, bars: &[NewPriceBar]) -> Result<Vec<PriceBar>> {
+        unsupported("prices.create_many")
+    }
 
     /// Brings the stored bars to what was delivered: new ones are inserted; stored ones with any other
     /// value take all values of the delivery, absent ones included, and keep id and `created_at`; of
@@ -52,7 +57,9 @@ pub trait PriceRepository: Send + Sync {
     /// # Errors
     /// `Item` of one that the database refuses for a rule of its own, such as a constraint that was added; those of the
     /// database. Nothing was written then.
-    async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport>;
+    async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport> {
+        self.upsert_many_with(bars, &IngestOptions::default()).await
+    }
 
     /// As [`upsert_many`](Self::upsert_many), with a say in what becomes of suspicious bars.
     ///
@@ -63,7 +70,9 @@ pub trait PriceRepository: Send + Sync {
         &self,
         bars: &[NewPriceBar],
         options: &IngestOptions,
-    ) -> Result<UpsertReport>;
+    ) -> Result<UpsertReport> {
+        unsupported("prices.upsert_many_with")
+    }
 
     /// Brings the stored bars to what a stream delivers, of any length, in one transaction (in a unit of
     /// work, as part of it): as [`upsert_many`](Self::upsert_many), with 40,000 bars in memory at a time:
@@ -85,13 +94,19 @@ pub trait PriceRepository: Send + Sync {
         &self,
         bars: BoxStream<'_, Result<DeliveredBar>>,
         options: &IngestOptions,
-    ) -> Result<UpsertReport>;
+    ) -> Result<UpsertReport> {
+        unsupported("prices.copy_in")
+    }
 
     /// The bar of this id.
-    async fn find(&self, id: BarId) -> Result<Option<PriceBar>>;
+    async fn find(&self, id: BarId) -> Result<Option<PriceBar>> {
+        unsupported("prices.find")
+    }
 
     /// The ticker's bar of this day.
-    async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>>;
+    async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>> {
+        Ok(self.range(ticker, day, day).await?.into_iter().next())
+    }
 
     /// The ticker's bars from one day to another, both included, by rising day.
     async fn range(
@@ -99,7 +114,9 @@ pub trait PriceRepository: Send + Sync {
         ticker: &Ticker,
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Listed<PriceBar>>;
+    ) -> Result<Listed<PriceBar>> {
+        self.range_many(std::slice::from_ref(ticker), from, to).await
+    }
 
     /// As [`range`](Self::range), of several tickers in one round trip: by ticker, then by rising
     /// day. A ticker given twice is one.
@@ -118,23 +135,9 @@ pub trait PriceRepository: Send + Sync {
         tickers: &[Ticker],
         from: NaiveDate,
         to: NaiveDate,
-    ) -> Result<Listed<Series>>;
-
-    /// As [`range_many`](Self::range_many), as Arrow record batches of the schema
-    /// [`bars_schema`](crate::prices::reading::bars_schema): by ticker in byte order, then by rising day, unless the options
-    /// ask for no order; a batch may hold several tickers. One batch is in memory at a time. Dropped before
-    /// its end, the statement is cancelled.
-    ///
-    /// In a unit of work the stream must be read to its end, or dropped, before the answer to another
-    /// statement can come.
-    #[cfg(feature = "arrow")]
-    fn record_batches<'a>(
-        &'a self,
-        tickers: &[Ticker],
-        from: NaiveDate,
-        to: NaiveDate,
-        options: ArrowOptions,
-    ) -> BoxStream<'a, Result<RecordBatch>>;
+    ) -> Result<Listed<Series>> {
+        unsupported("prices.columns")
+    }
 
     /// As [`range_many`](Self::range_many), as a stream of any length: a few bars are in memory. It has a
     /// connection (in a unit of work, the shared one) until it ends; what is read is one state of the
@@ -147,11 +150,17 @@ pub trait PriceRepository: Send + Sync {
         tickers: &[Ticker],
         from: NaiveDate,
         to: NaiveDate,
-    ) -> BoxStream<'a, Result<PriceBar>>;
+    ) -> BoxStream<'a, Result<PriceBar>> {
+        let tickers = tickers.to_vec();
+        let bars = async move { self.range_many(&tickers, from, to).await?.complete() };
+        bars.map_ok(|bars| stream::iter(bars).map(Ok)).try_flatten_stream().boxed()
+    }
 
     /// The latest bar of each ticker with the close before it, in the order of the tickers; one
     /// without bars is left out.
-    async fn latest(&self, tickers: &[Ticker]) -> Result<Listed<LatestBar>>;
+    async fn latest(&self, tickers: &[Ticker]) -> Result<Listed<LatestBar>> {
+        unsupported("prices.latest")
+    }
 
     /// Each ticker's last bar of `day` or before, but of at most `tolerance_days` calendar days before: in
     /// the order of the tickers; one without such a bar is left out. What a price was "on" a holiday, say.
@@ -160,11 +169,20 @@ pub trait PriceRepository: Send + Sync {
         tickers: &[Ticker],
         day: NaiveDate,
         tolerance_days: u32,
-    ) -> Result<Listed<PriceBar>>;
+    ) -> Result<Listed<PriceBar>> {
+        let from = day.checked_sub_days(Days::new(tolerance_days.into()));
+        let bars = self.range_many(tickers, from.unwrap_or(NaiveDate::MIN), day).await?;
+        Ok(bars.map(|bars| {
+            let last = |ticker: &Ticker| bars.iter().rfind(|bar| bar.ticker == *ticker).cloned();
+            tickers.iter().filter_map(last).collect()
+        }))
+    }
 
     /// What is stored of each ticker: first and last day, and how many bars; in the order of the tickers,
     /// one without bars is left out.
-    async fn coverage(&self, tickers: &[Ticker]) -> Result<Listed<Coverage>>;
+    async fn coverage(&self, tickers: &[Ticker]) -> Result<Listed<Coverage>> {
+        unsupported("prices.coverage")
+    }
 
     /// Which trading days of the calendar, from one day to another, both included, have no bar, and
     /// which bars are of other days. With `NaiveDate::MIN` it begins with the ticker's first bar, with
@@ -176,7 +194,9 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
         calendar: &dyn TradingCalendar,
-    ) -> Result<Gaps>;
+    ) -> Result<Gaps> {
+        unsupported("prices.gaps")
+    }
 
     /// The ticker's bars from one day to another, both included, brought together by weeks, months or
     /// other periods, rising: see [`Resampler`](crate::prices::Resampler). Of a period that the range cuts,
@@ -191,7 +211,11 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
         period: Period,
-    ) -> Result<Vec<SeriesBar>>;
+    ) -> Result<Vec<SeriesBar>> {
+        let bars = self.range(ticker, from, to).await?.complete()?;
+        let bars: Vec<SeriesBar> = bars.iter().map(SeriesBar::from).collect();
+        Ok(resample(&bars, period))
+    }
 
     /// A digest of all stored bars of the ticker: equal bars give the same, in whatever order they
     /// came and however their numbers are spelled; another bar, one less or any other delivered
@@ -200,7 +224,9 @@ pub trait PriceRepository: Send + Sync {
     /// As a watermark of what is computed from bars ([`Inputs`](crate::analyses::Inputs)) it is to be read
     /// before them: a change between the two reads then makes the result outdated, at worst for
     /// nothing. Read after them, it would cover a change that the result has not seen.
-    async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest>;
+    async fn digest(&self, ticker: &Ticker) -> Result<BarsDigest> {
+        unsupported("prices.digest")
+    }
 
     /// The ticker's bars from one day to another, both included, by rising day, adjusted for the splits (and
     /// dividends) with an ex-date up to `as_of`: as a chart drawn on that day shows them. The stored bars
@@ -217,7 +243,9 @@ pub trait PriceRepository: Send + Sync {
         to: NaiveDate,
         as_of: NaiveDate,
         adjustment: Adjustment,
-    ) -> Result<AdjustedSeries>;
+    ) -> Result<AdjustedSeries> {
+        unsupported("prices.adjusted")
+    }
 
     /// Compares the provider's adjusted closes with those that the stored splits and dividends give: an
     /// action that is missing, or wrong, shows as one step. `tolerance` is relative: 0.001 is a tenth of
@@ -233,29 +261,43 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
         tolerance: f64,
-    ) -> Result<AdjustmentCheck>;
+    ) -> Result<AdjustmentCheck> {
+        unsupported("prices.verify_adjustment")
+    }
 
     /// Bars by falling day.
-    async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>>;
+    async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>> {
+        unsupported("prices.list")
+    }
 
     /// How many bars there are.
-    async fn count(&self, filter: &PriceBarFilter) -> Result<u64>;
+    async fn count(&self, filter: &PriceBarFilter) -> Result<u64> {
+        unsupported("prices.count")
+    }
 
     /// Whether the bar exists.
-    async fn exists(&self, id: BarId) -> Result<bool>;
+    async fn exists(&self, id: BarId) -> Result<bool> {
+        Ok(self.find(id).await?.is_some())
+    }
 
     /// Changes what the patch says and returns the bar as it is then.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field, or of the constraint
     /// `price_history_coherent_unless_suspect` where the prices would contradict each other.
-    async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar>;
+    async fn update(&self, id: BarId, patch: &PriceBarPatch) -> Result<PriceBar> {
+        unsupported("prices.update")
+    }
 
     /// Deletes the bar. Returns `false` if it did not exist.
-    async fn delete(&self, id: BarId) -> Result<bool>;
+    async fn delete(&self, id: BarId) -> Result<bool> {
+        unsupported("prices.delete")
+    }
 
     /// Deletes the ticker's bars from one day to another, both included; returns how many.
-    async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64>;
+    async fn delete_range(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<u64> {
+        unsupported("prices.delete_range")
+    }
 
     /// As [`range_many`](Self::range_many), as it was known at `known_at` by the database's clock: without
     /// what was stored or corrected since, with what was corrected or deleted since. Only what was committed is known,
@@ -280,13 +322,19 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
         known_at: DateTime<Utc>,
-    ) -> Result<Listed<PriceBar>>;
+    ) -> Result<Listed<PriceBar>> {
+        unsupported("prices.range_as_of")
+    }
 
     /// Everything that was ever known of a ticker's day, oldest first, the present values last; what was
     /// known only within a transaction is not in it.
-    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Listed<PriceRevision>>;
+    async fn revisions(&self, ticker: &Ticker, day: NaiveDate) -> Result<Listed<PriceRevision>> {
+        unsupported("prices.revisions")
+    }
 
     /// Retention: forgets up to `limit` values that were corrected or deleted longer than `age` ago,
     /// oldest first. Reads as of an earlier time than the newest of them are refused then, as `HistorySwept`.
-    async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept>;
+    async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept> {
+        unsupported("prices.sweep_revisions")
+    }
 }

@@ -6,10 +6,10 @@ use chrono::{Datelike, NaiveDate, Weekday};
 
 use crate::Repositories;
 use crate::error::Result;
-use crate::portfolios::{NewPortfolio, Portfolio, PortfolioRepository};
+use crate::portfolios::{NewPortfolio, Portfolio};
 use crate::prices::NewPriceBar;
 use crate::types::{PasswordHash, Price, RiskTolerance, Ticker, UserId};
-use crate::users::{NewUser, User, UserRepository};
+use crate::users::{NewUser, User};
 
 /// A well-formed argon2id hash; of which password, nobody knows.
 ///

@@ -43,11 +43,11 @@ mod keeper;
 use std::fmt;
 use std::ops::Deref;
 
+use crate::RepositorySet;
 use crate::config::{Config, Environment};
 use crate::database::Database;
 use crate::embedded::EmbeddedServer;
 use crate::error::Result;
-use crate::{Repositories, RepositorySet};
 
 /// The most connections that one test's pool opens.
 const POOL_SIZE: u32 = 5;
@@ -134,9 +134,9 @@ impl Deref for TestDatabase {
     }
 }
 
-impl Repositories for TestDatabase {
-    fn repositories(&self) -> &RepositorySet {
-        self.database.repositories()
+impl AsRef<RepositorySet> for TestDatabase {
+    fn as_ref(&self) -> &RepositorySet {
+        &self.database
     }
 }
 

@@ -5,5 +5,6 @@ mod repository;
 mod user;
 
 pub use accounts::Accounts;
-pub use repository::{PgUsers, UserRepository};
+pub(crate) use repository::PgUsers;
+pub use repository::UserRepository;
 pub use user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};

@@ -24,7 +24,7 @@ async fn c8_bounds_of_analyses_are_exact() {
     let db = database(1).await;
     for t in TIMES.map(at) {
         let new = NewAnalysis::new(parsed("AAPL"), AnalysisType::Value).calculated_at(t);
-        let saved = db.analyses().save(&new).await.expect("saved");
+        let saved = db.analyses().create(&new).await.expect("saved");
         let count = async |from: Option<DateTime<Utc>>, before: Option<DateTime<Utc>>| {
             let filter = AnalysisFilter {
                 calculated_from: from,

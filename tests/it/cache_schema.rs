@@ -1,8 +1,6 @@
 //! What the cache's triggers do by themselves, whoever writes: versions, and the log of changed keys.
 
-use buffetbot_db::market_cache::{
-    CacheKey, CacheSelector, MarketCacheRepository, NewCacheEntry, PutOptions,
-};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, NewCacheEntry, PutOptions};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{DataType, Document};
 use serde_json::json;

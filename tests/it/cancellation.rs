@@ -10,7 +10,6 @@ use std::time::Duration;
 use buffetbot_db::Error;
 use buffetbot_db::postgres::PgConnection;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::users::UserRepository;
 use bytes::Bytes;
 use diesel::sql_types::{BigInt, Double};
 use diesel_async::RunQueryDsl;

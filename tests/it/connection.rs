@@ -7,7 +7,6 @@ use buffetbot_db::Error;
 use buffetbot_db::config::StatementMode;
 use buffetbot_db::postgres::{PgConnection, sqlstate};
 use buffetbot_db::types::UserId;
-use buffetbot_db::users::UserRepository;
 use bytes::Bytes;
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bytea, Integer, Text};

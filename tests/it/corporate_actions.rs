@@ -5,8 +5,7 @@ mod providers;
 
 use buffetbot_db::Error;
 use buffetbot_db::prices::{
-    ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch,
-    CorporateActionRepository, NewCorporateAction,
+    ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };
 use buffetbot_db::types::{CorporateActionId, CorporateActionType, PageRequest};
 use chrono::NaiveDate;

@@ -68,10 +68,10 @@ async fn c6_whatever_holds_a_stored_document_can_be_decoded() {
         ..AnalysisKey::new(&parsed("AAPL"), AnalysisType::Value).portfolio(core.id)
     };
     let compute = move |_| async move { Ok::<_, BoxError>(new) };
-    let computed = here.analyses().get_or_compute(&key_of_result, &an_hour(), compute).await;
+    let computed = here.get_or_compute(&key_of_result, &an_hour(), compute).await;
     let result = computed.expect("stored and answered").value;
     let never = |_| async { Err::<NewAnalysis, _>("computed again") };
-    let found = there.analyses().get_or_compute(&key_of_result, &an_hour(), never).await;
+    let found = there.get_or_compute(&key_of_result, &an_hour(), never).await;
     let found = found.expect("found");
     assert_eq!((found.origin, &*found.value), (Origin::Redis, &*result));
     let stored = db.analyses().find(result.id).await.expect("read").expect("a row");
@@ -143,16 +143,16 @@ async fn c6_what_is_deeper_is_refused_by_its_field() {
         // The parameters are those of the key.
         if field != "parameters" {
             let compute = move |_| async move { Ok::<_, BoxError>(new) };
-            let computed = analyses.get_or_compute(&key, &an_hour(), compute).await;
+            let computed = db.get_or_compute(&key, &an_hour(), compute).await;
             refused("get_or_compute", field, computed.map(drop));
         }
     }
     let never = |_| async { panic!("this is not computed") as Result<NewAnalysis, BoxError> };
     let unit = db.begin().await.expect("begun");
     let key = AnalysisKey { parameters: Some(too_deep()), ..key };
-    let computed = analyses.get_or_compute(&key, &an_hour(), never).await;
+    let computed = db.get_or_compute(&key, &an_hour(), never).await;
     refused("get_or_compute", "parameters", computed.map(drop));
-    let computed = unit.analyses().get_or_compute(&key, &an_hour(), never).await;
+    let computed = unit.get_or_compute(&key, &an_hour(), never).await;
     refused("get_or_compute in a unit", "parameters", computed.map(drop));
     unit.commit().await.expect("nothing was sent");
     let none = AnalysisPatch::default();
@@ -234,7 +234,7 @@ async fn c6_deeper_documents_of_other_programs_are_read() {
         let handle = process(&db, options);
         for _ in 0..2 {
             let never = |_| async { Err::<NewAnalysis, _>("computed again") };
-            let again = handle.analyses().get_or_compute(&found.key(), &an_hour(), never).await;
+            let again = handle.get_or_compute(&found.key(), &an_hour(), never).await;
             assert_eq!(*again.expect("found").value, found);
         }
         let page = PageRequest::first(10);

@@ -179,7 +179,7 @@ async fn cached(db: &Database, policy: Policy) -> Result<()> {
     let key = AnalysisKey::new(&parsed::<Ticker>("AAPL"), AnalysisType::Value);
     let compute =
         |_| async { Ok::<_, BoxError>(NewAnalysis::new(parsed("AAPL"), AnalysisType::Value)) };
-    match db.analyses().get_or_compute(&key, &policy, compute).await {
+    match db.get_or_compute(&key, &policy, compute).await {
         Err(error) if !matches!(error, Error::Timeout { .. }) => Err(error),
         _ => Ok(()),
     }
@@ -276,10 +276,10 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
             db.market_cache().put_many(&[new]).await.map(drop)
         }
         "analyses/result::ttl" => {
-            db.analyses().save(&analysis().ttl(span).stale_for(span)).await.map(drop)
+            db.analyses().create(&analysis().ttl(span).stale_for(span)).await.map(drop)
         }
         "analyses/result::stale_for" => {
-            db.analyses().save(&analysis().ttl(DAY).stale_for(span)).await.map(drop)
+            db.analyses().create(&analysis().ttl(DAY).stale_for(span)).await.map(drop)
         }
         "analyses/key::older_than" => {
             let selector = AnalysisSelector { older_than: Some(span), ..Default::default() };
@@ -384,7 +384,7 @@ async fn c1_what_is_kept_for_ever_is_not_swept_for_its_age() {
     let old = NewAnalysis::new(parsed("AAPL"), AnalysisType::Value)
         .calculated_at(parsed("1500-01-01T00:00:00Z"))
         .expires_at(parsed("1500-01-02T00:00:00Z"));
-    let old = db.analyses().save(&old).await.expect("saved");
+    let old = db.analyses().create(&old).await.expect("saved");
     assert_eq!(db.analyses().sweep_expired(10, Duration::MAX).await.expect("swept").deleted, 0);
     assert!(db.analyses().find(old.id).await.expect("read").is_some());
     assert_eq!(db.analyses().sweep_expired(10, DAY).await.expect("swept").deleted, 1);

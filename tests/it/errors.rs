@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use buffetbot_db::cache::{BoxError, Policy};
 use buffetbot_db::market_cache::CacheKey;
-use buffetbot_db::portfolios::{
-    NewPortfolio, NewPosition, PortfolioRepository, PositionRepository,
-};
+use buffetbot_db::portfolios::{NewPortfolio, NewPosition};
 use buffetbot_db::postgres::{PgConnection, sqlstate};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{DataType, PasswordHash, RiskTolerance, Shares, UserId};
-use buffetbot_db::users::{NewUser, UserFilter, UserPatch, UserRepository};
+use buffetbot_db::users::{NewUser, UserFilter, UserPatch};
 use buffetbot_db::{Config, Error, Isolation, TransactionOptions};
 use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use buffetbot_db::import::{
     CsvOptions, CsvSource, ImportReport, options_from_csv, prices_from_csv,
 };
-use buffetbot_db::options::{ChainFilter, OccSymbol, OptionRepository};
-use buffetbot_db::prices::{NewPriceBar, PriceBar, PriceBarFilter, PriceRepository};
+use buffetbot_db::options::{ChainFilter, OccSymbol};
+use buffetbot_db::prices::{NewPriceBar, PriceBar, PriceBarFilter};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::OptionType;
 use buffetbot_db::{Error, Repositories, Result};

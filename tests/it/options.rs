@@ -386,7 +386,7 @@ async fn the_last_snapshot_of_a_day_may_stay(handle: &impl Handle) {
 }
 
 async fn a_trait_object_does_the_same(handle: &impl Handle) {
-    let options: Arc<dyn OptionRepository> = Arc::new(handle.options().clone());
+    let options: Arc<dyn OptionRepository> = handle.as_ref().options_arc();
     let quotes = chain("AAPL", &["2025-01-17"], 1);
     let report = options.put_chain(&parsed("AAPL"), noon("01-02"), &quotes).await.expect("stored");
     assert_eq!(report.inserted, 2);

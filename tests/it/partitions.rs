@@ -9,9 +9,7 @@ use std::sync::Mutex;
 
 use buffetbot_db::Error;
 use buffetbot_db::import::{self, CsvOptions};
-use buffetbot_db::prices::{
-    NewPriceBar, PriceBarFilter, PriceLayout, PricePartition, PriceRepository,
-};
+use buffetbot_db::prices::{NewPriceBar, PriceBarFilter, PriceLayout, PricePartition};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::PageRequest;
 use chrono::{Datelike, NaiveDate};

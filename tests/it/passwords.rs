@@ -4,7 +4,7 @@ use buffetbot_db::Error;
 use buffetbot_db::passwords::PasswordHasher;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::PasswordHash;
-use buffetbot_db::users::{NewUser, UserRepository};
+use buffetbot_db::users::NewUser;
 use futures_util::poll;
 
 const PASSWORD: &str = "correct horse battery staple";

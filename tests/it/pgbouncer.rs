@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buffetbot_db::config::StatementMode;
-use buffetbot_db::users::{UserFilter, UserPatch, UserRepository};
+use buffetbot_db::users::{UserFilter, UserPatch};
 use buffetbot_db::{Config, Database, Error};
 use bytes::Bytes;
 use futures_util::TryStreamExt;

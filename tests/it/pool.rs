@@ -5,13 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use buffetbot_db::portfolios::{
-    NewPortfolio, NewPosition, PortfolioRepository, PositionRepository,
-};
+use buffetbot_db::portfolios::{NewPortfolio, NewPosition};
 use buffetbot_db::postgres::Connection;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{RiskTolerance, Shares};
-use buffetbot_db::users::UserRepository;
 use buffetbot_db::{Config, Database, Error, Repositories};
 
 use crate::support::proxy::{Network, Proxy};

@@ -406,7 +406,7 @@ async fn deletion_is_of_one_bar_or_a_range(handle: &impl Handle) {
 }
 
 async fn a_trait_object_does_the_same(handle: &impl Handle) {
-    let prices: Arc<dyn PriceRepository> = Arc::new(handle.prices().clone());
+    let prices: Arc<dyn PriceRepository> = handle.as_ref().prices_arc();
     let report = prices.upsert_many(&series("A", 2)).await.expect("stored");
     assert_eq!(report.inserted, 2);
     assert_eq!(prices.latest(&[parsed("A")]).await.expect("read")[0].bar.trading_day(), nth(1));

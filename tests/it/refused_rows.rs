@@ -4,20 +4,13 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use buffetbot_db::analyses::{AnalysisRepository, NewAnalysis};
-use buffetbot_db::market_cache::{
-    Backfill, CacheKey, MarketCacheRepository, NewCacheEntry, PutOptions,
-};
-use buffetbot_db::options::{NewOptionQuote, OptionContract, OptionRepository};
-use buffetbot_db::portfolios::{
-    NewPortfolio, NewPosition, PortfolioRepository, PositionRepository,
-};
-use buffetbot_db::prices::{
-    CorporateActionRepository, DeliveredBar, IngestOptions, NewCorporateAction, NewPriceBar,
-    PriceRepository,
-};
+use buffetbot_db::analyses::NewAnalysis;
+use buffetbot_db::market_cache::{Backfill, CacheKey, NewCacheEntry, PutOptions};
+use buffetbot_db::options::{NewOptionQuote, OptionContract};
+use buffetbot_db::portfolios::{NewPortfolio, NewPosition};
+use buffetbot_db::prices::{DeliveredBar, IngestOptions, NewCorporateAction, NewPriceBar};
 use buffetbot_db::types::{AnalysisType, DataType, Document, OptionType, RiskTolerance, Ticker};
-use buffetbot_db::users::{NewUser, UserRepository};
+use buffetbot_db::users::NewUser;
 use buffetbot_db::{Error, Result};
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::{StreamExt, stream};
@@ -85,7 +78,7 @@ async fn every_writer(handle: &impl Handle) {
 
     let analyses: Vec<_> = each().map(|t| NewAnalysis::new(t, AnalysisType::Value)).collect();
     assert_bad("analyses", handle.analyses().create_many(&analyses).await);
-    assert_bad("analyses, saved", handle.analyses().save_many(&analyses).await);
+    assert_bad("analyses, saved", handle.analyses().create_many(&analyses).await);
 
     let document = || Document::encode(&[1]).expect("a document");
     let hour = || PutOptions::ttl(Duration::from_secs(3600));

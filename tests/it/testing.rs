@@ -4,7 +4,6 @@ use std::collections::HashSet;
 
 use buffetbot_db::Repositories;
 use buffetbot_db::embedded::{EmbeddedOptions, EmbeddedServer};
-use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::testing::{TestDatabase, fixtures};
 
 use crate::embedded::{Program, Scratch, eventually, query, sql, start};

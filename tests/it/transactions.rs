@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use buffetbot_db::users::{NewUser, User, UserFilter, UserRepository};
+use buffetbot_db::users::{NewUser, User, UserFilter};
 use buffetbot_db::{
     Database, Error, Isolation, Result, TransactionError, TransactionOptions, UnitOfWork,
 };

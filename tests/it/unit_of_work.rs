@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use buffetbot_db::analyses::{AnalysisFilter, AnalysisRepository};
-use buffetbot_db::market_cache::{CacheFilter, MarketCacheRepository};
-use buffetbot_db::prices::{PriceBarFilter, PriceRepository};
+use buffetbot_db::analyses::AnalysisFilter;
+use buffetbot_db::market_cache::CacheFilter;
+use buffetbot_db::prices::PriceBarFilter;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{PageRequest, UserId};
-use buffetbot_db::users::{NewUser, UserFilter, UserRepository};
+use buffetbot_db::users::{NewUser, UserFilter};
 use buffetbot_db::{Error, Repositories, Result, UnitOfWork};
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
@@ -109,13 +109,13 @@ async fn pipelined_statements_are_sent_before_the_first_answer() {
 async fn a_repository_kept_after_the_end_says_that_it_has_ended() {
     let db = database(1).await;
     let unit = db.begin().await.unwrap();
-    let kept = unit.users().clone();
+    let kept = unit.users_arc();
     kept.create(&somebody()).await.unwrap();
     unit.commit().await.unwrap();
     assert!(ended(&kept.find(UserId::generate()).await.unwrap_err()));
     assert!(ended(&kept.create_many(&[somebody()]).await.unwrap_err()));
     let unit = db.begin().await.unwrap();
-    let kept = unit.users().clone();
+    let kept = unit.users_arc();
     drop(unit);
     assert!(ended(&kept.find(UserId::generate()).await.unwrap_err()));
     // It holds no connection: the pool of one still has its.
@@ -358,7 +358,7 @@ async fn a_unit_dropped_while_another_task_works_in_it_is_rolled_back() {
     let db = database(1).await;
     let observer = raw(db.url()).await;
     let unit = db.begin().await.unwrap();
-    let users = unit.users().clone();
+    let users = unit.users_arc();
     users.create(&somebody()).await.unwrap();
     let many: Vec<NewUser> = (0..5_000).map(|_| somebody()).collect();
     // The batch holds the connection for itself, so the drop cannot take it.

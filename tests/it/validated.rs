@@ -261,9 +261,9 @@ async fn c11_names_hold_nothing_that_is_not_seen() {
         assert_eq!(blamed(refused.expect_err(text)), "last_name", "{text:?}");
         let refused = db.portfolios().create(&portfolio(text)).await;
         assert_eq!(blamed(refused.expect_err(text)), "name", "{text:?}");
-        let refused = db.analyses().save(&analysis().strategy(text)).await;
+        let refused = db.analyses().create(&analysis().strategy(text)).await;
         assert_eq!(blamed(refused.expect_err(text)), "strategy", "{text:?}");
-        let refused = db.analyses().save(&analysis().recommendation(text)).await;
+        let refused = db.analyses().create(&analysis().recommendation(text)).await;
         assert_eq!(blamed(refused.expect_err(text)), "recommendation", "{text:?}");
         let options = PutOptions::ttl(hour).source(text);
         let refused =
@@ -297,7 +297,7 @@ async fn c11_names_hold_nothing_that_is_not_seen() {
     let refused = db.users().create(&address).await;
     assert_eq!(blamed(refused.expect_err("two forms")), "email");
     let text = analysis().strategy("Deep value 🚀").summary("One.\n\tTwo, \u{200f}שתיים.\r\n");
-    let saved = db.analyses().save(&text).await.expect("saved");
+    let saved = db.analyses().create(&text).await.expect("saved");
     assert_eq!(saved.summary, text.summary);
 }
 

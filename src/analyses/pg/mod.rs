@@ -33,18 +33,13 @@ use crate::types::{
 
 /// [`AnalysisRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgAnalyses {
+pub(crate) struct PgAnalyses {
     session: Session,
 }
 
 impl PgAnalyses {
     pub(crate) fn new(session: Session) -> Self {
         PgAnalyses { session }
-    }
-
-    /// Where its statements run.
-    pub(crate) fn session(&self) -> &Session {
-        &self.session
     }
 }
 

@@ -14,7 +14,7 @@ use self::parse::of_field;
 use self::reading::{Documents, Reading};
 use crate::database::Repositories;
 use crate::error::{Error, Result};
-use crate::market_cache::{CacheKey, MarketCacheRepository, PgMarketCache};
+use crate::market_cache::{CacheKey, MarketCacheRepository};
 
 /// Stores the live documents of a cache of files in [`market_cache`](Repositories::market_cache), with
 /// the times that they have there.
@@ -81,7 +81,7 @@ pub async fn compare_cache_files(
 
 /// Stores a batch; what the database refuses of it is rejected and the rest stored.
 async fn store(
-    cache: &PgMarketCache,
+    cache: &dyn MarketCacheRepository,
     batch: Documents,
     report: &mut FileCacheReport,
 ) -> Result<()> {
@@ -103,7 +103,7 @@ async fn store(
 }
 
 async fn compare(
-    cache: &PgMarketCache,
+    cache: &dyn MarketCacheRepository,
     batch: Documents,
     report: &mut FileCacheReport,
     comparison: &mut FileCacheComparison,

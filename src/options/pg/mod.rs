@@ -14,25 +14,31 @@ use futures_util::FutureExt;
 
 use super::occ::OptionContract;
 use super::quote::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unsupported};
 use crate::schema::options_data;
 use crate::store::{Plan, Retention, Session, Swept, UpsertReport, batch, newest_first, settled};
 use crate::types::{Listed, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound};
 
 /// Option quotes: snapshots of chains. A snapshot is what is stored of one underlying with one time.
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait OptionRepository: Send + Sync {
     /// Stores a quote.
     ///
     /// # Errors
     /// `Conflict` when the contract has a quote of that time, `Invalid` of a field.
-    async fn create(&self, quote: &NewOptionQuote) -> Result<OptionQuote>;
+    async fn create(&self, quote: &NewOptionQuote) -> Result<OptionQuote> {
+        unsupported("options.create")
+    }
 
     /// Stores all of these quotes, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
-    async fn create_many(&self, quotes: &[NewOptionQuote]) -> Result<Vec<OptionQuote>>;
+    async fn create_many(&self, quotes: &[NewOptionQuote]) -> Result<Vec<OptionQuote>> {
+        unsupported("options.create_many")
+    }
 
     /// Stores a snapshot of the options on `ticker`, taken at `fetched_at`. Again, it changes
     /// nothing: of a stored quote that equals the delivered one nothing is written, one with any
@@ -49,17 +55,23 @@ pub trait OptionRepository: Send + Sync {
         ticker: &Ticker,
         fetched_at: DateTime<Utc>,
         quotes: &[NewOptionQuote],
-    ) -> Result<UpsertReport>;
+    ) -> Result<UpsertReport> {
+        unsupported("options.put_chain")
+    }
 
     /// As [`put_chain`](Self::put_chain), of any underlyings and times; an item without a time takes
     /// that of the transaction.
     ///
     /// # Errors
     /// `Item` of one that the database refuses for a rule of its own; those of the database. Nothing was written then.
-    async fn upsert_many(&self, quotes: &[NewOptionQuote]) -> Result<UpsertReport>;
+    async fn upsert_many(&self, quotes: &[NewOptionQuote]) -> Result<UpsertReport> {
+        unsupported("options.upsert_many")
+    }
 
     /// The quote of this id.
-    async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>>;
+    async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>> {
+        unsupported("options.find")
+    }
 
     /// The chain of `ticker` as it was known at `at`: the latest snapshot taken then or before, by
     /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. What it tells of
@@ -76,11 +88,15 @@ pub trait OptionRepository: Send + Sync {
         &self,
         ticker: &Ticker,
         filter: &ChainFilter,
-    ) -> Result<Listed<OptionQuote>>;
+    ) -> Result<Listed<OptionQuote>> {
+        unsupported("options.latest_chain")
+    }
 
     /// The days on which contracts of that [`chain`](Self::chain) end, rising. Of quotes that share an expiration which
     /// cannot be read one is named.
-    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Listed<NaiveDate>>;
+    async fn expirations(&self, ticker: &Ticker, at: DateTime<Utc>) -> Result<Listed<NaiveDate>> {
+        unsupported("options.expirations")
+    }
 
     /// The quotes of one contract in the snapshots from one time to another, both included, by
     /// rising time.
@@ -89,40 +105,54 @@ pub trait OptionRepository: Send + Sync {
         contract: &OptionContract,
         from: DateTime<Utc>,
         to: DateTime<Utc>,
-    ) -> Result<Listed<OptionQuote>>;
+    ) -> Result<Listed<OptionQuote>> {
+        unsupported("options.contract_history")
+    }
 
     /// Quotes, latest snapshot first.
     async fn list(
         &self,
         filter: &OptionQuoteFilter,
         page: &PageRequest,
-    ) -> Result<Page<OptionQuote>>;
+    ) -> Result<Page<OptionQuote>> {
+        unsupported("options.list")
+    }
 
     /// How many quotes there are.
-    async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64>;
+    async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64> {
+        unsupported("options.count")
+    }
 
     /// Whether the quote exists.
-    async fn exists(&self, id: OptionQuoteId) -> Result<bool>;
+    async fn exists(&self, id: OptionQuoteId) -> Result<bool> {
+        Ok(self.find(id).await?.is_some())
+    }
 
     /// Changes what the patch says and returns the quote as it is then.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` of a field.
-    async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote>;
+    async fn update(&self, id: OptionQuoteId, patch: &OptionQuotePatch) -> Result<OptionQuote> {
+        unsupported("options.update")
+    }
 
     /// Deletes the quote. Returns `false` if it did not exist.
-    async fn delete(&self, id: OptionQuoteId) -> Result<bool>;
+    async fn delete(&self, id: OptionQuoteId) -> Result<bool> {
+        unsupported("options.delete")
+    }
 
     /// Retention: deletes up to `limit` quotes of snapshots that are not to be kept; oldest first, or, where
     /// the last snapshot of each day is kept, by ticker and time, on the way to which one index entry is
     /// read of each old snapshot that stays. Sweepers at work at once share the quotes and do not wait for
     /// each other.
-    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept>;
+    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
+        unsupported("options.sweep")
+    }
 }
 
 /// [`OptionRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgOptions {
+pub(crate) struct PgOptions {
     session: Session,
 }
 

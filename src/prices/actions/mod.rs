@@ -8,4 +8,5 @@ pub(crate) use action::kind_of;
 pub use action::{
     ActionKind, CorporateAction, CorporateActionFilter, CorporateActionPatch, NewCorporateAction,
 };
-pub use repository::{CorporateActionRepository, PgCorporateActions};
+pub use repository::CorporateActionRepository;
+pub(crate) use repository::PgCorporateActions;

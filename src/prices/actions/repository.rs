@@ -11,7 +11,7 @@ use super::action::{
     NewCorporateAction,
 };
 use super::upsert;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, unsupported};
 use crate::schema::corporate_actions;
 use crate::store::{Plan, Session, UpsertReport, batch, newest_first, settled};
 use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay};
@@ -19,18 +19,24 @@ use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, Trading
 /// Splits and dividends: of each kind at most one per ticker and ex-date. Prices are adjusted by them when
 /// they are read ([`adjusted`](crate::prices::PriceRepository::adjusted)).
 #[async_trait]
+// Names that a default does not use document the arguments.
+#[allow(unused_variables)]
 pub trait CorporateActionRepository: Send + Sync {
     /// Stores an action.
     ///
     /// # Errors
     /// `Conflict` when the ticker has one of that kind and day, `Invalid` of a field.
-    async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction>;
+    async fn create(&self, action: &NewCorporateAction) -> Result<CorporateAction> {
+        unsupported("corporate_actions.create")
+    }
 
     /// Stores all of these actions, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
-    async fn create_many(&self, actions: &[NewCorporateAction]) -> Result<Vec<CorporateAction>>;
+    async fn create_many(&self, actions: &[NewCorporateAction]) -> Result<Vec<CorporateAction>> {
+        unsupported("corporate_actions.create_many")
+    }
 
     /// Brings the stored actions to what was delivered: new ones are inserted, others take the values of
     /// the delivery and keep their ids; of equal ones nothing is written. Of several items with one key
@@ -38,10 +44,14 @@ pub trait CorporateActionRepository: Send + Sync {
     ///
     /// # Errors
     /// `Item` of one that the database refuses for a rule of its own; those of the database. Nothing was written then.
-    async fn upsert_many(&self, actions: &[NewCorporateAction]) -> Result<UpsertReport>;
+    async fn upsert_many(&self, actions: &[NewCorporateAction]) -> Result<UpsertReport> {
+        unsupported("corporate_actions.upsert_many")
+    }
 
     /// The action of this id.
-    async fn find(&self, id: CorporateActionId) -> Result<Option<CorporateAction>>;
+    async fn find(&self, id: CorporateActionId) -> Result<Option<CorporateAction>> {
+        unsupported("corporate_actions.find")
+    }
 
     /// The ticker's actions with ex-dates from one day to another, both included, by rising day; of one
     /// day the dividend before the split.
@@ -57,13 +67,19 @@ pub trait CorporateActionRepository: Send + Sync {
         &self,
         filter: &CorporateActionFilter,
         page: &PageRequest,
-    ) -> Result<Page<CorporateAction>>;
+    ) -> Result<Page<CorporateAction>> {
+        unsupported("corporate_actions.list")
+    }
 
     /// How many actions there are.
-    async fn count(&self, filter: &CorporateActionFilter) -> Result<u64>;
+    async fn count(&self, filter: &CorporateActionFilter) -> Result<u64> {
+        unsupported("corporate_actions.count")
+    }
 
     /// Whether the action exists.
-    async fn exists(&self, id: CorporateActionId) -> Result<bool>;
+    async fn exists(&self, id: CorporateActionId) -> Result<bool> {
+        Ok(self.find(id).await?.is_some())
+    }
 
     /// Changes what the patch says and returns the action as it is then.
     ///
@@ -74,15 +90,19 @@ pub trait CorporateActionRepository: Send + Sync {
         &self,
         id: CorporateActionId,
         patch: &CorporateActionPatch,
-    ) -> Result<CorporateAction>;
+    ) -> Result<CorporateAction> {
+        unsupported("corporate_actions.update")
+    }
 
     /// Deletes the action. Returns `false` if it did not exist.
-    async fn delete(&self, id: CorporateActionId) -> Result<bool>;
+    async fn delete(&self, id: CorporateActionId) -> Result<bool> {
+        unsupported("corporate_actions.delete")
+    }
 }
 
 /// [`CorporateActionRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgCorporateActions {
+pub(crate) struct PgCorporateActions {
     session: Session,
 }
 

@@ -5,8 +5,6 @@ mod coverage;
 
 use std::time::Duration;
 
-#[cfg(feature = "arrow")]
-use arrow_array::RecordBatch;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use diesel::dsl::exists;
@@ -25,8 +23,6 @@ use crate::prices::bars::{
     PriceBarFilter, PriceBarPatch, PriceRevision, check_day,
 };
 use crate::prices::calendar::TradingCalendar;
-#[cfg(feature = "arrow")]
-use crate::prices::reading::{ArrowOptions, arrow};
 use crate::prices::series::{
     AdjustedSeries, Adjustment, AdjustmentCheck, Period, Resampler, SeriesBar,
 };
@@ -36,7 +32,7 @@ use crate::types::{BarId, Listed, Page, PageRequest, Ticker, TradingDay};
 
 /// [`PriceRepository`] on PostgreSQL.
 #[derive(Clone)]
-pub struct PgPrices {
+pub(crate) struct PgPrices {
     session: Session,
 }
 
@@ -211,18 +207,6 @@ settled!(
             to: NaiveDate,
         ) -> Result<Listed<Series>> {
             columns::read(&self.session, tickers, from, to).await
-        }
-
-        #[cfg(feature = "arrow")]
-        #[tracing::instrument(level = "debug", name = "prices.record_batches", skip_all)]
-        fn record_batches<'a>(
-            &'a self,
-            tickers: &[Ticker],
-            from: NaiveDate,
-            to: NaiveDate,
-            options: ArrowOptions,
-        ) -> BoxStream<'a, Result<RecordBatch>> {
-            arrow::read(&self.session, tickers, from, to, options)
         }
 
         #[tracing::instrument(level = "debug", name = "prices.stream_range", skip_all)]

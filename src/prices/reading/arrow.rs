@@ -355,13 +355,13 @@ fn of_bar(error: Error, columns: &[Column], row: &mut CopiedRow<'_>) -> Result<U
     Err(error)
 }
 
-pub(crate) fn read<'a>(
-    session: &'a Session,
+pub(crate) fn record_batches(
+    session: Session,
     tickers: &[Ticker],
     from: NaiveDate,
     to: NaiveDate,
     options: ArrowOptions,
-) -> BoxStream<'a, Result<RecordBatch>> {
+) -> BoxStream<'static, Result<RecordBatch>> {
     let stored: Vec<&str> = BARS[1..].iter().map(|column| column.stored).collect();
     let Some(wanted) = Wanted::of(tickers, from, to) else {
         return stream::empty().boxed();

@@ -16,7 +16,7 @@ mod values;
 #[cfg(feature = "arrow")]
 pub use arrow::{ArrowOptions, Decimals, archive_schema, bars_schema};
 #[cfg(feature = "arrow")]
-pub(crate) use arrow::{archive_batches, restore_batch};
+pub(crate) use arrow::{archive_batches, record_batches, restore_batch};
 pub use columns::Series;
 pub(crate) use columns::{days, micros, statement_of_spans};
 #[cfg(feature = "arrow")]

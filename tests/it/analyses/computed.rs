@@ -5,9 +5,7 @@ mod changes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use buffetbot_db::analyses::{
-    AnalysisKey, AnalysisRepository, AnalysisResult, AnalysisScope, Inputs, NewAnalysis,
-};
+use buffetbot_db::analyses::{AnalysisKey, AnalysisResult, AnalysisScope, Inputs, NewAnalysis};
 use buffetbot_db::cache::{BoxError, CacheOptions, Cached, Fetched, Origin, Policy};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{AnalysisType, Score};
@@ -48,7 +46,7 @@ impl Model {
             let n = computed.fetch_add(1, Ordering::SeqCst) + 1;
             Ok::<_, BoxError>(value_of("IGNORED").score(parsed(&n.to_string())))
         };
-        repos.analyses().get_or_compute(key, &an_hour(), compute).await.expect("a result")
+        repos.get_or_compute(key, &an_hour(), compute).await.expect("a result")
     }
 }
 
@@ -58,7 +56,7 @@ async fn failing(
     policy: &Policy,
 ) -> Result<Cached<AnalysisResult>> {
     let fail = |_| async { Err::<NewAnalysis, _>("the model is down") };
-    repos.analyses().get_or_compute(key, policy, fail).await
+    repos.get_or_compute(key, policy, fail).await
 }
 
 fn score(result: &AnalysisResult) -> Option<String> {
@@ -137,7 +135,7 @@ async fn b16_a_result_that_cannot_be_stored_puts_nobody_off() {
         for db in [&here, &here, &there] {
             let new = new.clone();
             let compute = move |_| async move { Ok::<_, BoxError>(new) };
-            let error = db.analyses().get_or_compute(&key, &policy, compute).await;
+            let error = db.get_or_compute(&key, &policy, compute).await;
             let error = error.expect_err(what);
             assert!(is_meant(&error), "{what}: {error:?}");
         }
@@ -170,8 +168,7 @@ async fn a_result_is_found_in_the_nearest_level_as_it_was_stored() {
         .quality(parsed("0.9"))
         .inputs(Inputs::new());
     let (id, compute) = (new.id, |_| async move { Ok::<_, BoxError>(new) });
-    let first =
-        here.analyses().get_or_compute(&key(), &an_hour(), compute).await.expect("computed");
+    let first = here.get_or_compute(&key(), &an_hour(), compute).await.expect("computed");
     assert_eq!((first.origin, first.value.id), (Origin::Fetched, id));
     assert_eq!(first.quality(), Some(&parsed("0.9")));
     let row = db.analyses().find(id).await.expect("an answer").expect("a row");
@@ -237,7 +234,7 @@ async fn a_result_that_says_nothing_of_its_life_has_the_policys() {
     for (i, (new, life)) in cases.into_iter().enumerate() {
         let key = key().parameters(i).expect("parameters");
         let compute = move |_| async move { Ok::<_, BoxError>(new) };
-        let result = db.analyses().get_or_compute(&key, &policy, compute).await.expect("computed");
+        let result = db.get_or_compute(&key, &policy, compute).await.expect("computed");
         let row = &result.value;
         let (expires, until) =
             (row.expires_at.expect("an expiry"), row.stale_until.expect("a window"));
@@ -284,7 +281,7 @@ async fn a_stale_result_stands_in_while_the_model_is_down() {
                 Ok::<_, BoxError>(value_of("AAPL"))
             }
         };
-        let again = db.analyses().get_or_compute(&key(), &policy, compute).await;
+        let again = db.get_or_compute(&key(), &policy, compute).await;
         assert_eq!(again.expect("a stale result").origin, Origin::Stale);
         assert!(matches!(failing(db, &key(), &an_hour()).await, Err(Error::PutOff { .. })));
     }
@@ -305,8 +302,7 @@ async fn a_result_may_be_said_to_be_unchanged() {
     expire(&db).await;
     let other = process(&db);
     let policy = an_hour().stale_for(2 * HOUR).soft_timeout(GENEROUS);
-    let renewed =
-        other.analyses().get_or_compute(&key(), &policy, unchanged).await.expect("renewed");
+    let renewed = other.get_or_compute(&key(), &policy, unchanged).await.expect("renewed");
     assert_eq!((renewed.value.id, renewed.origin), (stored.id, Origin::Fetched));
     let row = db.analyses().find(stored.id).await.expect("an answer").expect("a row");
     assert_eq!(*renewed.value, row);
@@ -318,6 +314,6 @@ async fn a_result_may_be_said_to_be_unchanged() {
     // Of nothing that cannot be said.
     let nothing = AnalysisKey::new(&ticker("MSFT"), AnalysisType::Value);
     let compute = |_| async { Ok::<_, BoxError>(Fetched::<NewAnalysis>::unchanged()) };
-    let refused = db.analyses().get_or_compute(&nothing, &policy, compute).await;
+    let refused = db.get_or_compute(&nothing, &policy, compute).await;
     assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
 }

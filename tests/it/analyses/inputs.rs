@@ -1,7 +1,7 @@
 //! Watermarks of what results were computed from, as stored.
 
 use buffetbot_db::Error;
-use buffetbot_db::analyses::{AnalysisPatch, AnalysisRepository, Inputs};
+use buffetbot_db::analyses::{AnalysisPatch, Inputs};
 use buffetbot_db::prices::BarsDigest;
 
 use super::{save, ticker, value_of};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::Repositories;
-use buffetbot_db::analyses::{AnalysisRepository, AnalysisSelector};
+use buffetbot_db::analyses::AnalysisSelector;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{AnalysisType, PortfolioId};
 

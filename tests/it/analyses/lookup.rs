@@ -1,6 +1,6 @@
 //! Results as a cache: which one a key finds, and whether it is fresh.
 
-use buffetbot_db::analyses::{AnalysisKey, AnalysisPatch, AnalysisRepository, NewAnalysis};
+use buffetbot_db::analyses::{AnalysisKey, AnalysisPatch, NewAnalysis};
 use buffetbot_db::types::{AnalysisType, Document, PortfolioId};
 use serde_json::{Value, json};
 
@@ -113,7 +113,7 @@ async fn many_tickers_are_looked_up_at_once(handle: &impl Handle) {
     assert!(analyses.latest_fresh_many(&[], of, None).await.expect("latest").is_empty());
     let new: Vec<_> =
         (0..300).map(|i| value_of(&format!("T{}", i % 100)).calculated_at(at(i))).collect();
-    analyses.save_many(&new).await.expect("save");
+    analyses.create_many(&new).await.expect("save");
     let parameters = Document::encode(&json!({"years": 5})).expect("JSON");
     let special = value_of("T1").parameters(&parameters).expect("parameters");
     let special = save(handle, &special.calculated_at(at(0))).await;

@@ -13,8 +13,8 @@ mod windows;
 use std::time::Duration;
 
 use buffetbot_db::analyses::{
-    AnalysisFilter, AnalysisPatch, AnalysisRepository, AnalysisResult, AnalysisScope,
-    AnalysisSelector, Expiry, Inputs, NewAnalysis,
+    AnalysisFilter, AnalysisPatch, AnalysisResult, AnalysisScope, AnalysisSelector, Expiry, Inputs,
+    NewAnalysis,
 };
 use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::portfolios::Portfolio;
@@ -40,7 +40,7 @@ pub fn value_of(symbol: &str) -> NewAnalysis {
 }
 
 pub async fn save(repos: &impl Repositories, analysis: &NewAnalysis) -> AnalysisResult {
-    repos.analyses().save(analysis).await.expect("save")
+    repos.analyses().create(analysis).await.expect("save")
 }
 
 /// A portfolio of a user of its own.
@@ -170,7 +170,7 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
             "stale_for",
         ),
     ] {
-        match analyses.save(&new).await {
+        match analyses.create(&new).await {
             Err(Error::Invalid { field, .. }) => assert_eq!(field, name),
             other => panic!("{other:?}"),
         }
@@ -179,7 +179,7 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
         assert!(score.parse::<Score>().is_err(), "{score}");
     }
     let orphan = value_of("A").portfolio(PortfolioId::generate());
-    match handle.attempt(analyses.save(&orphan)).await {
+    match handle.attempt(analyses.create(&orphan)).await {
         Err(Error::InvalidReference { constraint }) => {
             assert_eq!(constraint, "analysis_results_portfolio_id_fkey");
         }
@@ -201,8 +201,8 @@ async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
     ] {
         let new = value_of("A").calculated_at(at).expires_at(expires);
         for answer in [
-            handle.analyses().save(&new).await.map(drop),
-            handle.analyses().save_many(&[value_of("B"), new.clone()]).await.map(drop),
+            handle.analyses().create(&new).await.map(drop),
+            handle.analyses().create_many(&[value_of("B"), new.clone()]).await.map(drop),
         ] {
             let mut error = answer.expect_err("refused");
             if let Error::Item { source, .. } = error {
@@ -219,8 +219,8 @@ async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
     // Where it is computed now, the database's clock says so, and a unit of work goes on.
     let past = value_of("A").expires_at(at);
     for answer in [
-        handle.analyses().save(&past).await.map(drop),
-        handle.analyses().save_many(&[value_of("B"), past.clone()]).await.map(drop),
+        handle.analyses().create(&past).await.map(drop),
+        handle.analyses().create_many(&[value_of("B"), past.clone()]).await.map(drop),
     ] {
         match answer.expect_err("refused") {
             Error::Invalid { field, .. } => assert_eq!(field, "expires_at"),
@@ -249,7 +249,7 @@ async fn b14_a_result_expires_after_it_was_computed(handle: &impl Handle) {
 
 async fn saving_many_answers_in_order(handle: &impl Handle) {
     let analyses = handle.analyses();
-    assert!(analyses.save_many(&[]).await.expect("save").is_empty());
+    assert!(analyses.create_many(&[]).await.expect("save").is_empty());
     let mut new: Vec<_> = (0..1_200)
         .map(|i| {
             let new =
@@ -258,7 +258,7 @@ async fn saving_many_answers_in_order(handle: &impl Handle) {
         })
         .collect();
     new.reverse();
-    let stored = analyses.save_many(&new).await.expect("save");
+    let stored = analyses.create_many(&new).await.expect("save");
     assert_eq!(stored.len(), 1_200);
     for (new, stored) in new.iter().zip(&stored) {
         assert_eq!((stored.id, &stored.ticker, &stored.score), (new.id, &new.ticker, &new.score));
@@ -272,7 +272,7 @@ async fn saving_many_is_all_or_nothing_and_names_the_culprit(handle: &impl Handl
     for culprit in [0, 1, 900] {
         let mut new: Vec<_> = (0..1_000).map(|i| value_of(&format!("T{i}"))).collect();
         new[culprit].portfolio_id = Some(PortfolioId::generate());
-        match handle.attempt(analyses.save_many(&new)).await {
+        match handle.attempt(analyses.create_many(&new)).await {
             Err(Error::Item { index, source }) => {
                 assert_eq!(index, culprit);
                 assert!(matches!(*source, Error::InvalidReference { .. }), "{source:?}");
@@ -280,7 +280,7 @@ async fn saving_many_is_all_or_nothing_and_names_the_culprit(handle: &impl Handl
             other => panic!("{other:?}"),
         }
         new[culprit].strategy = Some("s".repeat(101));
-        match analyses.save_many(&new).await {
+        match analyses.create_many(&new).await {
             Err(Error::Item { index, source }) => {
                 assert_eq!(index, culprit);
                 assert!(matches!(*source, Error::Invalid { field, .. } if field == "strategy"));
@@ -347,7 +347,7 @@ async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
             }
         })
         .collect();
-    analyses.save_many(&new).await.expect("save");
+    analyses.create_many(&new).await.expect("save");
     let all = AnalysisFilter { scope: AnalysisScope::All, ..AnalysisFilter::default() };
     for size in [1, 3, 5, 20] {
         let rows = every_page(size, async |page| analyses.list(&all, &page).await).await;
@@ -413,7 +413,7 @@ async fn histories_are_public_or_of_a_portfolio(handle: &impl Handle) {
         new.push(NewAnalysis { id: AnalysisId::generate(), ..analysis.clone() }.portfolio(mine.id));
         new.push(NewAnalysis { id: AnalysisId::generate(), ..analysis }.portfolio(other.id));
     }
-    analyses.save_many(&new).await.expect("save");
+    analyses.create_many(&new).await.expect("save");
     let aapl = ticker("AAPL");
     let history =
         every_page(2, async |page| analyses.history_for_ticker(&aapl, None, &page).await).await;
@@ -457,7 +457,7 @@ async fn a_summary_averages_what_is_known(handle: &impl Handle) {
         scored("99", 9).portfolio(owner.id),
         NewAnalysis::new(ticker("AAPL"), AnalysisType::Risk).calculated_at(at(1)),
     ];
-    analyses.save_many(&new).await.expect("save");
+    analyses.create_many(&new).await.expect("save");
     let summary = analyses.summary(&AnalysisFilter::default()).await.expect("summary");
     let types: Vec<_> = summary.iter().map(|s| s.analysis_type).collect();
     assert_eq!(types, [AnalysisType::Risk, AnalysisType::Value]);

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use buffetbot_db::Repositories;
-use buffetbot_db::analyses::{
-    AnalysisFilter, AnalysisRepository, AnalysisResult, AnalysisScope, Inputs, NewAnalysis,
-};
-use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository, PutOptions};
-use buffetbot_db::prices::{BarsDigest, PriceBarFilter, PriceBarPatch, PriceRepository};
+use buffetbot_db::analyses::{AnalysisFilter, AnalysisResult, AnalysisScope, Inputs, NewAnalysis};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, PutOptions};
+use buffetbot_db::prices::{BarsDigest, PriceBarFilter, PriceBarPatch};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::testing::fixtures::bars;
 use buffetbot_db::types::{DataType, Document};

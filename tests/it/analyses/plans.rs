@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::Repositories;
-use buffetbot_db::analyses::{AnalysisFilter, AnalysisKey, AnalysisRepository, AnalysisSelector};
+use buffetbot_db::analyses::{AnalysisFilter, AnalysisKey, AnalysisSelector};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{AnalysisType, Cursor, Document, PageRequest, PortfolioId};
 use serde_json::json;
@@ -75,7 +75,7 @@ async fn lookups_take_one_round_trip_and_an_index() {
     assert_index(&db, &statements.only(), &many, TABLE, PUBLIC).await;
     statements.take();
 
-    analyses.save_many(&[value_of("T1")]).await.expect("save");
+    analyses.create_many(&[value_of("T1")]).await.expect("save");
     assert_eq!(statements.take().len(), 3, "what comes back is read before the commit");
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::analyses::{
-    AnalysisFilter, AnalysisKey, AnalysisRepository, AnalysisScope, AnalysisSelector, NewAnalysis,
+    AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, NewAnalysis,
 };
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::AnalysisType;
@@ -49,7 +49,7 @@ async fn invalidation_takes_what_the_selector_means(handle: &impl Handle) {
             NewAnalysis::new(ticker("MSFT"), AnalysisType::Risk).calculated_at(at(1)),
             value_of("AAPL").calculated_at(at(2)).expires_at(at(3)),
         ];
-        let stored = analyses.save_many(&new).await.expect("save");
+        let stored = analyses.create_many(&new).await.expect("save");
         let hit = analyses.invalidate(&selector).await.expect("invalidate");
         assert_eq!(hit, expected, "{selector:?}");
         assert_eq!(analyses.invalidate(&selector).await.expect("invalidate"), 0, "{selector:?}");

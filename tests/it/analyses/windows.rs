@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::analyses::{
-    AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisRepository, AnalysisSelector, NewAnalysis,
+    AnalysisFilter, AnalysisKey, AnalysisPatch, AnalysisSelector, NewAnalysis,
 };
 use buffetbot_db::types::AnalysisType;
 use chrono::TimeDelta;

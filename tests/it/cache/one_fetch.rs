@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use buffetbot_db::Repositories;
 use buffetbot_db::cache::Origin;
-use buffetbot_db::market_cache::{CacheSelector, MarketCacheRepository};
+use buffetbot_db::market_cache::CacheSelector;
 
 use super::*;
 use crate::support::eventually;

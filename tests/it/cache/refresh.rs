@@ -2,7 +2,7 @@
 
 use buffetbot_db::Repositories;
 use buffetbot_db::cache::Origin;
-use buffetbot_db::market_cache::{MarketCacheRepository, PutOptions};
+use buffetbot_db::market_cache::PutOptions;
 
 use super::*;
 use crate::support::eventually;

@@ -1,7 +1,6 @@
 //! What is answered, and from where.
 
 use buffetbot_db::Repositories;
-use buffetbot_db::market_cache::MarketCacheRepository;
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,9 +1,9 @@
 //! What was changed is not served from Redis.
 
 use buffetbot_db::Repositories;
-use buffetbot_db::analyses::{AnalysisKey, AnalysisRepository, NewAnalysis};
+use buffetbot_db::analyses::{AnalysisKey, NewAnalysis};
 use buffetbot_db::cache::Cached;
-use buffetbot_db::market_cache::{CacheSelector, MarketCacheRepository, PutOptions};
+use buffetbot_db::market_cache::{CacheSelector, PutOptions};
 use buffetbot_db::types::{AnalysisType, Document, Tag};
 use chrono::{DateTime, Utc};
 
@@ -166,7 +166,7 @@ async fn a_result_that_is_committed_late_replaces_one_of_a_greater_version() {
     };
     let latest = async |db: &Database| -> Cached<buffetbot_db::analyses::AnalysisResult> {
         let never = |_| async { Err::<NewAnalysis, _>("computed") };
-        db.analyses().get_or_compute(&key, &an_hour(), never).await.expect("a result")
+        db.get_or_compute(&key, &an_hour(), never).await.expect("a result")
     };
     let late = first.begin().await.expect("a transaction");
     let late_row = late.analyses().create(&at("2024-01-02T00:00:00Z")).await.expect("a result");

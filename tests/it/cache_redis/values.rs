@@ -1,8 +1,7 @@
 //! What is found in Redis, by whom, and as what.
 
-use buffetbot_db::analyses::{AnalysisKey, AnalysisRepository, NewAnalysis};
+use buffetbot_db::analyses::{AnalysisKey, NewAnalysis};
 use buffetbot_db::cache::Fetched;
-use buffetbot_db::market_cache::MarketCacheRepository;
 use buffetbot_db::types::AnalysisType;
 use buffetbot_db::{Error, Repositories};
 use serde_json::{Value, json};
@@ -131,15 +130,15 @@ async fn results_of_analyses_come_back_as_they_are() {
         .confidence(parsed("0.80"))
         .quality(parsed("1"));
     let compute = move |_| async move { Ok::<_, BoxError>(new) };
-    let stored = first.analyses().get_or_compute(&key, &an_hour(), compute).await.expect("stored");
+    let stored = first.get_or_compute(&key, &an_hour(), compute).await.expect("stored");
     let never = |_| async { Err::<NewAnalysis, _>("computed again") };
-    let there = second.analyses().get_or_compute(&key, &an_hour(), never).await.expect("found");
+    let there = second.get_or_compute(&key, &an_hour(), never).await.expect("found");
     assert_eq!(there.origin, Origin::Redis);
     assert_eq!(there.value, stored.value);
     let row = db.analyses().find(stored.value.id).await.expect("an answer").expect("a row");
     assert_eq!(*there.value, row);
     assert_eq!(there.quality(), row.data_quality_score.as_ref());
-    let again = second.analyses().get_or_compute(&key, &an_hour(), never).await.expect("found");
+    let again = second.get_or_compute(&key, &an_hour(), never).await.expect("found");
     assert_eq!(again.origin, Origin::Memory);
 }
 

@@ -89,7 +89,7 @@ pub fn calls() -> Vec<(&'static str, Start)> {
         portfolios.valuation(given.portfolio.id, None);
         portfolios.duplicate(given.other_portfolio.id, "Copy");
         positions.create(&given.positions()[0]);
-        positions.add(&given.positions()[0]);
+        positions.create(&given.positions()[0]);
         positions.create_many(&given.positions());
         positions.upsert(&given.positions()[0]);
         positions.find(given.portfolio.id, given.position.id);
@@ -103,8 +103,8 @@ pub fn calls() -> Vec<(&'static str, Start)> {
         positions.move_to(given.portfolio.id, PositionId::generate(), given.other_portfolio.id);
         analyses.create(&given.analyses()[0]);
         analyses.create_many(&given.analyses());
-        analyses.save(&given.analyses()[0]);
-        analyses.save_many(&given.analyses());
+        analyses.create(&given.analyses()[0]);
+        analyses.create_many(&given.analyses());
         analyses.find(given.analysis.id);
         analyses.list(&AnalysisFilter::default(), &given.page);
         analyses.count(&AnalysisFilter::default());
@@ -165,7 +165,7 @@ pub fn calls() -> Vec<(&'static str, Start)> {
         prices.range(&given.ticker, given.from, given.to);
         prices.range_many(given.tickers(), given.from, given.to);
         prices.columns(given.tickers(), given.from, given.to);
-        prices.record_batches(given.tickers(), given.from, given.to, ArrowOptions::default()).stream;
+        repositories.record_batches(given.tickers(), given.from, given.to, ArrowOptions::default()).stream;
         prices.stream_range(given.tickers(), given.from, given.to).stream;
         prices.latest(given.tickers());
         prices.nearest(given.tickers(), given.to, 30);

@@ -2,8 +2,8 @@
 
 use bigdecimal::{BigDecimal, RoundingMode, ToPrimitive};
 use buffetbot_db::prices::{
-    ActionKind, AdjustedSeries, Adjustment, CorporateActionRepository, NewPriceBar,
-    PriceRepository, PricedAction, SeriesBar, SkipReason, adjust,
+    ActionKind, AdjustedSeries, Adjustment, NewPriceBar, PricedAction, SeriesBar, SkipReason,
+    adjust,
 };
 use chrono::{Days, NaiveDate};
 use proptest::prelude::{Strategy, any};

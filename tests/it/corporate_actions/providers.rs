@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use buffetbot_db::Error;
 use buffetbot_db::import::{CsvOptions, ImportReport, prices_from_csv};
-use buffetbot_db::prices::{
-    Adjustment, AdjustmentCheck, CorporateActionRepository, PriceRepository,
-};
+use buffetbot_db::prices::{Adjustment, AdjustmentCheck};
 use chrono::NaiveDate;
 
 use super::{all, day, dividend, split};

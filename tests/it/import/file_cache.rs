@@ -10,7 +10,7 @@ use buffetbot_db::import::{
     CachedFile, FileCacheOptions, FileCacheReport, FileCacheSource, cache_from_files,
     check_cache_files, compare_cache_files,
 };
-use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository, PutOptions};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, PutOptions};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{DataType, Document};
 use buffetbot_db::{Error, Repositories};

@@ -4,7 +4,7 @@ use buffetbot_db::Error;
 use buffetbot_db::import::{
     CsvOptions, CsvSource, ImportReport, check_prices_csv, prices_from_csv,
 };
-use buffetbot_db::prices::{IngestOptions, PriceBarFilter, PriceRepository, SuspectPolicy};
+use buffetbot_db::prices::{IngestOptions, PriceBarFilter, SuspectPolicy};
 use buffetbot_db::testing::TestDatabase;
 
 use super::{bars, csv, load, parsed};

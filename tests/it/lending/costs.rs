@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::users::{User, UserFilter, UserRepository};
+use buffetbot_db::users::{User, UserFilter};
 
 use super::furnished;
 use crate::support::log::Log;

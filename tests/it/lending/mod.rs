@@ -8,7 +8,7 @@ mod session;
 mod unit;
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::users::{User, UserFilter, UserRepository};
+use buffetbot_db::users::{User, UserFilter};
 
 use crate::support::{database, somebody};
 

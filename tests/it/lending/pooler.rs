@@ -1,7 +1,7 @@
 //! Behind a pooler in transaction mode: connections are lent in transactions, and the pooler's next client finds
 //! nothing of them.
 
-use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::users::UserFilter;
 use buffetbot_db::{Config, Database, Error, Isolation, TransactionOptions};
 
 use crate::pgbouncer::behind;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buffetbot_db::Error;
-use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::users::UserFilter;
 use bytes::Bytes;
 use diesel_async::{AsyncConnection, SimpleAsyncConnection};
 

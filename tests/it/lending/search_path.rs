@@ -2,7 +2,7 @@
 
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::PageRequest;
-use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::users::UserFilter;
 use buffetbot_db::{Config, Database, Error};
 
 use super::one;

@@ -4,7 +4,7 @@ use buffetbot_db::Error;
 use buffetbot_db::postgres::PgConnection;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::PageRequest;
-use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::users::UserFilter;
 use diesel_async::RunQueryDsl;
 
 use super::{one, works};

@@ -1,11 +1,10 @@
 //! A6: before its next statement a unit of work notices that SQL beside its repositories ended its transaction
 //! or changed in whose name it runs.
 
-use buffetbot_db::portfolios::{NewPortfolio, PortfolioRepository};
-use buffetbot_db::prices::PriceRepository;
+use buffetbot_db::portfolios::NewPortfolio;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{PageRequest, RiskTolerance};
-use buffetbot_db::users::{User, UserFilter, UserRepository};
+use buffetbot_db::users::{User, UserFilter};
 use buffetbot_db::{Error, Result, UnitOfWork};
 use futures_util::TryStreamExt;
 
@@ -188,7 +187,7 @@ async fn a6_so_does_a_unit_in_nobodys_name() {
 async fn a6_what_was_noticed_ends_the_unit_for_good() {
     let two = Two::new().await;
     let unit = two.db.as_user(two.ada.id).begin().await.unwrap();
-    let kept = unit.users().clone();
+    let kept = unit.users_arc();
     unit.portfolios().create(&two.new_portfolio(&two.ada, "Undone")).await.unwrap();
     batch(&unit.connection().await.unwrap(), "RESET ROLE").await.unwrap();
     for _ in 0..3 {

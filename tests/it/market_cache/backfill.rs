@@ -1,9 +1,7 @@
 //! Documents of another cache, with the times that they have there.
 
 use buffetbot_db::Error;
-use buffetbot_db::market_cache::{
-    Backfill, Backfilled, CacheKey, MarketCacheRepository, NewCacheEntry,
-};
+use buffetbot_db::market_cache::{Backfill, Backfilled, CacheKey, NewCacheEntry};
 use buffetbot_db::testing::TestDatabase;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;

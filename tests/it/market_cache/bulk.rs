@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::Error;
-use buffetbot_db::market_cache::{
-    CacheKey, CacheSelector, MarketCacheRepository, NewCacheEntry, PutOptions,
-};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, NewCacheEntry, PutOptions};
 use buffetbot_db::types::Document;
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use buffetbot_db::market_cache::{CacheSelector, MarketCacheRepository, NewCacheEntry};
+use buffetbot_db::market_cache::{CacheSelector, NewCacheEntry};
 use buffetbot_db::testing::TestDatabase;
 use futures_util::future::{join_all, try_join_all};
 use serde_json::json;

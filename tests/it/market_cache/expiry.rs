@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::Error;
-use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository, PutOptions};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector, PutOptions};
 use buffetbot_db::types::DataType;
 use serde_json::json;
 

@@ -1,7 +1,7 @@
 //! Which entries and leases an invalidation takes in, and fetches that are under way meanwhile.
 
 use buffetbot_db::Error;
-use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{DataType, Tag};
 use serde_json::json;

@@ -1,6 +1,6 @@
 //! Which parameters are the same key.
 
-use buffetbot_db::market_cache::{CacheKey, CacheSelector, MarketCacheRepository};
+use buffetbot_db::market_cache::{CacheKey, CacheSelector};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::DataType;
 use serde_json::{Value, json};

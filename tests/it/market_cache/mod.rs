@@ -12,7 +12,7 @@ mod sweeping;
 use std::time::Duration;
 
 use buffetbot_db::market_cache::{
-    CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, MarketCacheRepository,
+    CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, MarketCacheExt,
     NewCacheEntry, PutOptions,
 };
 use buffetbot_db::types::{CacheEntryId, DataType, Document, Tag, Ticker};

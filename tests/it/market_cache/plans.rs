@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use buffetbot_db::market_cache::{
-    CacheFilter, CacheSelector, MarketCacheRepository, NewCacheEntry,
-};
+use buffetbot_db::market_cache::{CacheFilter, CacheSelector, NewCacheEntry};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{DataType, PageRequest, Tag};
 use serde_json::json;

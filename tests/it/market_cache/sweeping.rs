@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use buffetbot_db::market_cache::{CacheKey, MarketCacheRepository};
+use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::DataType;
 use futures_util::future::try_join_all;

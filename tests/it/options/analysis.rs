@@ -4,9 +4,7 @@ use std::path::PathBuf;
 
 use buffetbot_db::Error;
 use buffetbot_db::import::{CsvOptions, options_from_csv};
-use buffetbot_db::options::{
-    ChainFilter, OptionChain, OptionQuote, OptionRepository, SmilePoint, StrikeInterest,
-};
+use buffetbot_db::options::{ChainFilter, OptionChain, OptionQuote, SmilePoint, StrikeInterest};
 use buffetbot_db::types::{OptionQuoteId, OptionType};
 use chrono::NaiveDate;
 

@@ -1,8 +1,6 @@
 //! Chains as snapshots.
 
-use buffetbot_db::options::{
-    ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionRepository,
-};
+use buffetbot_db::options::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter};
 use buffetbot_db::store::UpsertReport;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::OptionType;
@@ -247,7 +245,7 @@ async fn sweeps_at_once_share_the_work() {
     db.options().put_chain(&parsed("AAPL"), noon("01-02"), &quotes).await.expect("stored");
     let sweepers: Vec<_> = (0..4)
         .map(|_| {
-            let options = db.options().clone();
+            let options = db.options_arc();
             tokio::spawn(async move {
                 let mut swept = 0;
                 loop {

@@ -1,6 +1,6 @@
 //! The indexes that the statements use.
 
-use buffetbot_db::options::{ChainFilter, OptionRepository};
+use buffetbot_db::options::ChainFilter;
 use buffetbot_db::store::Retention;
 use diesel_async::SimpleAsyncConnection;
 

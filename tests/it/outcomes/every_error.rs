@@ -96,25 +96,23 @@ fn mistakes() -> Vec<(&'static str, Start)> {
         portfolios.activate(PortfolioId::generate());
         portfolios.duplicate(PortfolioId::generate(), "Copy");
         positions.create(&position(given, &given.ticker));
-        positions.add(&position(given, &given.ticker));
+        positions.create(&position(given, &given.ticker));
         positions.create_many(&[position(given, &parsed("TWICE")), position(given, &parsed("TWICE"))]);
         positions.create_many(&[position(given, &given.ticker)]);
         positions.upsert(&position(given, &given.ticker).notes("\0"));
         positions.update(given.portfolio.id, PositionId::generate(), &PositionPatch { notes: Some(None), ..PositionPatch::default() });
         positions.remove(given.portfolio.id, PositionId::generate());
         positions.move_to(given.portfolio.id, PositionId::generate(), given.other_portfolio.id);
-        analyses.create(&long(given));
         analyses.create_many(&[long(given)]);
-        analyses.save(&long(given));
-        analyses.save_many(&[long(given)]);
+        analyses.create_many(&[long(given)]);
         analyses.list(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() }, &given.page);
         analyses.count(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() });
         analyses.summary(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() });
         analyses.update(AnalysisId::generate(), &AnalysisPatch { summary: Some(None), ..AnalysisPatch::default() });
         analyses.invalidate(&AnalysisSelector::default());
-        analyses.get_or_compute(&key(given), &Policy::ttl(Duration::ZERO), |_| async { Ok::<_, Error>(NewAnalysis::new(parsed("A"), AnalysisType::Value)) });
-        analyses.get_or_compute(&key(given), &Policy::ttl(HOUR), |_| async { Err::<NewAnalysis, BoxError>("the model is down".into()) });
-        analyses.get_or_compute(&key(given), &Policy::ttl(HOUR), |_| async { Ok::<_, Error>(NewAnalysis::new(parsed("A"), AnalysisType::Value).strategy("x".repeat(500))) });
+        repositories.get_or_compute(&key(given), &Policy::ttl(Duration::ZERO), |_| async { Ok::<_, Error>(NewAnalysis::new(parsed("A"), AnalysisType::Value)) });
+        repositories.get_or_compute(&key(given), &Policy::ttl(HOUR), |_| async { Err::<NewAnalysis, BoxError>("the model is down".into()) });
+        repositories.get_or_compute(&key(given), &Policy::ttl(HOUR), |_| async { Ok::<_, Error>(NewAnalysis::new(parsed("A"), AnalysisType::Value).strategy("x".repeat(500))) });
         market_cache.create(&unkept(given));
         market_cache.create_many(&[unkept(given)]);
         market_cache.list(&CacheFilter { data_source: unreadable(), ..CacheFilter::default() }, &given.page);
@@ -235,7 +233,7 @@ fn tables(repository: &str) -> &'static [&'static str] {
         "options" => &["options_data"],
         "portfolios" => &["portfolios"],
         "positions" => &["positions"],
-        "prices" => &["price_history", "price_revisions"],
+        "prices" | "repositories" => &["price_history", "price_revisions"],
         "users" => &["users"],
         other => panic!("{other}: no tables"),
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use buffetbot_db::Error;
 use buffetbot_db::config::StatementMode;
-use buffetbot_db::prices::{PriceArchive, PricePartitions, PriceRepository};
+use buffetbot_db::prices::{PriceArchive, PricePartitions};
 use buffetbot_db::testing::TestDatabase;
 
 use super::{bar, contents, day, real};

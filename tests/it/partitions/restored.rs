@@ -1,7 +1,6 @@
 //! Archived years that come back to a table that holds some of their bars.
 
 use buffetbot_db::Error;
-use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::store::RejectedKind;
 use buffetbot_db::testing::TestDatabase;
 use chrono::{DateTime, Utc};

@@ -2,12 +2,11 @@
 
 use buffetbot_db::import::{CsvOptions, CsvSource, check_prices_csv, prices_from_csv};
 use buffetbot_db::prices::{
-    CorporateActionRepository, DeliveredBar, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter,
-    PriceRepository, SuspectPolicy,
+    DeliveredBar, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter, SuspectPolicy,
 };
 use buffetbot_db::store::{RejectedKind, UpsertReport};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::users::{UserFilter, UserRepository};
+use buffetbot_db::users::UserFilter;
 use buffetbot_db::{Error, Repositories, Result, UnitOfWork};
 use chrono::{Datelike, NaiveDate};
 use futures_util::{StreamExt, stream};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use buffetbot_db::Error;
 use buffetbot_db::portfolios::{
     NewPortfolio, NewPosition, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioRepository,
-    Position, PositionRepository, PositionValue,
+    Position, PositionValue,
 };
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{Activity, PageRequest, PortfolioId, RiskTolerance, UserId};
@@ -451,7 +451,7 @@ async fn a_copy_has_its_positions(handle: &impl Handle) {
 #[tokio::test]
 async fn the_trait_is_dyn_compatible() {
     let db = TestDatabase::new().await.expect("a database");
-    let portfolios: Arc<dyn PortfolioRepository> = Arc::new(db.portfolios().clone());
+    let portfolios: Arc<dyn PortfolioRepository> = db.portfolios_arc();
     let made = core(&*db).await;
     assert_eq!(portfolios.find(made.id).await.expect("read"), Some(made));
 }

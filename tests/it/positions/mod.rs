@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bigdecimal::BigDecimal;
 use buffetbot_db::portfolios::{
-    NewPosition, Portfolio, PortfolioRepository, Position, PositionPatch, PositionRepository,
+    NewPosition, Portfolio, Position, PositionPatch, PositionRepository,
 };
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{Activity, PageRequest, PortfolioId, PositionId, Shares, Ticker};
@@ -69,7 +69,7 @@ async fn what_is_written_is_read(handle: &impl Handle) {
         .average_cost(parsed("2450.75"))
         .allocation(parsed("33.33"))
         .notes("Bought on a dip 📉");
-    let added = handle.positions().add(&asked).await.expect("added");
+    let added = handle.positions().create(&asked).await.expect("added");
     let expected = Position {
         id: asked.id,
         portfolio_id: core.id,
@@ -141,7 +141,7 @@ async fn a_held_ticker_conflicts(handle: &impl Handle) {
     let held = positions.create(&new(&core, "AAPL", "1")).await.expect("added");
     // Not the server refuses it: a unit of work goes on without a savepoint.
     assert_held(positions.create(&new(&core, "aapl", "2")).await);
-    assert_held(positions.add(&new(&core, "AAPL", "3")).await);
+    assert_held(positions.create(&new(&core, "AAPL", "3")).await);
     assert_eq!(positions.find(core.id, held.id).await.expect("read"), Some(held));
     // Another portfolio holds its own.
     let ada = user(handle, "grace@example.com").await;
@@ -362,7 +362,7 @@ async fn many_or_none(handle: &impl Handle) {
 async fn the_trait_is_dyn_compatible() {
     let db = TestDatabase::new().await.expect("a database");
     let core = core(&*db).await;
-    let positions: Arc<dyn PositionRepository> = Arc::new(db.positions().clone());
-    let added = positions.add(&new(&core, "AAPL", "1")).await.expect("added");
+    let positions: Arc<dyn PositionRepository> = db.positions_arc();
+    let added = positions.create(&new(&core, "AAPL", "1")).await.expect("added");
     assert_eq!(positions.find(core.id, added.id).await.expect("read"), Some(added));
 }

@@ -8,7 +8,7 @@ use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int64Type};
 use bigdecimal::ToPrimitive;
 use buffetbot_db::config::StatementMode;
 use buffetbot_db::import::{CsvOptions, prices_from_csv};
-use buffetbot_db::prices::{ArrowOptions, Decimals, NewPriceBar, PriceRepository, bars_schema};
+use buffetbot_db::prices::{ArrowOptions, Decimals, NewPriceBar, bars_schema};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::Ticker;
 use buffetbot_db::{Database, Repositories};
@@ -76,7 +76,7 @@ async fn columns_are_the_stored_bars(handle: &impl Handle) {
 }
 
 async fn batches(handle: &impl Handle, options: ArrowOptions) -> Vec<RecordBatch> {
-    let batches = handle.prices().record_batches(&wanted(), FIRST, LAST, options);
+    let batches = handle.as_ref().record_batches(&wanted(), FIRST, LAST, options);
     batches.try_collect().await.expect("read")
 }
 
@@ -156,7 +156,7 @@ async fn what_was_not_delivered_is_nan_or_null(handle: &impl Handle) {
     let absent = [&series.open, &series.high, &series.low, &series.volume, &series.adjusted_close];
     assert!(absent.iter().all(|column| column.len() == 1 && column[0].is_nan()));
     assert_eq!((series.close[0], series.is_suspect[0]), (1e-10, false));
-    let batches = handle.prices().record_batches(&[parsed("A")], FIRST, LAST, ArrowOptions::new());
+    let batches = handle.as_ref().record_batches(&[parsed("A")], FIRST, LAST, ArrowOptions::new());
     let batches: Vec<RecordBatch> = batches.try_collect().await.expect("read");
     for name in ["open", "high", "low", "volume", "adjusted_close"] {
         assert!(batches[0][name].is_null(0), "{name}");
@@ -193,7 +193,7 @@ async fn one_trip_mode_reads_in_a_transaction_of_its_own() {
     let other = Database::connect(config).await.expect("connected");
     let read = other.prices().columns(&[parsed("A")], FIRST, LAST).await.expect("read");
     assert_eq!(read.len(), 1);
-    let stream = other.prices().record_batches(&[parsed("A")], FIRST, LAST, ArrowOptions::new());
+    let stream = other.record_batches(&[parsed("A")], FIRST, LAST, ArrowOptions::new());
     assert_eq!(stream.count().await, 1);
 }
 
@@ -202,7 +202,7 @@ async fn a_dropped_stream_leaves_the_pool_usable() {
     let db = TestDatabase::new().await.expect("a database");
     load(&*db).await;
     let options = ArrowOptions::new().batch_rows(10);
-    let mut stream = db.prices().record_batches(&wanted(), FIRST, LAST, options);
+    let mut stream = db.record_batches(&wanted(), FIRST, LAST, options);
     assert_eq!(stream.next().await.expect("a batch").expect("read").num_rows(), 10);
     drop(stream);
     let all = db.prices().columns(&wanted(), FIRST, LAST).await.expect("read");

@@ -1,7 +1,7 @@
 //! Whether the bars are still those that something was computed from.
 
 use buffetbot_db::Repositories;
-use buffetbot_db::prices::{PriceBarPatch, PriceRepository};
+use buffetbot_db::prices::PriceBarPatch;
 use buffetbot_db::testing::TestDatabase;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;

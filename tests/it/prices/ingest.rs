@@ -1,8 +1,7 @@
 //! Taking bars in: streams, policies, floats, and what is written for it.
 
 use buffetbot_db::prices::{
-    DeliveredBar, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter, PriceRepository,
-    SuspectPolicy,
+    DeliveredBar, FloatBar, IngestOptions, NewPriceBar, PriceBarFilter, SuspectPolicy,
 };
 use buffetbot_db::store::UpsertReport;
 use buffetbot_db::testing::TestDatabase;
@@ -297,7 +296,7 @@ async fn a_bar_stored_meanwhile_by_somebody_else_is_merged() {
     // Somebody stores a bar of the chunk, and commits while it is being copied.
     let other = db.begin().await.expect("a transaction");
     other.prices().create(&bar("T010", nth(100), "1")).await.expect("stored");
-    let prices = db.prices().clone();
+    let prices = db.prices_arc();
     let bars: Vec<NewPriceBar> = market(30, 300).collect();
     let copying = tokio::spawn({
         let bars = bars.clone();
@@ -321,7 +320,7 @@ async fn a_bar_stored_meanwhile_by_somebody_else_is_merged() {
 async fn writers_of_the_same_bars_wait_for_each_other() {
     let db = TestDatabase::new().await.expect("a database");
     let writers = (0..4u64).map(|writer| {
-        let prices = db.prices().clone();
+        let prices = db.prices_arc();
         tokio::spawn(async move {
             // Each begins elsewhere, and gives some days other values.
             let mut bars: Vec<NewPriceBar> = market(30, 300).collect();

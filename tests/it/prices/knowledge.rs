@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{Database, Error, Isolation, TransactionOptions, UnitOfWork};
 use chrono::{DateTime, Utc};

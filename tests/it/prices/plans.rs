@@ -1,7 +1,7 @@
 //! The indexes that the statements use.
 
 use buffetbot_db::Database;
-use buffetbot_db::prices::{PriceBarFilter, PriceRepository};
+use buffetbot_db::prices::PriceBarFilter;
 use buffetbot_db::types::PageRequest;
 use diesel::QueryableByName;
 use diesel::sql_types::Text;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use buffetbot_db::Repositories;
 use buffetbot_db::import::{CsvOptions, prices_from_csv};
-use buffetbot_db::prices::{Gaps, Nyse, Period, PriceRepository, SeriesBar, Weekdays};
+use buffetbot_db::prices::{Gaps, Nyse, Period, SeriesBar, Weekdays};
 use buffetbot_db::types::Ticker;
 use chrono::{Datelike, NaiveDate};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use buffetbot_db::prices::{PriceBar, PriceBarPatch, PriceRepository};
+use buffetbot_db::prices::{PriceBar, PriceBarPatch};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::Ticker;
 use buffetbot_db::{Database, Error};

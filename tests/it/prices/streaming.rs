@@ -1,7 +1,6 @@
 //! Bars as a stream.
 
 use buffetbot_db::Error;
-use buffetbot_db::prices::PriceRepository;
 use buffetbot_db::testing::TestDatabase;
 use chrono::NaiveDate;
 use diesel_async::SimpleAsyncConnection;

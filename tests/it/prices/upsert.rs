@@ -1,7 +1,7 @@
 //! Bringing stored bars to what was delivered.
 
 use buffetbot_db::Error;
-use buffetbot_db::prices::{NewPriceBar, PriceBarFilter, PriceRepository};
+use buffetbot_db::prices::{NewPriceBar, PriceBarFilter};
 use buffetbot_db::store::UpsertReport;
 use buffetbot_db::testing::TestDatabase;
 use chrono::NaiveDate;
@@ -201,7 +201,7 @@ async fn writers_of_the_same_bars_neither_deadlock_nor_miscount() {
     let bars: Vec<NewPriceBar> = (0..7).flat_map(|n| series(&format!("T{n}"), 1_000)).collect();
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let (prices, mut bars) = (db.prices().clone(), bars.clone());
+            let (prices, mut bars) = (db.prices_arc(), bars.clone());
             // Each in another order, and half of them with another volume.
             bars.rotate_left(writer * 1_700);
             for bar in &mut bars {

@@ -4,11 +4,11 @@ use std::future::Future;
 
 use buffetbot_db::postgres::Connection;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::{Database, Repositories, Result, UnitOfWork};
+use buffetbot_db::{Database, Repositories, RepositorySet, Result, UnitOfWork};
 use diesel_async::SimpleAsyncConnection;
 
 /// What a check is given: repositories, and the two things that differ between the handles.
-pub trait Handle: Repositories {
+pub trait Handle: Repositories + AsRef<RepositorySet> {
     /// A connection for statements of the check's own; inside a transaction the shared one.
     async fn connection(&self) -> Connection<'_>;
 

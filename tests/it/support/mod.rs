@@ -15,9 +15,9 @@ pub mod server;
 use std::fmt::Debug;
 use std::str::FromStr;
 
-use buffetbot_db::portfolios::{NewPortfolio, Portfolio, PortfolioRepository};
+use buffetbot_db::portfolios::{NewPortfolio, Portfolio};
 use buffetbot_db::types::{Page, PageRequest, PasswordHash, RiskTolerance};
-use buffetbot_db::users::{NewUser, User, UserRepository};
+use buffetbot_db::users::{NewUser, User};
 use buffetbot_db::{Repositories, Result};
 
 pub use connection::*;

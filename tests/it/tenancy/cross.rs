@@ -184,7 +184,7 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
     attempts! { tried, scope,
         positions.create(&planted("MSFT"));
         positions.create(&planted("AAPL"));
-        positions.add(&planted("MSFT"));
+        positions.create(&planted("MSFT"));
         positions.create_many(&[planted("MSFT"), planted("TSLA")]);
         positions.upsert(&planted("MSFT"));
         positions.upsert(&planted("AAPL"));
@@ -213,8 +213,8 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
     attempts! { tried, scope,
         analyses.create(&planted());
         analyses.create_many(&[planted(), planted()]);
-        analyses.save(&planted());
-        analyses.save_many(&[planted(), planted()]);
+        analyses.create(&planted());
+        analyses.create_many(&[planted(), planted()]);
         analyses.find(id);
         analyses.list(&of_them, &page);
         analyses.count(&of_them);

@@ -1,7 +1,6 @@
 //! Functions that run with the owner's rights: nobody else gets these rights by them.
 
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::users::UserRepository;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 

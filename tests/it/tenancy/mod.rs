@@ -12,9 +12,7 @@ mod statements;
 mod untried;
 mod wrong;
 
-use buffetbot_db::analyses::AnalysisRepository;
 use buffetbot_db::analyses::{AnalysisResult, NewAnalysis};
-use buffetbot_db::portfolios::PositionRepository;
 use buffetbot_db::portfolios::{NewPosition, Portfolio, Position};
 use buffetbot_db::tenancy::{Finding, Severity};
 use buffetbot_db::testing::TestDatabase;

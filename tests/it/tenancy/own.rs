@@ -72,7 +72,7 @@ async fn positions_and_analyses() {
     let analyses = scope.analyses();
     let new = |ticker| NewAnalysis::new(parsed(ticker), AnalysisType::Risk).portfolio(portfolio);
     let made = analyses.create(&new("MSFT")).await.expect("made");
-    analyses.save_many(&[new("TSLA"), new("KO")]).await.expect("made");
+    analyses.create_many(&[new("TSLA"), new("KO")]).await.expect("made");
     let patch = AnalysisPatch { summary: Some(Some("Hold".into())), ..AnalysisPatch::default() };
     analyses.update(made.id, &patch).await.expect("changed");
     let key = AnalysisKey::new(&parsed("MSFT"), AnalysisType::Risk).portfolio(portfolio);
@@ -84,7 +84,7 @@ async fn positions_and_analyses() {
     let policy = Policy::ttl(Duration::from_secs(60));
     let buy = new("MSFT").summary("Buy");
     let compute = move |_| async move { Ok::<_, BoxError>(buy) };
-    let computed = analyses.get_or_compute(&key, &policy, compute).await.expect("computed");
+    let computed = scope.get_or_compute(&key, &policy, compute).await.expect("computed");
     let stored = db.analyses().latest_fresh(&key).await.expect("read").expect("committed");
     assert_eq!(stored.id, computed.value.id);
     // What nobody owns is written by everybody.

@@ -81,7 +81,7 @@ async fn b7_one_bad_bar_hides_no_other_ticker() {
 
     for options in [ArrowOptions::new(), ArrowOptions::new().batch_rows(2)] {
         let read: Vec<Result<RecordBatch>> =
-            prices.record_batches(&abc, FIRST, LAST, options).collect().await;
+            db.record_batches(&abc, FIRST, LAST, options).collect().await;
         let rows: usize = read.iter().flatten().map(RecordBatch::num_rows).sum();
         let errors: Vec<_> = read.iter().filter_map(|batch| batch.as_ref().err()).collect();
         assert_eq!((rows, errors.len()), (10, 2), "{errors:?}");

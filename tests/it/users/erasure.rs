@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use buffetbot_db::portfolios::{NewPosition, PortfolioRepository, PositionRepository};
+use buffetbot_db::portfolios::NewPosition;
 
 use super::*;
 use crate::support::portfolio;

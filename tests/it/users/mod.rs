@@ -357,7 +357,7 @@ fn a_password_hash_never_leaves_by_serde_or_debug() {
 #[tokio::test]
 async fn the_trait_is_dyn_compatible() {
     let db = TestDatabase::new().await.expect("a database");
-    let users: Arc<dyn UserRepository> = Arc::new(db.users().clone());
+    let users: Arc<dyn UserRepository> = db.users_arc();
     let made = users.create(&NewUser::new("ada@example.com", hash())).await.expect("created");
     assert_eq!(users.find(made.id).await.expect("read"), Some(made));
 }

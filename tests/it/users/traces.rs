@@ -35,7 +35,7 @@ impl Somebody {
         // Failed, so that there is a lease; then computed.
         let policy = Policy::ttl(Duration::from_secs(3_600)).retry_after(Duration::ZERO);
         let fail = |_| async { Err::<NewAnalysis, _>("the model is down") };
-        db.analyses().get_or_compute(&key, &policy, fail).await.expect_err("it fails");
+        db.get_or_compute(&key, &policy, fail).await.expect_err("it fails");
         Somebody { user, portfolio, key }
     }
 
@@ -66,7 +66,7 @@ impl Somebody {
     async fn is_served(&self, db: &Database) -> bool {
         let policy = Policy::ttl(Duration::from_secs(3_600)).retry_after(Duration::ZERO);
         let fail = |_| async { Err::<NewAnalysis, _>("the model is down") };
-        db.analyses().get_or_compute(&self.key, &policy, fail).await.is_ok()
+        db.get_or_compute(&self.key, &policy, fail).await.is_ok()
     }
 }
 

@@ -50,7 +50,7 @@ impl Held {
     async fn result(&self, db: &Database) -> Option<(String, Origin)> {
         let policy = Policy::ttl(HOUR).retry_after(Duration::ZERO);
         let fail = |_| async { Err::<NewAnalysis, _>("the model is down") };
-        let found = db.analyses().get_or_compute(&self.result, &policy, fail).await.ok()?;
+        let found = db.get_or_compute(&self.result, &policy, fail).await.ok()?;
         Some((found.value.summary.clone()?, found.origin))
     }
 

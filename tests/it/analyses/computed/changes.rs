@@ -1,7 +1,7 @@
 //! What becomes of computed results when something changes.
 
 use buffetbot_db::analyses::{AnalysisPatch, AnalysisSelector};
-use buffetbot_db::market_cache::{CacheKey, MarketCacheRepository};
+use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::types::{DataType, PageRequest, PortfolioId};
 use tokio::sync::Semaphore;
 
@@ -21,7 +21,7 @@ async fn what_is_invalidated_while_it_is_computed_is_returned_and_not_stored() {
                 drop(open.acquire().await);
                 Ok::<_, BoxError>(value_of("AAPL").score(parsed("1")))
             };
-            here.analyses().get_or_compute(&key(), &an_hour(), compute).await
+            here.get_or_compute(&key(), &an_hour(), compute).await
         })
     };
     drop(begun.acquire().await);
@@ -117,8 +117,7 @@ async fn a_result_is_computed_again_when_its_document_has_changed() {
             let inputs = Inputs::new().document(&document, revision);
             Ok::<_, Error>(value_of("AAPL").score(parsed(&input.value.to_string())).inputs(inputs))
         };
-        let result =
-            db.analyses().get_or_compute(&key(), &an_hour(), model).await.expect("a result");
+        let result = db.get_or_compute(&key(), &an_hour(), model).await.expect("a result");
         (score(&result.value).expect("a score"), result.origin)
     };
     here.cache().put(&document, 1_u32, &an_hour()).await.expect("put");
@@ -141,14 +140,14 @@ async fn a_portfolio_that_does_not_exist_is_refused_and_nothing_is_stored() {
     let nobody = key().portfolio(PortfolioId::generate());
     let compute = |_| async { Ok::<_, BoxError>(value_of("AAPL")) };
     let policy = an_hour().retry_after(HOUR);
-    let refused = db.analyses().get_or_compute(&nobody, &policy, compute).await;
+    let refused = db.get_or_compute(&nobody, &policy, compute).await;
     assert!(matches!(refused, Err(Error::InvalidReference { .. })), "{refused:?}");
     assert_eq!((rows(&*db).await, leases(&db).await), (0, 0));
-    let again = process(&db).analyses().get_or_compute(&nobody, &policy, compute).await;
+    let again = process(&db).get_or_compute(&nobody, &policy, compute).await;
     assert!(matches!(again, Err(Error::InvalidReference { .. })), "{again:?}");
     // So is an invalid field.
     let compute = |_| async { Ok::<_, BoxError>(value_of("AAPL").recommendation("x".repeat(500))) };
-    let refused = db.analyses().get_or_compute(&key(), &policy, compute).await;
+    let refused = db.get_or_compute(&key(), &policy, compute).await;
     assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
     assert_eq!((rows(&*db).await, leases(&db).await), (0, 0));
 }
