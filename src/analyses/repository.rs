@@ -30,7 +30,7 @@ pub trait AnalysisRepository: Send + Sync {
     /// As [`create`](Self::create), within `Item`, which gives the index.
     async fn create_many(&self, analyses: &[NewAnalysis]) -> Result<Vec<AnalysisResult>>;
 
-    /// Another word for [`create`](Self::create).
+    /// Alias of [`create`](Self::create).
     ///
     /// # Errors
     /// As [`create`](Self::create).
@@ -38,7 +38,7 @@ pub trait AnalysisRepository: Send + Sync {
         self.create(analysis).await
     }
 
-    /// Another word for [`create_many`](Self::create_many).
+    /// Alias of [`create_many`](Self::create_many).
     ///
     /// # Errors
     /// As [`create_many`](Self::create_many).
@@ -120,8 +120,8 @@ pub trait AnalysisRepository: Send + Sync {
     /// Lets results expire whose inputs have changed since, as [`invalidate`](Self::invalidate) does:
     /// those of one ticker or of all, public and private, fresh or in a stale window. Returns how many.
     ///
-    /// Changed is a document whose stored entry has a greater revision than the watermark; one that is
-    /// gone or has only expired is no change. Changed are bars whose digest is another one now. A
+    /// A document has changed if its stored entry has a greater revision than the watermark; one that is
+    /// gone or has only expired counts as unchanged. Bars have changed if their digest differs now. A
     /// result without inputs stays, as do its inputs of a shape that is not that of
     /// [`Inputs`](crate::Inputs). The digest of a ticker reads all of its bars.
     ///
@@ -131,7 +131,7 @@ pub trait AnalysisRepository: Send + Sync {
     async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64>;
 
     /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::NewAnalysis)), beside what is stored of
-    /// that now: revisions, providers, bars corrected since. All of it is of one moment.
+    /// that now: revisions, providers, bars corrected since. It reads one consistent snapshot.
     ///
     /// # Errors
     /// `Corrupt` where another program recorded inputs of another shape.

@@ -45,7 +45,7 @@ pub struct AnalysisResult {
     pub summary: Option<String>,
     /// When it was computed.
     pub calculated_at: DateTime<Utc>,
-    /// From when it is stale; `None`: fresh for ever.
+    /// From when it is stale; `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
     /// What the analysis was run with; part of its key.
     pub parameters: Option<Document>,
@@ -64,7 +64,7 @@ pub struct AnalysisResult {
 }
 
 impl AnalysisResult {
-    /// The complete result as a `T`; `None` where none is stored.
+    /// The complete result as a `T`; `None` where nothing is stored.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt): it does not have the shape of `T`.
@@ -149,7 +149,7 @@ pub struct NewAnalysis {
 }
 
 impl NewAnalysis {
-    /// A public result of now that is fresh for ever.
+    /// A public result, computed now, that never expires.
     pub fn new(ticker: Ticker, analysis_type: AnalysisType) -> Self {
         NewAnalysis {
             id: AnalysisId::generate(),

@@ -65,7 +65,7 @@ fn entry(row: AnalysisResult, seen_at: DateTime<Utc>, loaded: Instant) -> Entry<
     }
 }
 
-/// A result whose text is no document, because another program stored one too deep, is not kept in Redis.
+/// A result whose text is not a valid document, because another program stored one too deep, is not kept in Redis.
 fn read(
     row: AnalysisResult,
     seen_at: DateTime<Utc>,
@@ -165,8 +165,8 @@ enum Outcome {
 
 impl Outcome {
     /// # Errors
-    /// `Invalid` of a field, or where nothing was there before of which the computation could say that
-    /// it is unchanged.
+    /// `Invalid` of a field, or where the computation returns "unchanged" although there was no result
+    /// before.
     fn new(
         key: &AnalysisKey,
         mut computed: Fetched<NewAnalysis>,
@@ -265,7 +265,7 @@ fn job(compute: impl Fetch<AnalysisResult, NewAnalysis>) -> Job<Analyses> {
 impl PgAnalyses {
     /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
     /// makes one, which is stored: once at a time per key, in all processes. Like
-    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) in all else: stale results, failures, limits.
+    /// [`Cache::get_or_fetch`](crate::Cache::get_or_fetch) otherwise: stale results, failures, limits.
     ///
     /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
     /// type, portfolio and parameters are those of the key; one that expires never is given the policy's

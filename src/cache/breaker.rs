@@ -44,7 +44,7 @@ impl Breaker {
     }
 
     /// Whether the caller may use the level now. While it is down one caller is let through after
-    /// each pause; who never reports how it went costs no more than the next pause.
+    /// each pause; if it never reports the result, that costs no more than the next pause.
     pub fn allows(&self) -> bool {
         self.is_up() || self.allows_at(Instant::now())
     }

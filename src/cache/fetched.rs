@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A fetch: a closure that is given the value that was there before, if any (fresh, stale or beyond;
 /// for a conditional request), and returns a future of the new one: a `T`, or a [`Fetched`] that says
-/// more about it. It runs on a task of its own and goes on when its caller leaves, so that it must
+/// more about it. It runs on a separate task and continues when its caller leaves, so that it must
 /// own what it uses.
 ///
 /// ```

@@ -62,7 +62,7 @@ pub(super) const RELEASE: &str = "
     WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
         AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
 
-/// What a caller who wants to fetch is told.
+/// The answer to a caller that asks for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Fetch; store with this token.

@@ -1,8 +1,8 @@
-//! Tells memory which rows have changed.
+//! Drops the copies in memory whose rows have changed.
 //!
 //! The log of changes decides; a notification only says when to read it. The reader keeps the snapshot of
-//! its last reading and takes the changes that it did not see: each is taken once and none is missed, in
-//! whichever order the transactions committed. A reader that was away goes on where it was; one that was
+//! its last reading and takes the changes that it did not see: each is taken exactly once, in
+//! whichever order the transactions committed. A reader that was away resumes where it was; one that was
 //! away for longer than the log is kept forgets all that it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use crate::types::{Document, PortfolioId, Ticker};
 const GATHER: Duration = Duration::from_millis(5);
 /// How long a first caller waits for the reader to begin.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How soon a lost connection is made anew.
+/// How soon a lost connection is made again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// How long the log is kept.
 pub(super) const KEPT: Duration = Duration::from_secs(3600);
@@ -85,7 +85,7 @@ impl Row {
 /// What the reader and the callers know of each other.
 pub(crate) struct Sync {
     started: Instant,
-    /// When the last complete reading began, in nanoseconds since `started`; 0: there was none.
+    /// When the last complete reading began, in nanoseconds since `started`; 0: never.
     current: AtomicU64,
     wake: Arc<Notify>,
     /// Readings that were asked for, and the latest of them that has been done.

@@ -16,7 +16,7 @@ pub enum StatementMode {
     OneTrip,
 }
 
-/// A finished statement, as told to a [`QueryObserver`]. Never the values bound to it.
+/// A finished statement, as reported to a [`QueryObserver`]. Never the values bound to it.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct QueryReport<'a> {

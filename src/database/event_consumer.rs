@@ -1,4 +1,4 @@
-//! Consumers that go on where they were.
+//! Consumers that resume where they were.
 
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ struct Exists {
     found: bool,
 }
 
-/// A consumer with a name and a place in the log that the database keeps: after a crash it goes on where it was, and
+/// A consumer with a name and a place in the log that the database keeps: after a crash it resumes where it was, and
 /// every event comes at least once. Programs that consume under one name share the work.
 ///
 /// ```no_run

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! [`cache_from_files`] takes over the files in which a program has cached documents until now, and
-//! [`compare_cache_files`] tells whether all of them are there:
+//! [`compare_cache_files`] reports whether all of them are stored:
 //!
 //! ```no_run
 //! use buffetbot_db::PutOptions;

@@ -104,7 +104,7 @@ pub trait PortfolioRepository: Send + Sync {
     /// Counts and sums over the portfolio, computed by the database.
     async fn summary(&self, id: PortfolioId) -> Result<Option<PortfolioSummary>>;
 
-    /// The positions held now at the prices of a moment, the database's present one by default:
+    /// The positions held now at the prices of a point in time, by default the database's present:
     /// each at the close, as delivered, of its latest bar that begins at or before the moment. A
     /// daily bar begins at midnight UTC of its day, so that its close counts for all of that day. A position or a bar that
     /// cannot be read hides no other: [`Valuation::unreadable`] names it.
@@ -411,7 +411,7 @@ const VALUATION: &str = "
     WHERE p.id = $1
     ORDER BY s.ticker";
 
-/// Positions follow by a statement of their own: in a user's name a portfolio takes in positions when it can be
+/// Positions follow by a separate statement: in a user's name a portfolio accepts positions when it can be
 /// seen to be the user's, which in the statement that makes it, it cannot.
 const DUPLICATE: &str = "
     INSERT INTO portfolios (id, user_id, name, description, risk_tolerance, target_cash_percentage)

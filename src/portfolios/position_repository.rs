@@ -23,7 +23,7 @@ pub trait PositionRepository: Send + Sync {
     /// making, with the values given here.
     ///
     /// # Errors
-    /// `Conflict` when the portfolio holds the ticker (a unit of work can go on after it),
+    /// `Conflict` when the portfolio holds the ticker (a unit of work can continue after it),
     /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
     async fn create(&self, position: &NewPosition) -> Result<Position>;
 
@@ -180,7 +180,7 @@ settled!(
                     return Err(held().at(index));
                 }
             }
-            // A held ticker is no error of the server: it is seen by the rows that are missing.
+            // The server reports no error for a held ticker: the missing rows show it.
             batch::insert_many(
                 &self.session,
                 positions,

@@ -82,7 +82,7 @@ pub trait UserRepository: Send + Sync {
     /// `NotFound`; `Denied` in a user's name.
     async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()>;
 
-    /// Notes that she logged in now, by the database's clock.
+    /// Records that the user logged in now, by the database's clock.
     ///
     /// # Errors
     /// `NotFound`.
@@ -123,15 +123,15 @@ pub trait UserRepository: Send + Sync {
     /// merges at once lose nothing. Returns the settings as they are then.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` where either is no object, or `changes` has more than 120 levels; `Corrupt` where the stored
-    /// settings are no document: nothing was written then, and a unit of work goes on.
+    /// `NotFound`; `Invalid` where either is not an object, or `changes` has more than 120 levels; `Corrupt` where the stored
+    /// settings are not a document: nothing was written then, and a unit of work continues.
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document>;
 
     /// Deletes the account with its portfolios, positions and their analyses. Returns `false` if it did not exist.
     /// Market data stays, and so do the audit log and events until they are swept. [`erase`](Self::erase) takes these too.
     async fn delete(&self, id: UserId) -> Result<bool>;
 
-    /// Everything that is stored on a user, but the password's hash, as of one moment: an object with `user`, and the lists
+    /// Everything that is stored on a user, but the password's hash, in one consistent snapshot: an object with `user`, and the lists
     /// `portfolios`, `positions`, `analyses`, `audit_log`, `events`, `cache_changes` and `cache_leases`, each of
     /// the table's rows. `None` for an unknown id.
     ///
@@ -141,7 +141,7 @@ pub trait UserRepository: Send + Sync {
 
     /// As [`delete`](Self::delete), with what is kept beside the account, and says what belonged to it; `None` for an unknown
     /// id. The values in the audit log, events that concern this user alone, and leases and log entries of the cache go
-    /// in the same transaction; a consumer is not told of an event that it had not read. What stays is that rows with these ids were
+    /// in the same transaction; a consumer does not get an event that it had not read. What stays is that rows with these ids were
     /// changed, when and by which login. A result of a portfolio that is asked for afterwards leaves a lease for an hour, with a
     /// hash of its parameters.
     ///
@@ -152,7 +152,7 @@ pub trait UserRepository: Send + Sync {
     async fn erase(&self, id: UserId) -> Result<Option<Erasure>>;
 
     /// Retention: erases up to `limit` accounts that are deactivated and were not changed for `age`,
-    /// oldest first. Returns how many; fewer than `limit` means that none is left.
+    /// oldest first. Returns how many; fewer than `limit` means that nothing is left.
     async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64>;
 }
 
@@ -452,7 +452,7 @@ const MERGE_PREFERENCES: &str = "
     )
     SELECT id, is_json, changed.preferences FROM parsed LEFT JOIN changed USING (id)";
 
-/// One statement, so that all parts are of one moment.
+/// One statement, so that all parts are one consistent snapshot.
 const EXPORT: &str = "
     SELECT jsonb_build_object(
         'user', to_jsonb(u) - 'hashed_password',

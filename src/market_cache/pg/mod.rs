@@ -112,7 +112,7 @@ pub trait MarketCacheRepository: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero; `Corrupt` where the entry's expiry cannot
-    /// be read: nothing was written then, and a unit of work goes on.
+    /// be read: nothing was written then, and a unit of work continues.
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>>;
 
     /// Lets the entries that match expire now, their stale windows included: nobody is served them

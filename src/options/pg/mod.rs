@@ -62,8 +62,8 @@ pub trait OptionRepository: Send + Sync {
     async fn find(&self, id: OptionQuoteId) -> Result<Option<OptionQuote>>;
 
     /// The chain of `ticker` as it was known at `at`: the latest snapshot taken then or before, by
-    /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. What it tells of
-    /// strikes, deltas, volatilities and open contracts see in [`OptionChain`](crate::OptionChain).
+    /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. For
+    /// strikes, deltas, volatilities and open contracts see [`OptionChain`](crate::OptionChain).
     async fn chain(
         &self,
         ticker: &Ticker,
