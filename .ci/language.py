@@ -46,8 +46,14 @@ TURNS = [
     (r"mend(s|ed|ing)?", "fix; repair"),
     (r"(take|takes|taken|took) in", "include; accept"),
     (r"and (its|their|the) like", "and similar"),
-    (r"(as|of|by) the other (does|did)", "say what it does"),
-    (r"(good|fit) to be served", "may be served"),
+    (r"fit to be served", "may be served"),
+    (r"for so long", "for this long"),
+    (r"so long (after|ago)", "this long after, this long ago"),
+    (r"(as it is|as they are) then", "the updated ..."),
+    (r"whether it was (not|still)", "Returns `false` if ..."),
+    (r"of now", "present; now"),
+    (r"be brief", "it should return quickly"),
+    (r"a say in", "options for"),
 ]
 FLAGS = re.IGNORECASE
 COMPILED = [(re.compile(r"(?<![\w-])" + turn.replace(" ", r"\s+") + r"(?![\w-])", FLAGS), better) for turn, better in TURNS]

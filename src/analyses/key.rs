@@ -90,7 +90,7 @@ pub struct AnalysisSelector {
     pub analysis_type: Option<AnalysisType>,
     /// Private to this portfolio.
     pub portfolio: Option<PortfolioId>,
-    /// Computed so long ago or longer, by the database's clock.
+    /// Computed this long ago or longer, by the database's clock.
     pub older_than: Option<Duration>,
 }
 

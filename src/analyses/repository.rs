@@ -62,7 +62,7 @@ pub trait AnalysisRepository: Send + Sync {
     /// Whether the result exists, fresh or expired.
     async fn exists(&self, id: AnalysisId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the result as it is then.
+    /// Applies the patch and returns the updated result.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field.

@@ -100,7 +100,7 @@ pub enum Expiry {
     /// Never.
     #[default]
     Never,
-    /// So long after it is stored, by the database's clock; more than 100 years count as 100 years.
+    /// This long after it is stored, by the database's clock; more than 100 years count as 100 years.
     After(Duration),
     /// At this time. It must be later than `calculated_at`, in whole microseconds; where that is not given, later than the
     /// database's clock.
@@ -214,7 +214,7 @@ impl NewAnalysis {
         NewAnalysis { calculated_at: Some(at), ..self }
     }
 
-    /// Fresh for so long after it is stored, by the database's clock.
+    /// Fresh for this long after it is stored, by the database's clock.
     pub fn ttl(self, ttl: Duration) -> Self {
         NewAnalysis { expiry: Expiry::After(ttl), ..self }
     }
@@ -224,7 +224,7 @@ impl NewAnalysis {
         NewAnalysis { expiry: Expiry::At(at), ..self }
     }
 
-    /// After its expiry, for so long allowed to stand in for one that cannot be computed.
+    /// May be served for this long after its expiry, if no new one can be computed.
     pub fn stale_for(self, span: Duration) -> Self {
         NewAnalysis { stale_for: span, ..self }
     }
@@ -340,9 +340,9 @@ impl AnalysisPatch {
     }
 }
 
-/// Most characters of a strategy.
+/// Maximum length of a strategy, in characters.
 const STRATEGY_LENGTH: usize = 100;
-/// Most characters of a verdict.
+/// Maximum length of a verdict, in characters.
 const RECOMMENDATION_LENGTH: usize = 50;
 
 fn check_depths(

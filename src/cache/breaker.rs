@@ -28,7 +28,7 @@ struct Outage {
     next_try: Instant,
     pause: Duration,
     /// Whether a caller was let through since the level went down. Until then, what works was begun
-    /// before the failure and says nothing of now.
+    /// before the failure and says nothing about the present.
     tried: bool,
 }
 

@@ -75,7 +75,7 @@ impl<T> Fetched<T> {
         Fetched { policy: Some(policy), ..self }
     }
 
-    /// Fresh for so long, whatever the policy says; zero counts as a microsecond.
+    /// Fresh for this long, whatever the policy says; zero counts as a microsecond.
     pub fn ttl(self, ttl: Duration) -> Self {
         Fetched { ttl: Some(ttl), ..self }
     }

@@ -114,7 +114,7 @@ impl Memory {
         self.copies.invalidate_all();
     }
 
-    /// Drops the copies whose rows changed; how many.
+    /// Drops the copies whose rows changed. Returns how many.
     pub fn apply(&self, changes: &[Change]) -> u64 {
         let mut dropped = self.drop_portfolios(changes);
         for change in changes {

@@ -70,7 +70,7 @@ pub use self::redis::RedisOptions;
 /// The cache of market data, over the levels that [`CacheOptions`] names: memory, Redis, the table
 /// `market_data_cache`. Cheap to clone; clones share everything.
 ///
-/// # What is promised
+/// # Guarantees
 /// - One fetch at a time per key, in the process and across processes that share the database. A
 ///   process that dies while fetching is replaced after [`CacheOptions::lease`]. No connection is held
 ///   while fetching.

@@ -78,7 +78,7 @@ macro_rules! setters {
 }
 
 impl Policy {
-    /// Fresh for so long, and the defaults for all else.
+    /// Fresh for this long; defaults otherwise.
     pub fn ttl(ttl: Duration) -> Self {
         Policy { ttl, ..Policy::default() }
     }

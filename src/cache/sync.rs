@@ -124,7 +124,7 @@ impl Sync {
         }
     }
 
-    /// Starts the reader if it is not running; whether it was not.
+    /// Starts the reader if it is not running. Returns `true` if it started it.
     pub fn start(&self, core: &Arc<Core>) -> bool {
         let mut reader = self.reader();
         let is_running = reader.as_ref().is_some_and(|reader| !reader.is_finished());
@@ -144,7 +144,7 @@ impl Sync {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a reading that began after this call is done; whether it is.
+    /// Waits until a reading that began after this call is done. Returns `false` if that did not happen.
     pub async fn catch_up(&self) -> bool {
         let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut done = self.done.subscribe();
@@ -215,7 +215,7 @@ impl Reader {
         }
     }
 
-    /// One reading: what the snapshot of now sees and the last one did not.
+    /// One reading: what the present snapshot sees and the last one did not.
     async fn read(&mut self, core: &Core, connection: &PgConnection) -> Result<()> {
         let Some(sync) = &core.sync else { return Ok(()) };
         let asked = sync.asked.load(Ordering::Acquire);

@@ -25,14 +25,14 @@ pub(crate) const APPLICATION_ROLE: &str = "DB_APPLICATION_ROLE";
 /// The kind of place that the program runs in; some destructive calls refuse production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Environment {
-    /// A programmer's machine.
+    /// A developer's machine.
     #[default]
     Development,
     /// Automated tests.
     Testing,
-    /// A rehearsal of production.
+    /// A rehearsal environment.
     Staging,
-    /// The real thing.
+    /// Production.
     Production,
 }
 

@@ -30,5 +30,5 @@ pub struct QueryReport<'a> {
     pub sqlstate: Option<&'a str>,
 }
 
-/// Called after every statement, on the task that ran it: be brief.
+/// Called after every statement, on the task that ran it; it should return quickly.
 pub type QueryObserver = Arc<dyn Fn(&QueryReport<'_>) + Send + Sync>;

@@ -15,7 +15,7 @@ use crate::types::{Listed, text};
 
 /// Events of one delivery, unless [`EventConsumer::batch`] says otherwise.
 const BATCH: usize = 256;
-/// Most characters of a consumer's name.
+/// Maximum length of a consumer's name, in characters.
 const MAX_NAME: usize = 100;
 
 const REGISTER: &str = "
@@ -109,7 +109,7 @@ impl EventConsumer {
     }
 
     /// Waits for the next events, at least one, readable or not. Until the delivery is committed, or dropped, its transaction is open and
-    /// no other program of this consumer's name gets any: be brief, or mind
+    /// no other program of this consumer's name gets any: finish soon, and observe
     /// [`idle_in_transaction_timeout`](crate::Config::idle_in_transaction_timeout).
     ///
     /// # Errors

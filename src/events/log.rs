@@ -12,7 +12,7 @@ use crate::types::{Document, Ticker, UserId};
 /// Sees nothing.
 pub(crate) const BEGINNING: &str = "1:1:";
 
-/// A snapshot of now, and the id of the first event that is visible to it and was not to `$1`. Without OFFSET the
+/// The present snapshot, and the id of the first event that is visible to it and was not to `$1`. Without OFFSET the
 /// planner may walk the index of ids from the oldest event that is kept.
 const START: &str = "
     SELECT now.snapshot, (

@@ -76,7 +76,7 @@ pub struct Progress {
     pub total_bytes: Option<u64>,
 }
 
-/// Called after every batch, on the task that imports: be brief.
+/// Called after every batch, on the task that imports; it should return quickly.
 pub type ProgressObserver = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// What a file does not say of itself.

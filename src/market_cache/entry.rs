@@ -92,7 +92,7 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
-    /// Live for so long.
+    /// Live for this long.
     pub fn ttl(ttl: Duration) -> Self {
         PutOptions { ttl, source: None, quality: None, stale_for: Duration::ZERO, tags: Vec::new() }
     }
@@ -107,7 +107,7 @@ impl PutOptions {
         PutOptions { quality: Some(quality), ..self }
     }
 
-    /// May be served for so long after it has expired, where it cannot be fetched again.
+    /// May be served for this long after it has expired, if it cannot be fetched again.
     pub fn stale_for(self, stale_for: Duration) -> Self {
         PutOptions { stale_for, ..self }
     }
@@ -216,7 +216,7 @@ impl CacheEntryPatch {
     }
 }
 
-/// Most characters of a provider's name.
+/// Maximum length of a provider's name, in characters.
 const SOURCE_LENGTH: usize = 50;
 
 fn check_source(source: Option<&str>) -> Result<()> {

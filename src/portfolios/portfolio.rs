@@ -178,7 +178,7 @@ pub struct PortfolioSummary {
     pub positions_without_cost: u64,
 }
 
-/// Most characters of a name.
+/// Maximum length of a name, in characters.
 const NAME_LENGTH: usize = 255;
 
 pub(crate) fn check_portfolio_name(name: &str) -> Result<()> {

@@ -27,13 +27,13 @@ use crate::types::{
 /// Portfolios of users. Deactivated ones are kept, and left out of lists by default.
 #[async_trait]
 pub trait PortfolioRepository: Send + Sync {
-    /// Makes a portfolio.
+    /// Creates a portfolio.
     ///
     /// # Errors
     /// `InvalidReference` when the user does not exist, `Invalid` of a field.
     async fn create(&self, portfolio: &NewPortfolio) -> Result<Portfolio>;
 
-    /// Makes all of these portfolios, or none; returned in the order given.
+    /// Creates all of these portfolios, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
@@ -73,7 +73,7 @@ pub trait PortfolioRepository: Send + Sync {
     /// Whether the portfolio exists, active or not.
     async fn exists(&self, id: PortfolioId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the portfolio as it is then.
+    /// Applies the patch and returns the updated portfolio.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field.

@@ -73,7 +73,7 @@ pub trait PositionRepository: Send + Sync {
     /// Whether the portfolio has a position of this id, removed or not.
     async fn exists(&self, portfolio: PortfolioId, id: PositionId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the position as it is then.
+    /// Applies the patch and returns the updated position.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when a new ticker is one of another position, removed ones included;

@@ -54,7 +54,7 @@ pub trait PriceRepository: Send + Sync {
     /// database. Nothing was written then.
     async fn upsert_many(&self, bars: &[NewPriceBar]) -> Result<UpsertReport>;
 
-    /// As [`upsert_many`](Self::upsert_many), with a say in what becomes of suspicious bars.
+    /// As [`upsert_many`](Self::upsert_many), with options for suspicious bars.
     ///
     /// # Errors
     /// As [`upsert_many`](Self::upsert_many); `Item` with [`SuspectPolicy::Fail`](crate::SuspectPolicy::Fail);
@@ -244,7 +244,7 @@ pub trait PriceRepository: Send + Sync {
     /// Whether the bar exists.
     async fn exists(&self, id: BarId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the bar as it is then.
+    /// Applies the patch and returns the updated bar.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field, or of the constraint

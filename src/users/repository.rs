@@ -24,7 +24,7 @@ diesel::define_sql_function! {
 /// Accounts: who may use the platform.
 #[async_trait]
 pub trait UserRepository: Send + Sync {
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
     /// `Conflict` when the e-mail address (without regard to case) or the username is taken,
@@ -32,7 +32,7 @@ pub trait UserRepository: Send + Sync {
     /// [`accounts().register`](crate::Accounts::register).
     async fn create(&self, user: &NewUser) -> Result<User>;
 
-    /// Makes all of these accounts, or none; returned in the order given.
+    /// Creates all of these accounts, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index; `Denied` is of the whole batch.
@@ -62,7 +62,7 @@ pub trait UserRepository: Send + Sync {
     /// Whether the username is taken.
     async fn exists_username(&self, username: &str) -> Result<bool>;
 
-    /// Changes what the patch says and returns the account as it is then.
+    /// Applies the patch and returns the updated account.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create). In a user's name, `Denied` of `is_active`,
@@ -120,7 +120,7 @@ pub trait UserRepository: Send + Sync {
     async fn set_preferences(&self, id: UserId, preferences: Option<&Document>) -> Result<()>;
 
     /// Merges an object into the settings, key by key at the top level, in one statement: two
-    /// merges at once lose nothing. Returns the settings as they are then.
+    /// merges at once lose nothing. Returns the updated settings.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` where either is not an object, or `changes` has more than 120 levels; `Corrupt` where the stored

@@ -201,9 +201,9 @@ pub struct Erasure {
     pub analyses: u64,
 }
 
-/// Most characters of an address.
+/// Maximum length of an address, in characters.
 const EMAIL_LENGTH: usize = 255;
-/// Most characters of each name.
+/// Maximum length of each name, in characters.
 const NAME_LENGTH: usize = 100;
 
 pub(super) fn check_preferences(preferences: &Document) -> Result<()> {

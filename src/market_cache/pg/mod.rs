@@ -59,7 +59,7 @@ pub trait MarketCacheRepository: Send + Sync {
     /// Whether the entry exists, live or expired.
     async fn exists(&self, id: CacheEntryId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the entry as it is then.
+    /// Applies the patch and returns the updated entry.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field, also where `expires_at` is not later than `cached_at`.
@@ -108,7 +108,7 @@ pub trait MarketCacheRepository: Send + Sync {
     async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled>;
 
     /// Lets the key's entry, live or expired, be live for `ttl` from now on; never shortens its
-    /// life. Its stale window keeps its length. Returns when it expires then.
+    /// life. Its stale window keeps its length. Returns the new expiry.
     ///
     /// # Errors
     /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero; `Corrupt` where the entry's expiry cannot

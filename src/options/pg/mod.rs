@@ -104,7 +104,7 @@ pub trait OptionRepository: Send + Sync {
     /// Whether the quote exists.
     async fn exists(&self, id: OptionQuoteId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the quote as it is then.
+    /// Applies the patch and returns the updated quote.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` of a field.

@@ -65,7 +65,7 @@ pub trait CorporateActionRepository: Send + Sync {
     /// Whether the action exists.
     async fn exists(&self, id: CorporateActionId) -> Result<bool>;
 
-    /// Changes what the patch says and returns the action as it is then.
+    /// Applies the patch and returns the updated action.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when the ticker has an action of the new kind on that day; `Invalid` of a
