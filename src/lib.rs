@@ -33,7 +33,10 @@
 //! | [`schema`] | the tables as Diesel sees them |
 //! | `embedded`, `testing`, `passwords` | a private PostgreSQL; a database for each test; hashing (features) |
 //!
-//! `docs/architecture.md` has the layers and their picture; CONTRIBUTING.md how to add a table, a filter, an event, a metric.
+//! The guide has a page for each part, in `docs/guide/`: `embedding.md` (repositories), `units-of-work.md`, `errors.md`,
+//! `connections.md`, `cache.md`, `prices.md`, `options.md`, `import.md`, `events.md`, `tenants.md` and `testing.md`.
+//! `docs/operations.md` is for production, `docs/architecture.md` has the layers and their picture, and CONTRIBUTING.md
+//! explains how to add a table, a filter, an event or a metric.
 //!
 //! # Example
 //!
@@ -109,12 +112,42 @@ pub use database::{
 pub use error::{Error, Result};
 pub use postgres::{Isolation, TransactionOptions};
 
-/// The README's examples compile.
-#[cfg(all(doctest, feature = "embedded"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// The examples of README and of the guide compile.
+#[cfg(all(doctest, feature = "embedded", feature = "passwords"))]
+mod guide {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
 
-/// So do those of the guide.
-#[cfg(all(doctest, feature = "passwords"))]
-#[doc = include_str!("../docs/guide/tenants.md")]
-struct TenantsGuide;
+    #[doc = include_str!("../docs/guide/cache.md")]
+    struct Cache;
+
+    #[doc = include_str!("../docs/guide/connections.md")]
+    struct Connections;
+
+    #[doc = include_str!("../docs/guide/embedding.md")]
+    struct Embedding;
+
+    #[doc = include_str!("../docs/guide/errors.md")]
+    struct Errors;
+
+    #[doc = include_str!("../docs/guide/events.md")]
+    struct Events;
+
+    #[doc = include_str!("../docs/guide/import.md")]
+    struct Import;
+
+    #[doc = include_str!("../docs/guide/options.md")]
+    struct Options;
+
+    #[doc = include_str!("../docs/guide/prices.md")]
+    struct Prices;
+
+    #[doc = include_str!("../docs/guide/tenants.md")]
+    struct Tenants;
+
+    #[doc = include_str!("../docs/guide/testing.md")]
+    struct Testing;
+
+    #[doc = include_str!("../docs/guide/units-of-work.md")]
+    struct UnitsOfWork;
+}

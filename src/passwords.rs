@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, Result};
 use crate::types::PasswordHash;
 
-/// Most bytes of a password: longer ones only cost whoever checks them.
+/// Most bytes of a password: longer ones only cost the program that checks them.
 const MOST_BYTES: usize = 1024;
 /// Most memory that a stored hash may ask for when it is verified, in KiB.
 const MOST_MEMORY: u32 = 1 << 20;
@@ -83,7 +83,7 @@ impl PasswordHasher {
     }
 
     /// Whether the hash is of this password. Without a hash, as when there is no such user, it takes as long
-    /// and is `false`, so that the time does not tell who exists. The hash's own costs count.
+    /// and is `false`, so that the time does not show which users exist. The hash's own costs count.
     ///
     /// # Errors
     /// As [`hash`](Self::hash); [`Error::Invalid`] of field `hashed_password` where it is not one of
@@ -130,7 +130,7 @@ impl PasswordHasher {
         }
     }
 
-    /// Whether a password, once verified, should be hashed anew: the hash is another algorithm's, or of other
+    /// Whether a password, once verified, should be hashed again: the hash is another algorithm's, or of other
     /// costs than this hasher's.
     pub fn is_outdated(&self, hash: &PasswordHash) -> bool {
         let costs = |params: &Params| (params.m_cost(), params.t_cost(), params.p_cost());

@@ -45,7 +45,7 @@ impl AnalysisKey {
     }
 }
 
-/// Whose results a list takes in.
+/// Whose results a list includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AnalysisScope {
     /// Public ones only.
@@ -57,14 +57,14 @@ pub enum AnalysisScope {
     All,
 }
 
-/// Which results a list, a count or a summary takes in; the default is all public ones.
+/// Which results a list, a count or a summary includes; the default is all public ones.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AnalysisFilter {
     /// Whose results.
     pub scope: AnalysisScope,
-    /// Of these tickers; none of them matches nothing.
+    /// Only these tickers; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
-    /// Of these types; none of them matches nothing.
+    /// Only these types; an empty list matches nothing.
     pub analysis_types: Option<Vec<AnalysisType>>,
     /// Of exactly this strategy.
     pub strategy: Option<String>,
@@ -90,7 +90,7 @@ pub struct AnalysisSelector {
     pub analysis_type: Option<AnalysisType>,
     /// Private to this portfolio.
     pub portfolio: Option<PortfolioId>,
-    /// Computed so long ago or longer, by the database's clock.
+    /// Computed this long ago or longer, by the database's clock.
     pub older_than: Option<Duration>,
 }
 
@@ -103,11 +103,11 @@ pub struct AnalysisSummary {
     pub count: u64,
     /// How many of them are fresh, by the database's clock.
     pub fresh: u64,
-    /// Mean of the scores that are known; `None`: none is.
+    /// Mean of the known scores; `None` without any.
     pub average_score: Option<BigDecimal>,
-    /// Mean of the confidences that are known.
+    /// Mean of the known confidences.
     pub average_confidence: Option<BigDecimal>,
-    /// Mean of the data qualities that are known.
+    /// Mean of the known data qualities.
     pub average_quality: Option<BigDecimal>,
     /// When the oldest result was computed.
     pub first_calculated_at: DateTime<Utc>,

@@ -19,8 +19,8 @@ pub struct Lineage {
     pub documents: Vec<DocumentLineage>,
     /// The bars, in the order in which they were recorded.
     pub bars: Vec<BarsLineage>,
-    /// Stored rows of these that cannot be read. What they would say is missing above: when a document was stored, and of
-    /// which provider a bar is.
+    /// Stored rows of these that cannot be read. Their values are missing above: the time of a document, the provider of a
+    /// bar.
     #[serde(default)]
     pub unreadable: Vec<Unreadable>,
 }

@@ -58,7 +58,7 @@ pub trait AnalysisRepository: Send + Sync {
         Ok(self.find(id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the result as it is then.
+    /// Applies the patch and returns the updated result.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field.
@@ -134,8 +134,8 @@ pub trait AnalysisRepository: Send + Sync {
     /// Lets results expire whose inputs have changed since, as [`invalidate`](Self::invalidate) does:
     /// those of one ticker or of all, public and private, fresh or in a stale window. Returns how many.
     ///
-    /// Changed is a document whose stored entry has a greater revision than the watermark; one that is
-    /// gone or has only expired is no change. Changed are bars whose digest is another one now. A
+    /// A document has changed if its stored entry has a greater revision than the watermark; one that is
+    /// gone or has only expired counts as unchanged. Bars have changed if their digest differs now. A
     /// result without inputs stays, as do its inputs of a shape that is not that of
     /// [`Inputs`](crate::analyses::Inputs). The digest of a ticker reads all of its bars.
     ///
@@ -147,7 +147,7 @@ pub trait AnalysisRepository: Send + Sync {
     }
 
     /// What the result of this id was computed from ([`NewAnalysis::inputs`](crate::analyses::NewAnalysis)), beside what is stored of
-    /// that now: revisions, providers, bars corrected since. All of it is of one moment.
+    /// that now: revisions, providers, bars corrected since. It reads one consistent snapshot.
     ///
     /// # Errors
     /// `Corrupt` where another program recorded inputs of another shape.

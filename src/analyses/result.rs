@@ -45,7 +45,7 @@ pub struct AnalysisResult {
     pub summary: Option<String>,
     /// When it was computed.
     pub calculated_at: DateTime<Utc>,
-    /// From when it is stale; `None`: fresh for ever.
+    /// From when it is stale; `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
     /// What the analysis was run with; part of its key.
     pub parameters: Option<Document>,
@@ -64,7 +64,7 @@ pub struct AnalysisResult {
 }
 
 impl AnalysisResult {
-    /// The complete result as a `T`; `None` where none is stored.
+    /// The complete result as a `T`; `None` where nothing is stored.
     ///
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt): it does not have the shape of `T`.
@@ -100,7 +100,7 @@ pub enum Expiry {
     /// Never.
     #[default]
     Never,
-    /// So long after it is stored, by the database's clock; more than 100 years count as 100 years.
+    /// This long after it is stored, by the database's clock; more than 100 years count as 100 years.
     After(Duration),
     /// At this time. It must be later than `calculated_at`, in whole microseconds; where that is not given, later than the
     /// database's clock.
@@ -149,7 +149,7 @@ pub struct NewAnalysis {
 }
 
 impl NewAnalysis {
-    /// A public result of now that is fresh for ever.
+    /// A public result, computed now, that never expires.
     pub fn new(ticker: Ticker, analysis_type: AnalysisType) -> Self {
         NewAnalysis {
             id: AnalysisId::generate(),
@@ -214,7 +214,7 @@ impl NewAnalysis {
         NewAnalysis { calculated_at: Some(at), ..self }
     }
 
-    /// Fresh for so long after it is stored, by the database's clock.
+    /// Fresh for this long after it is stored, by the database's clock.
     pub fn ttl(self, ttl: Duration) -> Self {
         NewAnalysis { expiry: Expiry::After(ttl), ..self }
     }
@@ -224,7 +224,7 @@ impl NewAnalysis {
         NewAnalysis { expiry: Expiry::At(at), ..self }
     }
 
-    /// After its expiry, for so long allowed to stand in for one that cannot be computed.
+    /// May be served for this long after its expiry, if no new one can be computed.
     pub fn stale_for(self, span: Duration) -> Self {
         NewAnalysis { stale_for: span, ..self }
     }
@@ -340,9 +340,9 @@ impl AnalysisPatch {
     }
 }
 
-/// Most characters of a strategy.
+/// Maximum length of a strategy, in characters.
 const STRATEGY_LENGTH: usize = 100;
-/// Most characters of a verdict.
+/// Maximum length of a verdict, in characters.
 const RECOMMENDATION_LENGTH: usize = 50;
 
 fn check_depths(

@@ -19,7 +19,7 @@ pub struct AuditEntry {
     pub recorded_at: DateTime<Utc>,
     /// Whose row it is; the account may be gone.
     pub user_id: UserId,
-    /// In which user's name it was changed ([`Database::as_user`](crate::Database::as_user)); `None`: in nobody's.
+    /// In which user's name it was changed ([`Database::as_user`](crate::Database::as_user)); `None`: without a user.
     pub actor_id: Option<UserId>,
     /// The login of the session that changed it.
     pub login: String,
@@ -37,7 +37,7 @@ pub struct AuditEntry {
     pub after: Option<Document>,
 }
 
-/// Which entries of the log a list or a count takes in; the default is all.
+/// Which entries of the log a list or a count includes; the default is all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AuditFilter {
     /// On this user's rows.

@@ -13,8 +13,8 @@ use crate::store::{Session, Swept, newest_first, settled};
 use crate::types::{Page, PageRequest, bound, span};
 
 /// Changes of accounts, portfolios and positions: who, when, and what changed. Triggers of the tables write
-/// them, whoever changes a row, and nothing but retention and the erasure of an account takes anything
-/// out. In a user's name ([`Database::as_user`](crate::Database::as_user)) only changes of that user's rows are there.
+/// them, whichever program changes a row; only retention and the erasure of an account remove
+/// entries. In a user's name ([`Database::as_user`](crate::Database::as_user)) only changes of that user's rows are there.
 #[async_trait]
 // Names that a default does not use document the arguments.
 #[allow(unused_variables)]

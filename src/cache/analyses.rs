@@ -67,7 +67,7 @@ fn entry(row: AnalysisResult, seen_at: DateTime<Utc>, loaded: Instant) -> Entry<
     }
 }
 
-/// A result whose text is no document, because another program stored one too deep, is not kept in Redis.
+/// A result whose text is not a valid document, because another program stored one too deep, is not kept in Redis.
 fn read(
     row: AnalysisResult,
     seen_at: DateTime<Utc>,
@@ -167,8 +167,8 @@ enum Outcome {
 
 impl Outcome {
     /// # Errors
-    /// `Invalid` of a field, or where nothing was there before of which the computation could say that
-    /// it is unchanged.
+    /// `Invalid` of a field, or where the computation returns "unchanged" although there was no result
+    /// before.
     fn new(
         key: &AnalysisKey,
         mut computed: Fetched<NewAnalysis>,

@@ -28,7 +28,7 @@ struct Outage {
     next_try: Instant,
     pause: Duration,
     /// Whether a caller was let through since the level went down. Until then, what works was begun
-    /// before the failure and says nothing of now.
+    /// before the failure and says nothing about the present.
     tried: bool,
 }
 
@@ -44,7 +44,7 @@ impl Breaker {
     }
 
     /// Whether the caller may use the level now. While it is down one caller is let through after
-    /// each pause; who never reports how it went costs no more than the next pause.
+    /// each pause; if it never reports the result, that costs no more than the next pause.
     pub fn allows(&self) -> bool {
         self.is_up() || self.allows_at(Instant::now())
     }

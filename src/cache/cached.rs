@@ -19,7 +19,7 @@ pub enum Origin {
     Database,
     /// The fetch that this call made or waited for.
     Fetched,
-    /// Any level, after its expiry: the fetch is under way, has failed, or is put off.
+    /// Any level, after its expiry: the fetch is under way, has failed, or is delayed.
     Stale,
 }
 

@@ -33,7 +33,7 @@ impl Change {
 pub(crate) enum Changed {
     /// Every one.
     Space,
-    /// Every one of a portfolio: its owner was erased, and its keys are not told.
+    /// Every one of a portfolio: its owner was erased, and its keys are not disclosed.
     Portfolio(PortfolioId),
     Key(ChangedKey),
 }

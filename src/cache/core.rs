@@ -30,7 +30,7 @@ pub(crate) type AnyEntry = Arc<dyn Any + Send + std::marker::Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Loaded {
     entry: Option<(AnyEntry, Origin)>,
-    /// The database did not answer or is no level: a copy in memory may stand in.
+    /// The database did not answer or is not a level: a copy in memory may stand in.
     is_partial: bool,
 }
 
@@ -98,8 +98,8 @@ impl Core {
         now: Instant,
     ) -> Option<Arc<Entry<K::Value>>> {
         let entry = self.memory.as_ref()?.get::<K::Value>(address)?;
-        // What the database could not be given stands in while it is down, no longer: others may have
-        // stored another value, and no change would tell.
+        // A value that could not be stored in the database is served while it is down, no longer: others may
+        // have stored another value, and no change would announce it.
         let is_known = entry.version > 0 || self.database.is_none();
         (is_known && self.is_trusted(now)).then_some(entry)
     }
@@ -113,7 +113,7 @@ impl Core {
         self.copy::<K>(address, now).filter(|entry| entry.is_fresh_at(now))
     }
 
-    /// Whether memory and Redis have been told of the changes up to the staleness bound.
+    /// Whether memory and Redis have applied the changes up to the staleness bound.
     pub fn is_trusted(&self, now: Instant) -> bool {
         self.sync.as_ref().is_none_or(|sync| sync.is_current(now, self.options.trust_for))
     }
@@ -250,7 +250,7 @@ impl Core {
         &self.fetches
     }
 
-    /// How long fetches of the key are put off in this process.
+    /// How long fetches of the key are delayed in this process.
     pub fn pause(&self, address: AddressRef<'_>, now: Instant) -> Option<std::time::Duration> {
         let (_, until) = self.pauses.get(&address)?;
         until.checked_duration_since(now)
@@ -268,14 +268,14 @@ impl Core {
         self.pauses.invalidate(&address);
     }
 
-    /// Forgets every pause; the database still tells of those that go on.
+    /// Forgets every pause; the database still knows those that continue.
     pub fn put_off_none(&self) {
         self.pauses.invalidate_all();
     }
 
     /// Drops the copies of rows that changed.
     pub async fn apply(&self, changes: &[Change]) {
-        // Redis first: what is read from it after memory was told is not what memory was told of.
+        // Redis first: what is read from it after memory has dropped its copies must not be outdated.
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
             redis.forget(changes).await;
@@ -283,13 +283,13 @@ impl Core {
         if let Some(memory) = &self.memory {
             self.counters.dropped.add(memory.apply(changes));
         }
-        // Who asks from now on does not join what may have begun before.
+        // Later callers do not join what may have begun before.
         let is_meant = |address: &Address| changes.iter().any(|c| c.may_concern(address));
         self.reads.close(is_meant);
         self.fetches.close(is_meant);
     }
 
-    /// Lets nobody who asks from now on join a reading or a fetch of an entry that is invalidated.
+    /// Later callers do not join a reading or a fetch of an entry that is invalidated.
     pub fn start_anew(&self, selector: &CacheSelector) {
         // What is under way says nothing of its tags.
         let is_meant = |address: &Address| {
@@ -304,13 +304,13 @@ impl Core {
         self.fetches.close(is_meant);
     }
 
-    /// Lets nobody who asks for the key from now on join a reading that has begun.
+    /// Later callers for the key do not join a reading that has begun.
     pub fn read_anew(&self, address: &Address) {
         self.reads.close(|other| other == address);
     }
 
-    /// Up to which snapshot of the log the copies outside of this process have been told of changes.
-    /// Where nobody knows, they are dropped, like those in memory in any case.
+    /// The snapshot of the log up to which the copies outside of this process have applied changes.
+    /// If it is unknown, they are dropped; those in memory are dropped in any case.
     pub async fn resume(&self) -> Option<String> {
         self.forget_copies();
         #[cfg(feature = "redis")]

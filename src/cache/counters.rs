@@ -92,8 +92,8 @@ pub struct CacheReport {
     pub memory_entries: u64,
     /// Bytes that they weigh: see [`CacheOptions::memory`](super::CacheOptions::memory).
     pub memory_bytes: u64,
-    /// Whether Redis answers; `None` where it is no level.
+    /// Whether Redis answers; `None` where it is not a level.
     pub redis_is_up: Option<bool>,
-    /// What the table of market data holds, by type and ticker; `None` where the database is no level.
+    /// What the table of market data holds, by type and ticker; `None` where the database is not a level.
     pub database: Option<CacheStatistics>,
 }

@@ -39,7 +39,7 @@ impl DatabaseLevel {
         &self.pool
     }
 
-    /// Runs statements within the limit. A level that is down is told by [`is_down`] of the error.
+    /// Runs statements within the limit. [`is_down`] of the error says whether the level is down.
     pub async fn run<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
         self.limited(work, |reason| Error::Unavailable { reason }).await
     }

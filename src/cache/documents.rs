@@ -154,8 +154,8 @@ struct Draft<T> {
 
 impl<T: CacheValue> Draft<T> {
     /// # Errors
-    /// `Invalid`: the value is no JSON, or the policy's source is too long; that nothing was there
-    /// before of which the fetch could say that it is unchanged.
+    /// `Invalid`: the value is not JSON, or the policy's source is too long; or the fetch returns "unchanged"
+    /// although there was no value before.
     fn new(mut new: Fetched<T>, policy: &Policy, previous: Option<&Entry<T>>) -> Result<Self> {
         let policy = new.settle(policy)?;
         let Some(value) = new.value else {
@@ -271,8 +271,8 @@ struct Numbered {
 }
 
 impl<T: CacheValue> Documents<T> {
-    /// The rows of these keys, in their order, in one round trip. One that cannot be read counts as none: it is fetched
-    /// anew.
+    /// The rows of these keys, in their order, in one round trip. One that cannot be read counts as absent: it is fetched
+    /// again.
     pub async fn read_many(
         database: &DatabaseLevel,
         keys: &[&CacheKey],

@@ -13,7 +13,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A fetch: a closure that is given the value that was there before, if any (fresh, stale or beyond;
 /// for a conditional request), and returns a future of the new one: a `T`, or a [`Fetched`] that says
-/// more about it. It runs on a task of its own and goes on when its caller leaves, so that it must
+/// more about it. It runs on a separate task and continues when its caller leaves, so that it must
 /// own what it uses.
 ///
 /// ```
@@ -75,7 +75,7 @@ impl<T> Fetched<T> {
         Fetched { policy: Some(policy), ..self }
     }
 
-    /// Fresh for so long, whatever the policy says; zero counts as a microsecond.
+    /// Fresh for this long, whatever the policy says; zero counts as a microsecond.
     pub fn ttl(self, ttl: Duration) -> Self {
         Fetched { ttl: Some(ttl), ..self }
     }

@@ -32,8 +32,8 @@ impl<V: Clone + Send + Sync + 'static> Flights<V> {
         Arc::new(Flights { under_way: Mutex::default(), count: AtomicU64::new(0) })
     }
 
-    /// Joins what is under way, or starts it. The callers drive it, whoever is
-    /// there: it ends unfinished when all have left.
+    /// Joins what is under way, or starts it. The callers drive it together:
+    /// it ends unfinished when all have left.
     pub fn join<F>(self: &Arc<Self>, key: FlightKey, start: impl FnOnce() -> F) -> Flight<V>
     where
         F: Future<Output = V> + Send + 'static,
@@ -53,7 +53,7 @@ impl<V: Clone + Send + Sync + 'static> Flights<V> {
         flight
     }
 
-    /// As [`join`](Self::join) (and whether it was started), on a task of its own, which goes on when all callers have left;
+    /// As [`join`](Self::join) (and whether it was started), on a separate task, which continues when all callers have left;
     /// `panicked` gives the value for callers whose task has panicked.
     pub fn launch<F>(
         self: &Arc<Self>,
@@ -95,7 +95,7 @@ impl<V: Clone + Send + Sync + 'static> Flights<V> {
         (flight, true)
     }
 
-    /// Lets later callers start anew where `is_meant`; those who have joined stay.
+    /// Lets later callers start again where `is_meant`; those who have joined stay.
     pub fn close(&self, is_meant: impl Fn(&Address) -> bool) {
         self.lock().retain(|(address, _), _| !is_meant(address));
     }

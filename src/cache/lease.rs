@@ -62,14 +62,14 @@ pub(super) const RELEASE: &str = "
     WHERE space = $1 AND ticker = $2 AND name = $3 AND parameters_key = cache_parameters_key($4)
         AND portfolio_id IS NOT DISTINCT FROM $5 AND token = $6";
 
-/// What a caller who wants to fetch is told.
+/// The answer to a caller that asks for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Turn {
     /// Fetch; store with this token.
     Taken { token: i64, failures: u32 },
-    /// Another fetches, and keeps the lease for so long unless it renews.
+    /// Another caller fetches, and keeps the lease for this long unless it renews.
     Held { for_now: Duration },
-    /// The last fetch failed so often in a row; nobody fetches for so long.
+    /// The last fetches failed, this many in a row; no caller fetches for this long.
     PutOff { failures: u32, pause: Duration },
 }
 
@@ -118,7 +118,7 @@ pub(super) async fn take(
     })
 }
 
-/// Keeps the lease for another `span`; whether it was still held.
+/// Keeps the lease for another `span`. Returns `false` if it was no longer held.
 pub(super) async fn renew(
     connection: &PgConnection,
     address: AddressRef<'_>,
@@ -129,7 +129,7 @@ pub(super) async fn renew(
     Ok(connection.run(statement.bind::<Interval, _>(span::interval(span))).await? > 0)
 }
 
-/// Gives the lease up after a failure: nobody may fetch during the pause. Whether it was still held.
+/// Gives the lease up after a failure: nobody may fetch during the pause. Returns `false` if it was no longer held.
 pub(super) async fn fail(
     connection: &PgConnection,
     address: AddressRef<'_>,

@@ -80,7 +80,7 @@ impl Core {
         let error = match outcome {
             Ok(Ok((entry, origin))) => match entry.downcast::<Entry<T>>() {
                 Ok(entry) => return Ok(Cached::new(entry, origin, now)),
-                // Fetches are told apart by type.
+                // Fetches are distinguished by type.
                 Err(_) => failed("the fetch was of another type"),
             },
             Ok(Err(error)) => error,

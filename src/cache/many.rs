@@ -59,7 +59,7 @@ where
 /// What the levels have of each key.
 type FoundMany<T> = Vec<Option<(Arc<Entry<T>>, Origin)>>;
 
-/// A key whose value is to be fetched, and who waits for it.
+/// A key whose value is to be fetched, and its waiting caller.
 struct Wanted<T> {
     key: CacheKey,
     address: Address,
@@ -338,7 +338,7 @@ async fn turns<T: CacheValue>(
     Ok((mine, elsewhere))
 }
 
-/// One fetch for all of them; each is stored and told by itself.
+/// One fetch for all of them; each is stored and reported by itself.
 async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
     core: &Core,
     mine: Mine<T>,

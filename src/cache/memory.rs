@@ -17,7 +17,7 @@ use crate::types::canonical::canonical;
 
 /// What an entry weighs beside its text and its key.
 const OVERHEAD: usize = 200;
-/// How long it is remembered that a key changed; what was loaded longer ago is not taken in.
+/// How long it is remembered that a key changed; what was loaded longer ago is not accepted.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Most changed keys that are remembered.
 const MOST_REMEMBERED: usize = 50_000;
@@ -27,7 +27,7 @@ const MOST_REMEMBERED: usize = 50_000;
 struct Copy {
     entry: Arc<dyn Any + Send + Sync>,
     version: i64,
-    /// Tells this copy from an earlier one of the same key.
+    /// Distinguishes this copy from an earlier one of the same key.
     id: u64,
     weight: u32,
 }
@@ -45,7 +45,7 @@ struct Index {
     /// other, so that the one that stays is not the one that was entered last.
     copies: HashMap<(Space, Ticker), HashMap<Address, Vec<u64>>>,
     changed: HashMap<Place, (Instant, i64)>,
-    /// What was loaded before is not taken in.
+    /// What was loaded before is not accepted.
     horizon: Instant,
 }
 
@@ -114,7 +114,7 @@ impl Memory {
         self.copies.invalidate_all();
     }
 
-    /// Drops the copies whose rows changed; how many.
+    /// Drops the copies whose rows changed. Returns how many.
     pub fn apply(&self, changes: &[Change]) -> u64 {
         let mut dropped = self.drop_portfolios(changes);
         for change in changes {
@@ -149,7 +149,7 @@ impl Memory {
         dropped
     }
 
-    /// Drops every copy of the portfolios whose owners were erased, and takes in none that was loaded before; how many.
+    /// Drops every copy of the portfolios whose owners were erased, and accepts none that was loaded before; returns how many.
     /// One pass over the keys, of however many portfolios.
     fn drop_portfolios(&self, changes: &[Change]) -> u64 {
         let erased = changes.iter().filter_map(|change| match change.changed {

@@ -70,7 +70,7 @@ pub use self::redis::RedisOptions;
 /// The cache of market data, over the levels that [`CacheOptions`] names: memory, Redis, the table
 /// `market_data_cache`. Cheap to clone; clones share everything.
 ///
-/// # What is promised
+/// # Guarantees
 /// - One fetch at a time per key, in the process and across processes that share the database. A
 ///   process that dies while fetching is replaced after [`CacheOptions::lease`]. No connection is held
 ///   while fetching.
@@ -109,8 +109,8 @@ impl Cache {
     /// Only where there is no stale value: [`Error::Fetch`](crate::Error::Fetch),
     /// [`Error::PutOff`](crate::Error::PutOff) during the pause after a failure,
     /// [`Error::Timeout`](crate::Error::Timeout) after [`Policy::hard_timeout`]; `Invalid` of the policy
-    /// or of a value that is no JSON; what the database refuses. A database or Redis that is down is no
-    /// error.
+    /// or of a value that is not JSON; what the database refuses. A database or Redis that is down is
+    /// not an error.
     pub async fn get_or_fetch<T: CacheValue>(
         &self,
         key: &CacheKey,
@@ -144,7 +144,7 @@ impl Cache {
     /// does not replace it.
     ///
     /// # Errors
-    /// `Invalid` of the policy, or of a value that is no JSON; those of the database: then nothing is
+    /// `Invalid` of the policy, or of a value that is not JSON; those of the database: then nothing is
     /// stored.
     pub async fn put<T: CacheValue>(
         &self,
@@ -197,13 +197,13 @@ impl Copies for Cache {
         .boxed()
     }
 
-    /// Waits until this process's memory has been told of everything that was committed before the call;
+    /// Waits until this process's memory has applied everything that was committed before the call;
     /// where that cannot be had within a second, memory is emptied.
     fn catch_up(&self) -> BoxFuture<'_, ()> {
         async move {
             self.core.catch_up().await;
-            // The log has nothing of keys without a row, which may be being fetched. Who asks from now on takes
-            // a lease of his own: of what was not invalidated there is still one fetch.
+            // The log has nothing of keys without a row, which may be being fetched. A later caller takes a separate
+            // lease: of what was not invalidated there is still one fetch.
             self.core.fetches().close(|_| true);
         }
         .boxed()

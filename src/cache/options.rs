@@ -67,7 +67,7 @@ impl CacheOptions {
         /// How long a fetch stays reserved for a process that has died (5 s; zero is refused, less than
         /// 100 ms counts as 100 ms, more than a minute as a minute); one that lives renews.
         lease: Duration,
-        /// How long one read or write of the database level may take (5 s; zero is refused) before the call goes on
+        /// How long one read or write of the database level may take (5 s; zero is refused) before the call continues
         /// without that level.
         database_timeout: Duration,
     }

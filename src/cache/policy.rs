@@ -33,7 +33,7 @@ pub struct Policy {
     /// before it expires, 0 to 1 (none).
     pub eager: Option<f64>,
     /// How long a call that has a stale value waits for the fetch before it returns the stale one
-    /// (0: not at all). The fetch goes on.
+    /// (0: not at all). The fetch continues.
     pub soft_timeout: Duration,
     /// How long a fetch may take, and a call may wait for one (30 s); zero is refused.
     pub hard_timeout: Duration,
@@ -78,7 +78,7 @@ macro_rules! setters {
 }
 
 impl Policy {
-    /// Fresh for so long, and the defaults for all else.
+    /// Fresh for this long; defaults otherwise.
     pub fn ttl(ttl: Duration) -> Self {
         Policy { ttl, ..Policy::default() }
     }

@@ -1,8 +1,8 @@
-//! Tells memory which rows have changed.
+//! Drops the copies in memory whose rows have changed.
 //!
 //! The log of changes decides; a notification only says when to read it. The reader keeps the snapshot of
-//! its last reading and takes the changes that it did not see: each is taken once and none is missed, in
-//! whichever order the transactions committed. A reader that was away goes on where it was; one that was
+//! its last reading and takes the changes that it did not see: each is taken exactly once, in
+//! whichever order the transactions committed. A reader that was away resumes where it was; one that was
 //! away for longer than the log is kept forgets all that it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,7 @@ use crate::types::{Document, PortfolioId, Ticker};
 const GATHER: Duration = Duration::from_millis(5);
 /// How long a first caller waits for the reader to begin.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How soon a lost connection is made anew.
+/// How soon a lost connection is made again.
 const RECONNECT_AFTER: Duration = Duration::from_millis(200);
 /// How long the log is kept.
 pub(super) const KEPT: Duration = Duration::from_secs(3600);
@@ -85,7 +85,7 @@ impl Row {
 /// What the reader and the callers know of each other.
 pub(crate) struct Sync {
     started: Instant,
-    /// When the last complete reading began, in nanoseconds since `started`; 0: there was none.
+    /// When the last complete reading began, in nanoseconds since `started`; 0: never.
     current: AtomicU64,
     wake: Arc<Notify>,
     /// Readings that were asked for, and the latest of them that has been done.
@@ -124,7 +124,7 @@ impl Sync {
         }
     }
 
-    /// Starts the reader if it is not running; whether it was not.
+    /// Starts the reader if it is not running. Returns `true` if it started it.
     pub fn start(&self, core: &Arc<Core>) -> bool {
         let mut reader = self.reader();
         let is_running = reader.as_ref().is_some_and(|reader| !reader.is_finished());
@@ -144,7 +144,7 @@ impl Sync {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a reading that began after this call is done; whether it is.
+    /// Waits until a reading that began after this call is done. Returns `false` if that did not happen.
     pub async fn catch_up(&self) -> bool {
         let mine = self.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut done = self.done.subscribe();
@@ -215,7 +215,7 @@ impl Reader {
         }
     }
 
-    /// One reading: what the snapshot of now sees and the last one did not.
+    /// One reading: what the present snapshot sees and the last one did not.
     async fn read(&mut self, core: &Core, connection: &PgConnection) -> Result<()> {
         let Some(sync) = &core.sync else { return Ok(()) };
         let asked = sync.asked.load(Ordering::Acquire);

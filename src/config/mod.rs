@@ -25,14 +25,14 @@ pub(crate) const APPLICATION_ROLE: &str = "DB_APPLICATION_ROLE";
 /// The kind of place that the program runs in; some destructive calls refuse production.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Environment {
-    /// A programmer's machine.
+    /// A developer's machine.
     #[default]
     Development,
     /// Automated tests.
     Testing,
-    /// A rehearsal of production.
+    /// A rehearsal environment.
     Staging,
-    /// The real thing.
+    /// Production.
     Production,
 }
 
@@ -200,8 +200,8 @@ impl Config {
         Config { statement_timeout: Some(limit), ..self }
     }
 
-    /// Longest wait for the server's next word on a statement (30 s more than `statement_timeout`, none where that
-    /// is none or not set at connect); zero: none. The server stops a statement by itself; this is for a network that
+    /// Longest wait for the server's next message on a statement (30 s more than `statement_timeout`; no limit where that
+    /// has no limit or is not set at connect); zero: no limit. The server stops a statement by itself; this is for a network that
     /// swallows the answer, which no keepalive notices where something in between acknowledges what was sent.
     /// Statements that take longer, by a `statement_timeout` of their own, need it longer.
     pub fn answer_timeout(self, limit: Duration) -> Self {

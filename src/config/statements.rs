@@ -16,7 +16,7 @@ pub enum StatementMode {
     OneTrip,
 }
 
-/// A finished statement, as told to a [`QueryObserver`]. Never the values bound to it.
+/// A finished statement, as reported to a [`QueryObserver`]. Never the values bound to it.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct QueryReport<'a> {
@@ -30,5 +30,5 @@ pub struct QueryReport<'a> {
     pub sqlstate: Option<&'a str>,
 }
 
-/// Called after every statement, on the task that ran it: be brief.
+/// Called after every statement, on the task that ran it; it should return quickly.
 pub type QueryObserver = Arc<dyn Fn(&QueryReport<'_>) + Send + Sync>;

@@ -40,7 +40,7 @@ const OF_DRIVER: [&str; 18] = [
     "user",
 ];
 
-/// The parameters of this crate; `ssl=true` is libpq's other word for `sslmode=require`.
+/// The parameters of this crate; `ssl=true` is libpq's alias of `sslmode=require`.
 const OF_TLS: [&str; 5] = ["ssl", "sslcert", "sslkey", "sslmode", "sslrootcert"];
 
 /// A peer that vanished is noticed after about 30 s of idling...
@@ -118,7 +118,7 @@ pub(super) fn parse_url(url: &str, variable: &'static str) -> Result<Parsed> {
             cert: path("sslcert"),
             key: path("sslkey"),
         },
-        // Zero, and what is below, is libpq's word for no limit.
+        // For libpq, zero and below mean no limit.
         connect_timeout: is_given("connect_timeout")
             .then(|| driver.get_connect_timeout().copied().unwrap_or(Duration::MAX)),
         driver,
@@ -191,7 +191,9 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
         Some(address) => {
             let (address, rest) = address.split_once(']').ok_or("a [ has no ]")?;
             match rest.strip_prefix(':') {
-                None if !rest.is_empty() => return Err("something follows a ] that is no port"),
+                None if !rest.is_empty() => {
+                    return Err("a ] is followed by something else than a port");
+                }
                 port => (address, port),
             }
         }
@@ -203,7 +205,7 @@ fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
     let number =
         |port: &str| port.parse::<u16>().ok().filter(|n| *n != 0 && !port.starts_with('+'));
     let port = match port.filter(|port| !port.is_empty()) {
-        Some(port) => Some(number(port).ok_or("a port is no number from 1 to 65535")?),
+        Some(port) => Some(number(port).ok_or("a port is not a number from 1 to 65535")?),
         None => None,
     };
     Ok((decoded(host)?, port))

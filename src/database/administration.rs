@@ -43,7 +43,7 @@ impl Database {
     /// a standby, or as a login that may not write or take on the role), a [`Severity::Unknown`](crate::tenancy::Severity::Unknown) says why, and the
     /// diagnosis is not healthy.
     ///
-    /// Rows that cannot be read (infinite times, texts that are no tickers, preferences that are no JSON, ...) are looked for where no
+    /// Rows that cannot be read (infinite times, invalid tickers, preferences that are not JSON, ...) are looked for where no
     /// validated check vouches for a table, ten seconds per table at most: a [`Severity::Warning`](crate::tenancy::Severity::Warning) names up to ten of each by id.
     ///
     /// A function with its owner's rights is a danger wherever PUBLIC or the application role may execute it, also in

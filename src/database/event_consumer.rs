@@ -1,4 +1,4 @@
-//! Consumers that go on where they were.
+//! Consumers that resume where they were.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::types::{Listed, text};
 
 /// Events of one delivery, unless [`EventConsumer::batch`] says otherwise.
 const BATCH: usize = 256;
-/// Most characters of a consumer's name.
+/// Maximum length of a consumer's name, in characters.
 const MAX_NAME: usize = 100;
 
 const REGISTER: &str = "
@@ -60,7 +60,7 @@ struct Exists {
     found: bool,
 }
 
-/// A consumer with a name and a place in the log that the database keeps: after a crash it goes on where it was, and
+/// A consumer with a name and a place in the log that the database keeps: after a crash it resumes where it was, and
 /// every event comes at least once. Programs that consume under one name share the work.
 ///
 /// ```no_run
@@ -110,7 +110,7 @@ impl EventConsumer {
     }
 
     /// Waits for the next events, at least one, readable or not. Until the delivery is committed, or dropped, its transaction is open and
-    /// no other program of this consumer's name gets any: be brief, or mind
+    /// no other program of this consumer's name gets any: finish soon, and observe
     /// [`idle_in_transaction_timeout`](crate::Config::idle_in_transaction_timeout).
     ///
     /// # Errors

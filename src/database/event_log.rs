@@ -38,7 +38,7 @@ pub struct EventLog<'a> {
 
 impl EventLog<'_> {
     /// The consumer of this name, of up to 100 characters. One that is new begins with what is committed from now on; one
-    /// that was there goes on where it was. The filter may change from one run to the next.
+    /// that exists resumes where it was. The filter may change from one run to the next.
     ///
     /// # Errors
     /// `Invalid` of `name`.
@@ -74,7 +74,7 @@ impl EventLog<'_> {
         Ok(rows.map(|rows| rows.into_iter().map(state).collect()))
     }
 
-    /// Forgets a consumer; whether it was there.
+    /// Forgets a consumer. Returns `false` if it did not exist.
     ///
     /// # Errors
     /// Those of a statement.
@@ -115,7 +115,7 @@ impl EventLog<'_> {
     pub async fn restart(&self) -> Result<()> {
         let unit = self.database.begin().await?;
         let session = unit.session("events");
-        // Finished in every server; not 0, which is no transaction.
+        // Finished in every server; not 0, which is not a transaction.
         session.execute(diesel::sql_query("UPDATE events SET transaction = '1'")).await?;
         let restart = "UPDATE event_consumers SET seen = $1::TEXT::PG_SNAPSHOT, reading = NULL";
         session.execute(diesel::sql_query(restart).bind::<Text, _>(BEGINNING)).await?;

@@ -140,7 +140,7 @@ impl Database {
     }
 }
 
-/// Waits for the lock without a time limit; whoever holds it is migrating.
+/// Waits for the lock without a time limit; the program that holds it is migrating.
 fn lock(connection: &mut Blocking) -> Result<()> {
     use diesel::connection::SimpleConnection;
     Ok(connection.batch_execute(&format!(

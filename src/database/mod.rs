@@ -59,7 +59,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Connects: one connection is made at once, so that a wrong host, password or name is told
+    /// Connects: one connection is made at once, so that a wrong host, password or name is reported
     /// here. Must be called on a tokio runtime; the runtime must outlive the handle.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Database {
     /// It is known while a server of the same timeline answers, for some hundred million transactions. If that has recovered
     /// from a crash since, a transaction that looks committed is [`Unknowable`](Outcome::Unknowable) unless its id is known
     /// to have survived: PostgreSQL may have given it to another one. No answer is right of a server that was set
-    /// back to an older copy of its disk, which cannot be told from itself.
+    /// back to an older copy of its disk, which cannot be detected.
     ///
     /// ```no_run
     /// # use buffetbot_db::{Database, Error, Result, TransactionOptions};
@@ -228,7 +228,7 @@ impl Database {
     ///
     /// The stream has no connection and holds a few hundred events; a slow reader finds the others in the
     /// database, until they are [swept](crate::EventLog::sweep). Nobody who writes waits for it. It ends with the program: for
-    /// one that goes on where it was, see [`EventLog::consumer`](crate::EventLog::consumer).
+    /// one that resumes where it was, see [`EventLog::consumer`](crate::EventLog::consumer).
     ///
     /// ```no_run
     /// # use buffetbot_db::{Database, Result};
@@ -270,7 +270,7 @@ impl Database {
     ///
     /// Nothing of what they leave reaches the next caller. Dropped, the connection is reset before it is lent again, if
     /// anything ran on it: an open or aborted transaction is rolled back, the role and all settings are those of
-    /// a new connection, cursors, temporary objects, advisory locks, LISTEN and sequence values are gone, plans are made anew.
+    /// a new connection, cursors, temporary objects, advisory locks, LISTEN and sequence values are gone, plans are made again.
     /// That takes one round trip, which only the next to take this connection waits for. The connection is
     /// closed instead where that fails, a statement is still running, or statements were prepared
     /// (`PREPARE`) or deallocated by SQL. What a library loaded by `LOAD` does cannot be undone.

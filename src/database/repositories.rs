@@ -154,7 +154,7 @@ impl RepositorySet {
 impl RepositorySet {
     /// The newest result of a key, if it is fresh, from memory, Redis or the database; else `compute`
     /// makes one, which is stored: once at a time per key, in all processes. Like
-    /// [`Cache::get_or_fetch`](crate::cache::Cache::get_or_fetch) in all else: stale results, failures, limits.
+    /// [`Cache::get_or_fetch`](crate::cache::Cache::get_or_fetch) otherwise: stale results, failures, limits.
     ///
     /// `compute` is given the result that was there before, and returns a [`NewAnalysis`], whose ticker,
     /// type, portfolio and parameters are those of the key; one that expires never is given the policy's

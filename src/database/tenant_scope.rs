@@ -35,7 +35,7 @@ use crate::store::{Session, Source};
 /// A role that is missing, not granted to the login, or not bound by the policies is
 /// [`Error::Config`](crate::Error::Config), before the first statement; [`Database::create_roles`](crate::Database::create_roles)
 /// makes it. It is bound where every policy that applies to it asks who the user is, and where it sees no row in the name
-/// of a user who does not exist; a handle looks once.
+/// of an unknown user; a handle checks once.
 #[derive(Clone)]
 pub struct TenantScope {
     pool: Pool,
@@ -46,7 +46,7 @@ pub struct TenantScope {
 }
 
 impl TenantScope {
-    /// `cache` is that of the handle, which is told of what the user writes.
+    /// `cache` is that of the handle, which learns of what the user writes.
     pub(crate) fn new(pool: Pool, tenant: Tenant, cache: Cache, waker: Arc<Waker>) -> Self {
         let source = Source::Tenant(pool.clone(), tenant.clone(), Arc::new(cache.clone()));
         TenantScope { pool, tenant, repositories: RepositorySet::new(&source), cache, waker }

@@ -15,7 +15,7 @@ use crate::store::{Copies, Session, Source};
 ///
 /// Independent statements pipeline: `try_join!(uow.users().find(a), uow.prices().latest(&b))`
 /// takes about one round trip. An error of the server aborts the transaction, as always in
-/// PostgreSQL; what may fail goes into a [`savepoint`](UnitOfWork::savepoint). An error of a call is told when the calls beside
+/// PostgreSQL; what may fail goes into a [`savepoint`](UnitOfWork::savepoint). An error of a call is returned when the calls beside
 /// it have been answered, so that a `try_join!` drops none of them in flight: a call that is dropped so ends the unit, because
 /// what it did is not known. Dropped without
 /// [`commit`](UnitOfWork::commit), everything is rolled back. A repository kept after the end
@@ -63,8 +63,8 @@ impl UnitOfWork {
     }
 
     /// Names this transaction, from its first write on and where it [asked for it](TransactionOptions::receipt): kept
-    /// elsewhere, it tells a later run of the program what became of a transaction in which the program ended. Takes a
-    /// round trip: whether a crash can take the id away is asked anew.
+    /// elsewhere, a later run of the program can find the outcome of a transaction in which the program ended. Takes a
+    /// round trip: it asks again whether a crash can take the id away.
     pub async fn receipt(&self) -> Option<Receipt> {
         self.transaction.receipt().await
     }
@@ -107,7 +107,7 @@ impl UnitOfWork {
     }
 
     /// Runs `work` in a savepoint: if it fails (or its future is dropped), what it wrote is undone
-    /// and the unit of work goes on. Statements that run beside it on the same unit of work are
+    /// and the unit of work continues. Statements that run beside it on the same unit of work are
     /// part of the savepoint too; savepoints may be nested, but not run beside each other.
     ///
     /// # Errors

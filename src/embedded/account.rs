@@ -144,7 +144,7 @@ impl Account {
     }
 }
 
-/// What a process of the account's prints, as far as a message or a version goes: it could go on for ever.
+/// What a process of the account's prints, as far as a message or a version needs: the output could be endless.
 pub(super) fn printed(pipe: Option<impl Read>) -> std::io::Result<String> {
     const MAX: u64 = 64 << 10;
     let mut bytes = Vec::new();
@@ -179,7 +179,7 @@ fn unprivileged(passwd: &str) -> (String, u32, u32) {
             let name = fields.next().filter(|name| *name == wanted)?;
             let uid = number(fields.nth(1)?)?;
             let gid = number(fields.next()?)?;
-            // The group too: that of root is what root's own directories are told apart by.
+            // The group too: root's own directories are recognised by the group of root.
             (uid != 0 && gid != 0).then(|| (name.to_owned(), uid, gid))
         })
     };
@@ -190,7 +190,7 @@ fn unprivileged(passwd: &str) -> (String, u32, u32) {
         .unwrap_or_else(|| ("nobody".to_owned(), OVERFLOW_ID, OVERFLOW_ID))
 }
 
-/// macOS writes nobody's ids as -2.
+/// macOS writes the ids of `nobody` as -2.
 fn number(field: &str) -> Option<u32> {
     field.parse::<u32>().ok().or_else(|| field.parse::<i32>().ok().map(i32::cast_unsigned))
 }

@@ -288,7 +288,7 @@ fn open_unfollowed(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
-/// Names that the launcher uses and makes anew. A socket of earlier versions stays, because one of their
+/// Names that the launcher uses and makes again. A socket of earlier versions stays, because one of their
 /// servers may be listening.
 const OWN: [&str; 11] = [
     ".s.PGSQL.5432.lock",

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 
 const FILE: OFlags = OFlags::RDWR.union(OFlags::NOFOLLOW).union(COMMON);
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(COMMON);
-/// Not waiting for whoever would write to a pipe.
+/// Does not wait for a writer to a pipe.
 const COMMON: OFlags = OFlags::NONBLOCK.union(OFlags::CLOEXEC);
 
 /// For ourselves only.
@@ -25,7 +25,7 @@ const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 pub(super) struct Held(File);
 
 impl Held {
-    /// Opens a directory; a link is none.
+    /// Opens a directory; a link is refused.
     pub(super) fn open(dir: &Path) -> io::Result<Held> {
         Ok(Held(rustix::fs::open(dir, DIRECTORY, Mode::empty())?.into()))
     }

@@ -278,7 +278,7 @@ fn client_dir(site: &Site, listed: &Path) -> Result<PathBuf> {
     if !site.account.is_demoted() {
         return Ok(listed.to_path_buf());
     }
-    // What a file of the account's says is no place for root to go to.
+    // Root does not follow a path that a file of the account gives.
     let base = noted_socket_dir(site).unwrap_or_else(|| site.dir.clone());
     let sockets = Sockets::of(&site.account, &base);
     if guard::is_socket(&site.account, &sockets.client.join(SOCKET_FILE)) {

@@ -21,7 +21,7 @@
 //! A kept server without a given directory uses the first usable of `$XDG_DATA_HOME/buffetbot-db`,
 //! `~/.local/share/buffetbot-db`, for root `/var/lib/buffetbot-db`, and (home read-only or missing)
 //! `/var/tmp/buffetbot-db-UID` and `$TMPDIR/buffetbot-db-UID`, which the system may clean up after
-//! weeks without use; [`EmbeddedServer::data_dir`] tells which.
+//! weeks without use; [`EmbeddedServer::data_dir`] returns the directory.
 //! Fetched builds go to `$XDG_CACHE_HOME`, `~/.cache` or `/var/cache` in the same way.
 //!
 //! # Who
@@ -38,8 +38,8 @@
 //! account cannot enter, such as one in a 0700 `/root`, is not used either. A kept directory that an earlier
 //! version of this crate left to the account is made root's at the next start.
 //!
-//! The server listens on a unix socket in a 0700 directory and on nothing else. Whoever reaches the
-//! socket is trusted: that is the directory's owner and root, whom a password would not keep out.
+//! The server listens on a unix socket in a 0700 directory and on nothing else. A process that reaches the
+//! socket is trusted: it belongs to the directory's owner or root, whom a password would not keep out.
 
 mod account;
 mod fetch;

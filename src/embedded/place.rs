@@ -55,7 +55,7 @@ pub(super) fn ephemeral(account: &Account) -> Result<PathBuf> {
     Ok(dir)
 }
 
-/// The directory of the shared server called `key`; whoever joins first creates it. In memory where
+/// The directory of the shared server called `key`; the first program creates it. In memory where
 /// there is plenty: copying a database is several times faster there, above all when other programs
 /// keep the disk busy.
 pub(super) fn shared(account: &Account, key: &str) -> Result<PathBuf> {
@@ -210,7 +210,7 @@ pub(super) fn create_private(account: &Account, dir: &Path) -> Result<Held> {
     hold_private(account, dir)
 }
 
-/// Holds an existing directory, a private one of ours: nobody else can have put a server of his own there.
+/// Holds an existing directory, a private one of ours: no other account can have put a server there.
 pub(super) fn hold_private(account: &Account, dir: &Path) -> Result<Held> {
     let held = guard::hold(dir)?;
     let metadata = held.metadata().map_err(io("examine", dir))?;

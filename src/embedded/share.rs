@@ -5,7 +5,7 @@
 //!
 //! Each program that uses the server has an entry in `users/`, an open and locked file, and a watcher
 //! (`watch.sh`) that removes the entry when the program leaves or dies. Removing the *directory*
-//! `users` succeeds only when it is empty, and only once: whoever succeeds stops the server. A program
+//! `users` succeeds only when it is empty, and only once: the program that succeeds stops the server. A program
 //! that wants in creates its entry; when `users` is gone the server is being stopped, and it waits.
 //! Starting, and sweeping entries whose program and watcher are both dead, happen under the lock file.
 
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const ABANDONED: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// A server's directory and what becomes of it.
+/// A server's directory and what happens to it at the end.
 #[derive(Clone, Debug)]
 pub(super) struct Site {
     pub(super) dir: PathBuf,

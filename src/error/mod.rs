@@ -1,4 +1,4 @@
-//! What can go wrong, told to the caller as what to do about it.
+//! Errors, named by what the caller can do about them.
 //!
 //! Errors are matched on SQLSTATE and constraint names, never on message text. No `Display` or
 //! `Debug` here shows row data, bind values or a password: the server's DETAIL, which quotes rows,
@@ -104,7 +104,7 @@ pub enum Error {
         /// What was seen, without secrets.
         reason: String,
     },
-    /// A write, or a COMMIT, was sent and no answer came: it was done or it was not. Do not run it again without a look.
+    /// A write, or a COMMIT, was sent and no answer came: it was done or it was not. Do not repeat it before checking.
     /// [`Database::outcome`](crate::Database::outcome) finds out by the receipt.
     #[error("outcome unknown: {reason}")]
     OutcomeUnknown {
@@ -150,7 +150,7 @@ pub enum Error {
         reason: String,
     },
     /// The fetch of a value that is not cached failed, and there is no stale value to stand in. An error of this type that
-    /// says something of the request ([`NotFound`](Error::NotFound), [`Invalid`](Error::Invalid) and their like) is not
+    /// says something of the request ([`NotFound`](Error::NotFound), [`Invalid`](Error::Invalid) and similar) is not
     /// wrapped in this one.
     #[error("fetch failed: {source}")]
     Fetch {

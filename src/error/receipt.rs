@@ -1,4 +1,4 @@
-//! Which transaction it was, on which history of which server.
+//! Identifies a transaction, and the server and history that it ran on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use super::{Error, Result};
 use crate::error::shown;
 
 /// Names one transaction that wrote, also after its connection and its program are gone:
-/// [`Database::outcome`](crate::Database::outcome) tells what became of it. Its text form, which it has in JSON too, can be
+/// [`Database::outcome`](crate::Database::outcome) finds its outcome. Its text form, which it has in JSON too, can be
 /// stored and parsed again.
 ///
 /// It is made by transactions with [`TransactionOptions::receipt`](crate::TransactionOptions::receipt).

@@ -43,7 +43,7 @@ impl Unreadable {
         Unreadable { table, key, column, reason: reason.into() }
     }
 
-    /// As the warning of a log: somebody has to mend the row.
+    /// As a warning in the log: somebody has to repair the row.
     pub(crate) fn warn(&self) {
         let Unreadable { table, key, column, reason } = self;
         tracing::warn!(target: "buffetbot_db::rows", table, key, column, reason, "a row cannot be read");

@@ -83,9 +83,9 @@ impl EventData {
 /// Which events are wanted; the default is all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFilter {
-    /// Of these kinds; none of them matches nothing.
+    /// Only these kinds; an empty list matches nothing.
     pub kinds: Option<Vec<EventKind>>,
-    /// About these tickers; none of them matches nothing.
+    /// Only these tickers; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
     /// That concern this user, those that concern everybody included.
     pub user_id: Option<UserId>,
@@ -97,17 +97,17 @@ impl EventFilter {
         EventFilter::default()
     }
 
-    /// But of these kinds only.
+    /// Only events of these kinds.
     pub fn kinds(self, kinds: impl Into<Vec<EventKind>>) -> Self {
         EventFilter { kinds: Some(kinds.into()), ..self }
     }
 
-    /// But about these tickers only.
+    /// Only events about these tickers.
     pub fn tickers(self, tickers: impl Into<Vec<Ticker>>) -> Self {
         EventFilter { tickers: Some(tickers.into()), ..self }
     }
 
-    /// But such only as concern this user, or everybody.
+    /// Only events that concern this user, or everybody.
     pub fn user(self, user: UserId) -> Self {
         EventFilter { user_id: Some(user), ..self }
     }

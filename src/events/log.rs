@@ -12,7 +12,7 @@ use crate::types::{Document, Ticker, UserId};
 /// Sees nothing.
 pub(crate) const BEGINNING: &str = "1:1:";
 
-/// A snapshot of now, and the id of the first event that is visible to it and was not to `$1`. Without OFFSET the
+/// The present snapshot, and the id of the first event that is visible to it and was not to `$1`. Without OFFSET the
 /// planner may walk the index of ids from the oldest event that is kept.
 const START: &str = "
     SELECT now.snapshot, (
@@ -94,17 +94,17 @@ impl Position {
         Position { seen: snapshot, reading: None, after: 0 }
     }
 
-    /// What is committed from now on is to come.
+    /// Only what is committed from now on is read.
     pub async fn now(session: &Session) -> Result<Self> {
         let now: Snapshot = session.fetch_one(diesel::sql_query(SNAPSHOT)).await?;
         Ok(Position::seen(now.snapshot))
     }
 }
 
-/// The next events, at most `limit`, and the position behind them; none where there is none now. They come in the
+/// The next events, at most `limit`, and the position after them; empty where there is nothing new. They come in the
 /// order of their ids, also from one call to the next of what one snapshot sees. A transaction that changes a row again
 /// is committed after the one before it, so that changes of one row come in theirs. One that cannot be read comes as
-/// what is wrong with it; the position behind it is past it.
+/// what is wrong with it; the next position is past it.
 ///
 /// # Errors
 /// Those of the database.

@@ -1,8 +1,8 @@
-//! Events: what has changed, told to whoever wants to know.
+//! Events: programs are notified of what has changed.
 //!
 //! Triggers write an event in the transaction of its change, so that there is one exactly where the change is
 //! committed. A reader keeps the snapshot of its last reading and takes what that did not see and the present one
-//! does: none is missed and none comes twice, in whichever order transactions commit, and a transaction that stays open
+//! does: each event comes exactly once, in whichever order transactions commit, and a transaction that stays open
 //! holds up no other's events. A notification only says when to read; without one the log is read at
 //! intervals. Nobody who writes waits for anybody who reads.
 

@@ -17,11 +17,11 @@ use crate::store::Session;
 
 /// Events held for a subscriber.
 const CHUNK: usize = 256;
-/// How long a reader that is told nothing waits before it looks by itself.
+/// How often a reader polls without a notification.
 pub(crate) const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// The stream of [`Database::subscribe`](crate::Database::subscribe). It has no end. While the database cannot be
-/// reached it waits, and goes on where it was. An event that cannot be read is an item, [`Error::Corrupt`] with its id, and
+/// reached it waits, and then resumes where it was. An event that cannot be read is an item, [`Error::Corrupt`] with its id, and
 /// the next one follows; so is any other error, and the next call tries again.
 pub struct Subscription {
     events: BoxStream<'static, Result<Event>>,
@@ -95,12 +95,12 @@ impl Reader {
 /// Returns when there may be new events.
 pub(crate) async fn wait(news: &mut watch::Receiver<u64>) {
     if let Ok(Err(_)) = tokio::time::timeout(POLL_EVERY, news.changed()).await {
-        // Nobody tells any more.
+        // No notification comes any more.
         tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
-/// Whether the error is one of a moment.
+/// Whether the error is temporary.
 fn passes(error: &Error) -> bool {
     matches!(
         error,

@@ -10,10 +10,10 @@ use crate::postgres::{EVENTS, Pool};
 
 /// Notifications that come within this time of each other are one reason to read.
 const GATHER: Duration = Duration::from_millis(5);
-/// How often it is looked whether anybody still wants to know, and how soon a lost connection is made anew.
+/// How often it checks whether there are readers, and how soon a lost connection is made again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells readers that there may be new events. It listens as long as there are readers.
+/// Notifies readers that there may be new events. It listens as long as there are readers.
 pub(crate) struct Waker {
     pool: Pool,
     news: watch::Sender<u64>,
@@ -59,7 +59,7 @@ async fn run(waker: Arc<Waker>) {
             listen(&waker).await;
         }
         waker.running.store(false, Ordering::Release);
-        // Whoever came after the last look saw it running.
+        // A reader that came after the last check saw it running.
         if !waker.is_wanted() || waker.running.swap(true, Ordering::AcqRel) {
             // By now it may be another's.
             running.0 = None;

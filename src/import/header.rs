@@ -36,7 +36,7 @@ impl Header {
     /// As [`find`](Self::find), of a column that must be there.
     ///
     /// # Errors
-    /// [`Error::Invalid`]: there is none, or there are several.
+    /// [`Error::Invalid`]: it does not exist, or exists more than once.
     pub fn require(&mut self, names: &[&str]) -> Result<usize> {
         self.find(names)?.ok_or_else(|| {
             Error::invalid("header", format!("no column {}, which is needed", names.join(" or ")))

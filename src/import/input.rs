@@ -49,7 +49,7 @@ pub(super) fn unreadable_because(error: &std::io::Error) -> String {
 /// What a thread that reads comes to.
 pub(super) type Reading<T> = oneshot::Receiver<std::thread::Result<Result<T>>>;
 
-/// Runs `read` on a thread of its own. A reader may block for ever, and the runtime waits for its own threads when it
+/// Runs `read` on a thread of its own. A reader may block without end, and the runtime waits for its own threads when it
 /// shuts down: the program could not end.
 ///
 /// # Errors

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! [`cache_from_files`] takes over the files in which a program has cached documents until now, and
-//! [`compare_cache_files`] tells whether all of them are there:
+//! [`compare_cache_files`] reports whether all of them are stored:
 //!
 //! ```no_run
 //! use buffetbot_db::market_cache::PutOptions;
@@ -76,7 +76,7 @@ pub struct Progress {
     pub total_bytes: Option<u64>,
 }
 
-/// Called after every batch, on the task that imports: be brief.
+/// Called after every batch, on the task that imports; it should return quickly.
 pub type ProgressObserver = Arc<dyn Fn(&Progress) + Send + Sync>;
 
 /// What a file does not say of itself.

@@ -27,7 +27,7 @@ use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
 /// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a value that
-/// is no price (NaN, zero, infinite) makes its row rejected, whatever becomes of suspicious bars; so does a day that cannot be
+/// is not a price (NaN, zero, infinite) makes its row rejected, whatever the policy for suspicious bars; so does a day that cannot be
 /// right, that is of an archived year, or that no partition holds. What happened on a day that cannot be right is not
 /// stored either.
 ///
@@ -77,7 +77,7 @@ pub async fn prices_from_csv(
 }
 
 /// Reads a file as [`prices_from_csv`] does, and stores nothing: which lines would be rejected and why, how many values
-/// would be rounded. What only the database can tell is not counted: bars that are equal or superseded, that jump, of a year
+/// would be rounded. What only the database can decide is not counted: bars that are equal or superseded, that jump, of a year
 /// that is archived, has no partition, or is too far ahead of the database's clock.
 ///
 /// # Errors

@@ -218,7 +218,7 @@ fn newlines(bytes: &[u8]) -> u64 {
 }
 
 /// A file with every line, also the last, ended by a line feed: only then can the lines of records
-/// be told. It ends in an error where a record does not end, or nobody wants more.
+/// be determined. It ends in an error where a record does not end, or where no reader waits.
 struct Lines<'a, R> {
     file: R,
     last: Option<u8>,

@@ -25,7 +25,7 @@ pub struct ImportReport {
     pub flagged: u64,
     /// Values (not rows) that were rounded to what their column holds.
     pub quantised: u64,
-    /// Splits and dividends that the rows told of and that were not stored before like that.
+    /// Splits and dividends of the rows that were new or had other values.
     pub actions_written: u64,
     /// Splits and dividends that were stored already as they are.
     pub actions_unchanged: u64,
@@ -34,7 +34,7 @@ pub struct ImportReport {
 }
 
 impl ImportReport {
-    /// Most rejected rows that a report tells one by one.
+    /// Most rejected rows that a report lists.
     pub const REJECTED_SHOWN: usize = 1_000;
 
     /// Adds what another file's report says: its counts, its rejected lines (as far as they are shown)

@@ -92,7 +92,7 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
-    /// Live for so long.
+    /// Live for this long.
     pub fn ttl(ttl: Duration) -> Self {
         PutOptions { ttl, source: None, quality: None, stale_for: Duration::ZERO, tags: Vec::new() }
     }
@@ -107,7 +107,7 @@ impl PutOptions {
         PutOptions { quality: Some(quality), ..self }
     }
 
-    /// Fit to be served for so long after it has expired, where it cannot be fetched again.
+    /// May be served for this long after it has expired, if it cannot be fetched again.
     pub fn stale_for(self, stale_for: Duration) -> Self {
         PutOptions { stale_for, ..self }
     }
@@ -168,7 +168,7 @@ impl NewCacheEntry {
 pub struct Backfill {
     /// The document; its lifetime counts from `cached_at`.
     pub entry: NewCacheEntry,
-    /// When it was fetched; a time to come counts as now, by the database's clock.
+    /// When it was fetched; a future time counts as now, by the database's clock.
     pub cached_at: DateTime<Utc>,
 }
 
@@ -183,7 +183,7 @@ impl Backfill {
 /// What became of documents of another cache; each is counted once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Backfilled {
-    /// Stored, where there was none or an older one.
+    /// Stored, where the key had no entry or an older one.
     pub written: u64,
     /// Left out, because one of their key is stored, or was given, that is as new or newer.
     pub kept: u64,
@@ -216,7 +216,7 @@ impl CacheEntryPatch {
     }
 }
 
-/// Most characters of a provider's name.
+/// Maximum length of a provider's name, in characters.
 const SOURCE_LENGTH: usize = 50;
 
 fn check_source(source: Option<&str>) -> Result<()> {

@@ -58,12 +58,12 @@ impl CacheKey {
     }
 }
 
-/// Which entries a list or a count takes in; the default is all.
+/// Which entries a list or a count includes; the default is all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CacheFilter {
-    /// About these tickers; none of them matches nothing.
+    /// Only these tickers; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
-    /// Of these types; none of them matches nothing.
+    /// Only these types; an empty list matches nothing.
     pub data_types: Option<Vec<DataType>>,
     /// Of exactly this provider.
     pub data_source: Option<String>,

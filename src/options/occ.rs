@@ -60,7 +60,7 @@ const STRIKE_LIMIT: u64 = 100_000_000;
 /// expiration as `YYMMDD`, `C` or `P`, the strike in thousandths with eight digits.
 ///
 /// The root is taken for the underlying's ticker. For most it is; an exchange may use another
-/// one (`SPXW` for weeklies of `^SPX`, `BRKB` for `BRK.B`, a digit behind it after a split).
+/// one (`SPXW` for weeklies of `^SPX`, `BRKB` for `BRK.B`, an appended digit after a split).
 ///
 /// ```
 /// use buffetbot_db::options::OccSymbol;
@@ -158,7 +158,7 @@ impl FromStr for OccSymbol {
 }
 
 fn parse(text: &str) -> Option<OptionContract> {
-    // Roots may end in digits: the parts are told apart from the end.
+    // Roots may end in digits: the parts are found from the end.
     let (root, tail) = text.split_at_checked(text.len().checked_sub(TAIL_LENGTH)?)?;
     let (date, tail) = tail.split_at_checked(6)?;
     let (right, strike) = tail.split_at_checked(1)?;

@@ -258,10 +258,10 @@ impl OptionQuotePatch {
     }
 }
 
-/// Which quotes a list or a count takes in, of all snapshots; the default is all.
+/// Which quotes a list or a count includes, of all snapshots; the default is all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct OptionQuoteFilter {
-    /// Only options on these; an empty list takes in none.
+    /// Only options on these; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
     /// Only calls, or only puts.
     pub option_type: Option<OptionType>,

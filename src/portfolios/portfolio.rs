@@ -55,7 +55,7 @@ pub struct NewPortfolio {
     /// How much risk the owner takes with it.
     pub risk_tolerance: RiskTolerance,
     /// The share to be held in cash, in percent. `None` is the database's default, 5 percent;
-    /// `Some(None)` is no target.
+    /// `Some(None)` means no target.
     #[serde(
         default,
         deserialize_with = "patch::nullable",
@@ -123,7 +123,7 @@ impl PortfolioPatch {
     }
 }
 
-/// Which portfolios a list or a count takes in; the default is all active ones.
+/// Which portfolios a list or a count includes; the default is all active ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PortfolioFilter {
     /// Only those of this user.
@@ -178,7 +178,7 @@ pub struct PortfolioSummary {
     pub positions_without_cost: u64,
 }
 
-/// Most characters of a name.
+/// Maximum length of a name, in characters.
 const NAME_LENGTH: usize = 255;
 
 pub(crate) fn check_portfolio_name(name: &str) -> Result<()> {

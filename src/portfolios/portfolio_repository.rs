@@ -29,7 +29,7 @@ use crate::types::{
 // Names that a default does not use document the arguments.
 #[allow(unused_variables)]
 pub trait PortfolioRepository: Send + Sync {
-    /// Makes a portfolio.
+    /// Creates a portfolio.
     ///
     /// # Errors
     /// `InvalidReference` when the user does not exist, `Invalid` of a field.
@@ -37,7 +37,7 @@ pub trait PortfolioRepository: Send + Sync {
         unsupported("portfolios.create")
     }
 
-    /// Makes all of these portfolios, or none; returned in the order given.
+    /// Creates all of these portfolios, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index.
@@ -91,7 +91,7 @@ pub trait PortfolioRepository: Send + Sync {
         Ok(self.find(id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the portfolio as it is then.
+    /// Applies the patch and returns the updated portfolio.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field.
@@ -134,7 +134,7 @@ pub trait PortfolioRepository: Send + Sync {
         unsupported("portfolios.summary")
     }
 
-    /// The positions held now at the prices of a moment, the database's present one by default:
+    /// The positions held now at the prices of a point in time, by default the database's present:
     /// each at the close, as delivered, of its latest bar that begins at or before the moment. A
     /// daily bar begins at midnight UTC of its day, so that its close counts for all of that day. A position or a bar that
     /// cannot be read hides no other: [`Valuation::unreadable`] names it.
@@ -445,7 +445,7 @@ const VALUATION: &str = "
     WHERE p.id = $1
     ORDER BY s.ticker";
 
-/// Positions follow by a statement of their own: in a user's name a portfolio takes in positions when it can be
+/// Positions follow by a separate statement: in a user's name a portfolio accepts positions when it can be
 /// seen to be the user's, which in the statement that makes it, it cannot.
 const DUPLICATE: &str = "
     INSERT INTO portfolios (id, user_id, name, description, risk_tolerance, target_cash_percentage)

@@ -25,7 +25,7 @@ pub trait PositionRepository: Send + Sync {
     /// making, with the values given here.
     ///
     /// # Errors
-    /// `Conflict` when the portfolio holds the ticker (a unit of work can go on after it),
+    /// `Conflict` when the portfolio holds the ticker (a unit of work can continue after it),
     /// `InvalidReference` when the portfolio does not exist, `Invalid` of a field.
     async fn create(&self, position: &NewPosition) -> Result<Position> {
         unsupported("positions.create")
@@ -81,7 +81,7 @@ pub trait PositionRepository: Send + Sync {
         Ok(self.find(portfolio, id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the position as it is then.
+    /// Applies the patch and returns the updated position.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when a new ticker is one of another position, removed ones included;
@@ -196,7 +196,7 @@ settled!(
                     return Err(held().at(index));
                 }
             }
-            // A held ticker is no error of the server: it is seen by the rows that are missing.
+            // The server reports no error for a held ticker: the missing rows show it.
             batch::insert_many(
                 &self.session,
                 positions,

@@ -12,7 +12,7 @@ use crate::error::Unreadable;
 use crate::store::Tried;
 use crate::types::{BarId, Cost, Percentage, PortfolioId, PositionId, Price, Shares, Ticker};
 
-/// A portfolio's positions at the prices of one moment. Amounts are exact and in the currency of the
+/// A portfolio's positions at the prices of one point in time. Amounts are exact and in the currency of the
 /// quotes, which are not converted: positions in several currencies have no meaningful totals.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Valuation {

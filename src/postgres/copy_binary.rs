@@ -27,7 +27,7 @@ const PIECE: usize = 1 << 16;
 /// One row that is being written, field by field, in the order of the statement's columns.
 pub(crate) struct RowWriter<'a> {
     buffer: &'a mut Vec<u8>,
-    /// Fields that are still to come.
+    /// Fields that are still missing.
     fields: i16,
 }
 

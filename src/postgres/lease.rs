@@ -27,7 +27,7 @@ impl Deref for Lease<'_> {
 }
 
 /// A connection borrowed from the pool or from a unit of work, for other Diesel queries. What they may leave on
-/// it is told at [`Database::connection`](crate::Database::connection) and [`UnitOfWork::connection`](crate::UnitOfWork::connection).
+/// it is described at [`Database::connection`](crate::Database::connection) and [`UnitOfWork::connection`](crate::UnitOfWork::connection).
 pub struct Connection<'a>(pub(crate) Lease<'a>);
 
 impl Connection<'_> {

@@ -133,8 +133,8 @@ impl Drop for OwnStatement {
 }
 
 impl PgConnection {
-    /// Resets the session if its borrower ran statements, without waiting for the answer: who takes the
-    /// connection next does. What cannot be reset is discarded.
+    /// Resets the session if its borrower ran statements, without waiting for the answer: the next caller that takes the
+    /// connection waits. What cannot be reset is discarded.
     pub(super) fn clean(&mut self) {
         let (wire, begun) = (self.wire().clone(), self.wire().own_sql.begun());
         // Behind a pooler the end of the transaction has done it: the session is another client's by now.
@@ -185,7 +185,7 @@ pub(super) struct Identity {
     tenant: Option<Tenant>,
     /// Behind a pooler it is known when the transaction has begun.
     standing: OnceLock<Arc<Standing>>,
-    /// The `search_path` that a look has set for the rest of the transaction, behind a pooler.
+    /// The `search_path` that a check has set for the rest of the transaction, behind a pooler.
     set: OnceLock<String>,
     /// The borrower's statements when it began, and at the last look.
     began_at: u64,

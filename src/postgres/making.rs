@@ -83,8 +83,8 @@ impl bb8::ManageConnection for Shared {
     }
 }
 
-/// A connection in the making. Dropped before it has ended, because its runtime shuts down, or by a panic, bb8 would count on
-/// it for ever.
+/// A connection in the making. Dropped before it has ended, because its runtime shuts down, or by a panic, bb8 would wait for
+/// it without end.
 struct Connecting<'a> {
     lender: &'a Shared,
     has_ended: bool,

@@ -20,12 +20,12 @@ pub(super) struct ConnectFailure {
     pub reason: String,
     /// Trying again cannot help: wrong password, unknown database.
     pub permanent: bool,
-    /// Counts failures, so that equal ones are told apart.
+    /// Counts failures, so that equal ones are distinguished.
     pub number: u64,
 }
 
 /// Connects for the pool. Connecting has a limit of its own (the driver's covers the socket only,
-/// and bb8 has none), and its failure is kept for whoever waits.
+/// and bb8 has none), and its failure is kept for waiting callers.
 pub(super) struct Manager {
     config: tokio_postgres::Config,
     tls: Tls,
@@ -74,7 +74,7 @@ impl Manager {
         Arc::strong_count(&self.open) - 1
     }
 
-    /// A connection beside the pool's; `wake` is told of notifications, and of its end.
+    /// A connection beside the pool's; `wake` is woken by notifications, and by its end.
     pub async fn connect_unpooled(&self, wake: Option<Arc<Notify>>) -> Result<PgConnection> {
         match tokio::time::timeout(self.connect_timeout, self.try_connect(wake)).await {
             Ok(Ok(connection)) => Ok(connection),

@@ -5,7 +5,7 @@
 // |---|---|
 // | `pg_connection` | `PgConnection`: Diesel's traits over the driver |
 // | `transport`, `row_stream`, `copy`, `copy_binary` | statements in flight, each watched: dropped unfinished, it is cancelled and the connection discarded |
-// | `cancel`, `companions` | the cancel request; how none is needed where one of several calls fails |
+// | `cancel`, `companions` | the cancel request; how it is avoided where one of several calls fails |
 // | `rendered_query`, `statement_cache`, `driver_row`, `decoded` | a Diesel query as text and binds; prepared statements by text; received rows, and which of them cannot be read |
 // | `sqlstate`, `reported` | the server's error report through Diesel's error type, and as this crate's error |
 // | `manager`, `making`, `pool`, `lease` | bb8 behind a fair queue, and what is borrowed from it |

@@ -22,7 +22,7 @@ pub enum Outcome {
     Aborted,
     /// It is still running, and could not be ended.
     InProgress,
-    /// The server that answers cannot tell.
+    /// The server that answers does not know.
     Unknowable {
         /// Why not.
         reason: &'static str,
@@ -30,7 +30,7 @@ pub enum Outcome {
 }
 
 const OTHER_SERVER: &str = "another server answers";
-const OTHER_TIMELINE: &str = "the server has gone on with another timeline";
+const OTHER_TIMELINE: &str = "the server has continued on another timeline";
 const STANDBY: &str = "a standby answers";
 const TOO_OLD: &str = "the transaction is too long ago";
 const LOST: &str = "the server does not know the transaction's id";

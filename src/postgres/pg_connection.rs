@@ -41,7 +41,7 @@ pub(crate) struct Options {
     pub statement_cache: usize,
     pub slow_query: Option<Duration>,
     pub observer: Option<QueryObserver>,
-    /// Longest wait for the server's next word.
+    /// Longest wait for the server's next message.
     pub answer_timeout: Option<Duration>,
     /// A pooler gives each transaction another session.
     pub transaction_pooler: bool,
@@ -76,8 +76,8 @@ impl Options {
 pub struct PgConnection {
     wire: Arc<Wire>,
     pub(super) transaction_state: AnsiTransactionManager,
-    // Diesel's trait wants it; it is not `Sync`, the connection is. Never told of anything: its
-    // events show bind values. `Config::observer` tells of statements.
+    // Diesel's trait wants it; it is not `Sync`, the connection is. It gets no events: they
+    // show bind values. `Config::observer` reports statements.
     instrumentation: Mutex<Box<dyn Instrumentation>>,
     pub(super) last_used: Instant,
     /// When the connection is too old to be handed out again.
@@ -345,7 +345,7 @@ impl PgConnection {
         }
     }
 
-    /// Rolls back without waiting, as [`send_now`](Self::send_now): nothing is aborted behind it.
+    /// Rolls back without waiting, as [`send_now`](Self::send_now): nothing is aborted by that.
     pub(super) fn roll_back_now(&self, sql: &str) {
         self.send_now(sql);
         self.wire.take_failed();
@@ -404,7 +404,7 @@ async fn batch(wire: Arc<Wire>, sql: &str) -> QueryResult<()> {
 async fn commit(wire: Arc<Wire>, first: &str) -> QueryResult<()> {
     let result = row_stream::batch(wire.clone(), format!("{first}; COMMIT").into()).await;
     if result.is_err() && !wire.is_broken() {
-        // Its own error cannot tell the caller more than the first.
+        // Its own error says no more than the first.
         let _ = row_stream::batch(wire.clone(), "ROLLBACK".into()).await;
     }
     wire.take_failed();

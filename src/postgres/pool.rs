@@ -20,9 +20,9 @@ use crate::types::span;
 /// Between attempts of one waiter to have a connection made, while connecting fails.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
 
-/// The channel on which processes tell each other that cached rows may have changed.
+/// The channel on which processes notify each other that cached rows may have changed.
 pub(crate) const ANNOUNCEMENTS: &str = "buffetbot_cache";
-/// The channel on which they tell that there may be new events.
+/// The channel on which they notify each other of new events.
 pub(crate) const EVENTS: &str = "buffetbot_events";
 /// How long announcements are gathered.
 const ANNOUNCE_AFTER: Duration = Duration::from_millis(10);
@@ -39,7 +39,7 @@ pub struct Pool {
 
 pub(super) struct Inner {
     lender: RwLock<Lender>,
-    /// The number of the lender: who waits for one that was replaced asks the next.
+    /// The number of the lender: a caller that waits for a replaced one asks the next.
     replaced: watch::Sender<u64>,
     manager: Arc<Manager>,
     queue: Arc<Semaphore>,
@@ -227,25 +227,25 @@ impl Pool {
         self.inner.manager.name()
     }
 
-    /// A connection that belongs to the caller and listens on a channel; `wake` is told of
-    /// notifications, and of the connection's end.
+    /// A connection that belongs to the caller and listens on a channel; `wake` is woken by
+    /// notifications, and by the connection's end.
     pub(crate) async fn listen(&self, channel: &str, wake: Arc<Notify>) -> Result<PgConnection> {
         let connection = self.inner.manager.connect_unpooled(Some(wake)).await?;
         connection.batch(&format!("LISTEN {channel}")).await?;
         Ok(connection)
     }
 
-    /// Tells every process, soon, that cached rows may have changed.
+    /// Notifies every process, soon, that cached rows may have changed.
     pub(crate) fn announce(&self) {
         self.notify(ANNOUNCEMENTS, |inner| &inner.announcing);
     }
 
-    /// Tells every process, soon, that there may be new events.
+    /// Notifies every process, soon, that there may be new events.
     pub(crate) fn tell(&self) {
         self.notify(EVENTS, |inner| &inner.telling);
     }
 
-    /// All that is to be told within a moment is one NOTIFY, in a transaction of its own: NOTIFY takes a lock at
+    /// Notifications within a short time become one NOTIFY, in a separate transaction: NOTIFY takes a lock at
     /// commit, and writers that notify would wait for each other. A notification that is lost only delays:
     /// readers of the log read it anyway.
     fn notify(&self, channel: &'static str, under_way: fn(&Inner) -> &AtomicBool) {

@@ -160,7 +160,7 @@ const HARMLESS: [&str; 17] = [
 const WRITING: [&str; 8] =
     ["INSERT", "UPDATE", "DELETE", "MERGE", "INTO", "EXECUTE", "CREATE", "PROGRAM"];
 
-/// Whether what is called by this name, or has a list in parentheses behind it, writes nothing.
+/// Whether what is called by this name, or is followed by a list in parentheses, writes nothing.
 fn is_harmless(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     READING.binary_search(&&*name).is_ok() || FAMILIES.iter().any(|family| name.starts_with(family))

@@ -14,8 +14,8 @@ use crate::error::Receipt;
 /// How long is waited for answers that have come, or never will.
 const SETTLING: Duration = Duration::from_secs(1);
 
-/// On which history of which server a session is, as [`History`] reads it. After a crash all of these statistics
-/// begin anew; who resets one of them changes nothing here. A standby has no timeline of its own.
+/// The server and history of a session, as [`History`] reads it. After a crash all of these statistics
+/// begin again; resetting one of them changes nothing here. A standby has no timeline of its own.
 pub(super) const HISTORY: &str = "SELECT pg_catalog.concat_ws(' ', c.system_identifier, \
         (extract(epoch FROM least(w.stats_reset, b.stats_reset, a.stats_reset)) * 1000000)::bigint, \
         CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.substr( \
@@ -113,7 +113,7 @@ impl Asked {
     }
 
     fn ask(&self, wire: &Wire, sql: &str, answer: impl FnOnce(&[String]) + Send + 'static) {
-        // The answer is taken by a task: one that nobody reads holds up those behind it.
+        // The answer is taken by a task: one that nobody reads would block the next ones.
         let Some(stream) = wire.queue(sql) else { return };
         let task = wire.spawn(async move {
             let messages: Vec<_> = stream.try_collect().await.unwrap_or_default();
@@ -130,7 +130,7 @@ impl Asked {
         let _ = tokio::time::timeout(SETTLING, all).await;
     }
 
-    /// The receipt, where the transaction has written and the server has told its id.
+    /// The receipt, where the transaction has written and the server has sent its id.
     pub async fn receipt(&self) -> Option<Receipt> {
         self.settle().await;
         let (id, _) = self.answers.id.get()?;

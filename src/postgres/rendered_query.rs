@@ -111,8 +111,8 @@ impl PgMetadataLookup for LeftToServer {
 const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 const DATES: Range<i32> = -2_451_545..2_145_031_949;
 
-/// Why the server would refuse a value in binary form. An error of the server aborts the transaction of which the
-/// statement is a part; what is refused before it is sent harms nothing.
+/// Why the server would refuse a value in binary form. An error of the server aborts the statement's
+/// transaction; what is refused before it is sent harms nothing.
 fn refused(ty: &Type, bytes: &[u8]) -> Option<&'static str> {
     match *ty {
         Type::TEXT | Type::VARCHAR | Type::BPCHAR if bytes.contains(&0) => {

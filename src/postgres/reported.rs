@@ -37,7 +37,7 @@ impl From<Reported> for Error {
                 Error::Conflict { entity, constraint }
             }
             "23503" => Error::InvalidReference { constraint },
-            // A check has a name; what no partition takes in is told by the same code.
+            // A check has a name; a row without a partition has the same code.
             "23514" if constraint.is_empty() => Error::invalid(
                 "date",
                 "no partition holds this day: Database::price_partitions() makes one, or restores an archived year",
@@ -54,7 +54,7 @@ impl From<Reported> for Error {
                 let field = r.column.unwrap_or_else(|| "value".into());
                 Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
             }
-            // The policy looks before the foreign key does: it does not tell whether the owner exists. An account refers
+            // The policy looks before the foreign key does: it does not show whether the owner exists. An account refers
             // to no other row.
             "42501" => match owner_key(&r.message).filter(|_| r.row_policy) {
                 Some(constraint) => Error::InvalidReference { constraint: constraint.into() },
@@ -63,7 +63,7 @@ impl From<Reported> for Error {
             "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
             "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
             "55P03" => Error::Busy { resource: "lock", waited: r.elapsed, cause: None },
-            // One code for both; the text is the only thing that tells them apart, and where it is
+            // One code for both; only the text distinguishes them, and where it is
             // translated the weaker word is used.
             "57014" if r.message.contains("statement timeout") => {
                 Error::Timeout { limit: "statement_timeout" }
@@ -137,7 +137,7 @@ impl From<diesel::result::Error> for Error {
                 }
                 None => Error::Unavailable { reason: info.message().into() },
             },
-            // What failed first tells the caller more.
+            // The first failure says more.
             D::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
             D::DeserializationError(e) => unreadable(e).into(),
             D::NotFound => Error::not_found("row", "(by query)"),
@@ -162,7 +162,7 @@ pub(crate) fn unreadable(error: Box<dyn std::error::Error + Send + Sync>) -> Unr
     };
     let reason = match cause.downcast::<Error>() {
         Ok(inner) => match *inner {
-            // A type's own parser speaks of the value; the rule alone is told here.
+            // A type's own parser speaks of the value; only the rule is reported here.
             Error::Invalid { field, .. } => format!("does not hold a valid {field}"),
             // Of several columns together.
             Error::Corrupt { table, key, column, reason } => {

@@ -150,7 +150,7 @@ impl Stream for Rows<'_> {
 }
 
 /// Sends a statement and waits for its first two rows. A plan that a migration made stale is
-/// prepared anew, once: the server refuses it before the first row.
+/// prepared again, once: the server refuses it before the first row.
 pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Rows<'a>> {
     let guard = Guard::arm(wire, &built.sql)?;
     match guard.answered(read_ahead(wire, built, &guard)).await? {
@@ -207,7 +207,7 @@ async fn read_ahead(
     Ok(Started::Many(PgRow::new(first), PgRow::new(second), rows))
 }
 
-/// The error of a statement. That it ran in an aborted transaction is told one turn of the task later:
+/// The error of a statement. That it ran in an aborted transaction is returned one turn of the task later:
 /// the statement that failed first was pipelined ahead of it, its error is here too, and of a
 /// `try_join!` of both the cause is to win, because it alone says whether to try again.
 async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::Error {

@@ -1,12 +1,12 @@
-//! Whether a transaction is open on a connection, as far as what is sent on it tells, and what of a statement that
-//! was not answered follows from that.
+//! Whether a transaction is open on a connection, as far as the statements sent on it show, and what follows for a statement that
+//! was not answered.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::reads;
 use super::reads::Boundaries;
 
-/// The transaction of one connection. In doubt none is open: what runs outside of one takes effect by itself.
+/// The transaction of one connection. In doubt it counts as closed: what runs outside of one takes effect by itself.
 #[derive(Default)]
 pub(super) struct Scope {
     /// Odd while a transaction is open; each has another number.
@@ -127,7 +127,7 @@ mod tests {
         let insert = "INSERT INTO t VALUES (2)";
         let sent = scope.sends_one(insert);
         assert!(may_have_committed(&scope, "SELECT 1; COMMIT"));
-        assert!(scope.may_have_committed(insert, &sent), "the end was sent behind it");
+        assert!(scope.may_have_committed(insert, &sent), "the end was sent after it");
         assert!(may_have_committed(&scope, insert), "it is over");
     }
 

@@ -31,7 +31,7 @@ pub fn sqlstate(error: &DieselError) -> Option<&str> {
 
 /// The server's report in a Diesel error, where a [`PgConnection`](super::PgConnection) put it.
 pub(crate) fn reported(info: &(dyn DatabaseErrorInformation + Send + Sync)) -> Option<Reported> {
-    // SQLSTATE, microseconds, and a mark where the SQLSTATE alone does not tell what it is.
+    // SQLSTATE, microseconds, and a mark where the SQLSTATE alone is ambiguous.
     let mut tagged = info.details()?.strip_prefix(TAG)?.splitn(3, ' ');
     let sqlstate = tagged.next()?.to_owned();
     let elapsed = Duration::from_micros(tagged.next()?.parse().ok()?);
@@ -81,8 +81,8 @@ fn is_row_policy(db: &DbError) -> bool {
     db.code().code() == "42501" && db.routine() == Some("ExecWithCheckOptions")
 }
 
-/// Whether the connection is of no more use: the error is not the server's word on the statement
-/// but a failure of the connection, or the server's last word before it closes.
+/// Whether the connection is of no more use: the error is not the server's answer to the statement
+/// but a failure of the connection, or the server's last message before it closes.
 pub(super) fn ends_connection(error: &tokio_postgres::Error) -> bool {
     error
         .as_db_error()
@@ -130,7 +130,7 @@ pub(super) fn diesel_error_of(
     }
 }
 
-/// The error of a connection that is of no more use, without the server's word.
+/// The error of a connection that is of no more use, without the server's message.
 pub(super) fn closed(reason: String, outcome_unknown: bool) -> DieselError {
     closed_as(Kind::ClosedConnection, reason, outcome_unknown)
 }

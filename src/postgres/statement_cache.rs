@@ -21,7 +21,7 @@ impl Statements {
     }
 
     /// The statement for this text and these bind types. One text can come with other types (a
-    /// generic expression over `i32`, then `i64`); a statement prepared for those is no hit.
+    /// generic expression over `i32`, then `i64`); a statement prepared for those does not match.
     pub fn get(&mut self, sql: &str, types: &[Type]) -> Option<Statement> {
         let statement = self.by_text.get(sql)?;
         let params = statement.params();

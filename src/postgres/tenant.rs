@@ -136,7 +136,7 @@ struct Unbound {
     name: String,
 }
 
-/// As the role, in the name of a user who does not exist: the tables on which no policy binds it, or where it sees
+/// As the role, in the name of an unknown user: the tables on which no policy binds it, or where it sees
 /// rows all the same.
 fn seen(fitness: &Fitness) -> String {
     let tables = fitness.owned.iter().map(|name| {
@@ -224,7 +224,7 @@ impl ApplicationRole {
 /// The setting that the policies read.
 const USER: &str = "buffetbot.user_id";
 
-/// One user, as the transactions that run in the user's name are told.
+/// One user, for the transactions that run in the user's name.
 #[derive(Clone)]
 pub(crate) struct Tenant {
     role: ApplicationRole,
@@ -302,7 +302,7 @@ impl Tenant {
         if built.only_reads() {
             // Before the pipeline: what it asks must not come between its two statements.
             self.role.check(named).await?;
-            // Polled in this order, so sent in this order. Where the begin fails, its cause is told, not that
+            // Polled in this order, so sent in this order. Where the begin fails, its cause is returned, not that
             // the statement ran in an aborted transaction.
             let connection: &PgConnection = named;
             let (begun, read) =

@@ -37,7 +37,7 @@ impl Tls {
     }
 
     /// Connects and drives the connection on the current runtime, until it ends or the driver is stopped. `wake` is
-    /// told of notifications, and of the connection's end.
+    /// woken by notifications, and by the connection's end.
     pub async fn connect(
         &self,
         config: &tokio_postgres::Config,
@@ -65,7 +65,7 @@ impl Tls {
         }
     }
 
-    /// As [`cancel`](Self::cancel), on a stream of one's own to the host of this name.
+    /// As [`cancel`](Self::cancel), on the caller's stream to the host of this name.
     pub async fn cancel_on<S>(
         &self,
         token: &CancelToken,

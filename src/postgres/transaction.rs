@@ -40,9 +40,9 @@ pub(crate) struct Transaction {
     /// Why nothing more runs in it, where it ended while somebody else held the connection: it is rolled back
     /// as soon as that can be had.
     over: OnceLock<&'static str>,
-    /// Cached rows were written: other processes are told after the commit.
+    /// Cached rows were written: other processes are notified after the commit.
     announces: AtomicBool,
-    /// So are they of events.
+    /// Events were written: other processes are notified of these, too.
     tells: AtomicBool,
     /// Longest wait for others to let go of the connection.
     patience: Duration,
@@ -109,7 +109,7 @@ impl Transaction {
         }
     }
 
-    /// Runs one statement, whose result counts only if the transaction was still the unit's behind it: a borrower's may
+    /// Runs one statement, whose result counts only if the transaction was still the unit's afterwards: a borrower's may
     /// have been sent just before.
     pub async fn statement<T>(
         &self,
@@ -120,7 +120,7 @@ impl Transaction {
         let done = run(&connection, built).await?;
         match self.identity.changed(&connection).await {
             Ok(Some(reason)) => Err(self.lose(&connection, reason)),
-            // What the borrower made fail afterwards, the borrower is told.
+            // A later failure of the borrower's SQL is reported to the borrower.
             Ok(None) | Err(Error::Ended { .. }) => Ok(done),
             Err(error) => Err(error),
         }
@@ -131,7 +131,7 @@ impl Transaction {
     pub async fn settle(&self, error: &Error) {
         self.quiet().await;
         if matches!(error, Error::Ended { .. }) {
-            // Of a `try_join!` the error that aborted the transaction wins: it is told in the turn between.
+            // Of a `try_join!` the error that aborted the transaction wins: it is returned in the turn between.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
         }
@@ -155,7 +155,7 @@ impl Transaction {
         Some(self.wire.upgrade()?.companions.joined())
     }
 
-    /// Refuses to go on where SQL beside the repositories ended the transaction or changed its role.
+    /// Refuses to continue where SQL beside the repositories ended the transaction or changed its role.
     async fn check(&self, connection: &PgConnection) -> Result<()> {
         match self.identity.changed(connection).await? {
             None => Ok(()),
@@ -209,7 +209,7 @@ impl Transaction {
         Ok((slot.take().ok_or(ended(ENDED))?, changed))
     }
 
-    /// Makes it one that can only be rolled back, or go back to a savepoint: what a statement did cannot be told.
+    /// Makes it one that can only be rolled back, or go back to a savepoint: the effect of a statement is unknown.
     pub async fn abort(&self) {
         let refused = match self.unchecked().await {
             // Refused, which aborts: there is no such savepoint.
@@ -224,7 +224,7 @@ impl Transaction {
         }
     }
 
-    /// Its receipt, where it asked for one and has written; asks anew whether a crash can take the id away.
+    /// Its receipt, where it asked for one and has written; asks again whether a crash can take the id away.
     pub async fn receipt(&self) -> Option<Receipt> {
         let asked = self.asked.get()?;
         let connection = self.connection.try_read();
@@ -330,7 +330,7 @@ impl Transaction {
         self.over.get().map_or(Ok(()), |reason| Err(ended(reason)))
     }
 
-    /// Waits for the lock, but not for ever: whoever holds the connection may be the caller itself.
+    /// Waits for the lock for a limited time: the caller itself may hold the connection.
     async fn patiently<T>(&self, lock: impl Future<Output = T>) -> Result<T> {
         tokio::time::timeout(self.patience, lock).await.map_err(|_| Error::Busy {
             resource: "connection of the unit of work",

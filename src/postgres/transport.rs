@@ -162,7 +162,7 @@ impl Wire {
         *self.asked() = None;
     }
 
-    /// Puts a message of statements into the driver's queue, without waiting; returns the answers to come, which may be
+    /// Puts a message of statements into the driver's queue, without waiting; returns the stream of its answers, which may be
     /// dropped. `None` if the connection is closed.
     ///
     /// The driver's `batch_execute` does not serve for that: polled once it has sent the message too, but is also ready
@@ -218,7 +218,7 @@ impl Wire {
     /// Whether another connection may be of more use: this one lost its prepared statements, or was refused a write
     /// and is not new. After a failover the old host often lives on as a standby, and its connections with it.
     pub fn is_outlived(&self) -> bool {
-        // The driver's own statements, of which nothing is known here, are gone with it.
+        // The driver's own statements, which are not known here, are gone with it.
         if self.forgotten.load(Ordering::Relaxed) {
             return true;
         }
@@ -229,7 +229,7 @@ impl Wire {
         self.patient.store(patient, Ordering::Relaxed);
     }
 
-    /// How long to wait for the server's next word.
+    /// How long to wait for the server's next message.
     fn answer_timeout(&self) -> Option<Duration> {
         self.answer_timeout.filter(|_| !self.patient.load(Ordering::Relaxed))
     }
@@ -278,7 +278,7 @@ impl Wire {
         Ok(statement)
     }
 
-    /// Sends a statement and returns its rows to come.
+    /// Sends a statement and returns the stream of its rows.
     pub async fn query(
         &self,
         built: &Built,
@@ -299,7 +299,7 @@ impl Wire {
     }
 
     /// Runs a statement, giving up on its rows; returns how many it changed. A plan that a
-    /// migration made stale is prepared anew, once: the server refused it before it had any effect.
+    /// migration made stale is prepared again, once: the server refused it before it had any effect.
     pub async fn execute(
         &self,
         built: &Built,
@@ -362,7 +362,7 @@ impl Drop for Wire {
     }
 }
 
-/// Of a stale plan's error and that of its repetition: the one that tells the caller more.
+/// Of a stale plan's error and that of its repetition: the one that says more.
 pub(super) fn first_cause(
     first: tokio_postgres::Error,
     again: tokio_postgres::Error,
@@ -456,7 +456,7 @@ impl Guard {
 
     pub fn fail(mut self, error: tokio_postgres::Error) -> DieselError {
         let wire = self.wire.clone();
-        // Of a connection that is closed the server's last word says why.
+        // The server's last message on a closed connection says why.
         let error = if error.is_closed() { wire.last_word().unwrap_or(&error) } else { &error };
         if sqlstate::is_stale_plan(error) {
             self.wire.forget(&self.sql, error);
@@ -517,17 +517,17 @@ impl Drop for Guard {
     }
 }
 
-/// Runs while the server's next word is waited for.
+/// Runs while the server's next message is waited for.
 #[derive(Default)]
 pub(super) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// The word has come.
+    /// The message has come.
     pub fn clear(&mut self) {
         self.0 = None;
     }
 
-    /// Ready, with the limit, when the word on the guarded statement is late.
+    /// Ready, with the limit, when the message on the guarded statement is late.
     pub fn poll(&mut self, guard: Option<&Guard>, context: &mut Context<'_>) -> Poll<Duration> {
         let Some(limit) = guard.and_then(|guard| guard.wire.answer_timeout()) else {
             return Poll::Pending;

@@ -61,7 +61,7 @@ pub trait PriceRepository: Send + Sync {
         self.upsert_many_with(bars, &IngestOptions::default()).await
     }
 
-    /// As [`upsert_many`](Self::upsert_many), with a say in what becomes of suspicious bars.
+    /// As [`upsert_many`](Self::upsert_many), with options for suspicious bars.
     ///
     /// # Errors
     /// As [`upsert_many`](Self::upsert_many); `Item` with [`SuspectPolicy::Fail`](crate::prices::SuspectPolicy::Fail);
@@ -250,7 +250,7 @@ pub trait PriceRepository: Send + Sync {
     /// Compares the provider's adjusted closes with those that the stored splits and dividends give: an
     /// action that is missing, or wrong, shows as one step. `tolerance` is relative: 0.001 is a tenth of
     /// a percent. The provider's reference date need not be known: a factor that all of its adjusted
-    /// closes share is no difference. A bar that cannot be read is named, and not compared.
+    /// closes share does not count as a difference. A bar that cannot be read is named, and not compared.
     ///
     /// # Errors
     /// `Invalid` of `tolerance`, which must be a number above zero; those of the database; `Corrupt` as
@@ -280,7 +280,7 @@ pub trait PriceRepository: Send + Sync {
         Ok(self.find(id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the bar as it is then.
+    /// Applies the patch and returns the updated bar.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field, or of the constraint
@@ -305,7 +305,7 @@ pub trait PriceRepository: Send + Sync {
     ///
     /// The answer for a time that has come stays the same, whatever transactions end afterwards. A time that is asked for
     /// before any later one keeps a snapshot of its own, a knowledge point: one INSERT on a connection of its own, and where
-    /// many ask for the present a wait of up to 0.2 seconds. A time of which nobody asked then is exact but for transactions
+    /// many ask for the present a wait of up to 0.2 seconds. A time that nobody asked about then is exact but for transactions
     /// that were under way: they count from the statement that stored the bar. Bars that were stored before the migration
     /// `know_by_transaction`, or come from an archive, count from `created_at` and `corrected_at`, and so do all after a
     /// restore into another cluster, whose transactions have other numbers.

@@ -1,6 +1,6 @@
 //! Rows in PostgreSQL's binary COPY format, on their way out.
 //!
-//! The form is told in `copy_binary`. Pieces may be cut anywhere; a row that arrives whole, as the server
+//! The form is described in `copy_binary`. Pieces may be cut anywhere; a row that arrives whole, as the server
 //! sends it, is read where it lies.
 
 use futures_util::StreamExt;
@@ -13,9 +13,9 @@ use crate::postgres::{CopyOut, Lease, PgConnection};
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Signature, flags, length of the extension.
 const HEADER: usize = SIGNATURE.len() + 8;
-/// The flags that a reader must know; there is one, which tells of a field that is no longer sent.
+/// The flags that a reader must know; there is one, which marks a field that is no longer sent.
 const CRITICAL: u32 = 0xffff_0000;
-/// Longest extension of the header; none is defined.
+/// Longest extension of the header; PostgreSQL defines no extension.
 const MOST_EXTENSION: usize = 1 << 16;
 /// Longest field: PostgreSQL's own limit of a value.
 const MOST_FIELD: usize = 1 << 30;
@@ -23,7 +23,7 @@ const MOST_FIELD: usize = 1 << 30;
 /// Where a field lies in the bytes of its row; `None` is NULL.
 type Place = Option<(usize, usize)>;
 
-/// One whole row; its fields are taken in order.
+/// One whole row; its fields are read in order.
 #[derive(Clone)]
 pub(crate) struct CopiedRow<'a> {
     bytes: &'a [u8],

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::types::text;
 
-/// Most characters of the name of a source.
+/// Maximum length of the name of a source, in characters.
 const SOURCE_LENGTH: usize = 50;
 
 /// The source of rows that name none, as the specification has it.

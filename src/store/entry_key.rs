@@ -84,7 +84,7 @@ impl Address {
         }
     }
 
-    /// Bytes that the key takes in memory, about.
+    /// About how many bytes of memory the key uses.
     pub fn weight(&self) -> usize {
         let parameters = self.parameters.as_ref().map_or(0, |p| p.as_str().len());
         std::mem::size_of::<Address>() + self.ticker.as_str().len() + self.name.len() + parameters

@@ -34,7 +34,7 @@ const TELLING: [&str; 3] = ["analysis_results", "positions", "price_history"];
 pub(crate) enum Source {
     /// And the cache of the handle that it belongs to.
     Pool(Pool, Option<Arc<dyn Copies>>),
-    /// Each statement is a transaction in the name of a user. The cache is that of the handle: it is told of what the
+    /// Each statement is a transaction in the name of a user. The cache is that of the handle: it learns of what the
     /// user writes, and serves the user nothing.
     Tenant(Pool, Tenant, Arc<dyn Copies>),
     Transaction(Arc<Transaction>),
@@ -45,7 +45,7 @@ impl Session {
         Session { source, table }
     }
 
-    /// Whether each statement is a transaction of its own, without a word.
+    /// Whether each statement is implicitly a separate transaction.
     pub fn is_pooled(&self) -> bool {
         matches!(self.source, Source::Pool(..))
     }
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// Tells every process, soon, that cached rows may have changed: once they are committed.
+    /// Notifies every process that cached rows may have changed, soon after they are committed.
     pub fn announce(&self) {
         match &self.source {
             Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.announce(),
@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// Tells every process, soon, that there may be new events: once they are committed.
+    /// Notifies every process that there may be new events, soon after they are committed.
     fn tell(&self) {
         match &self.source {
             Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.tell(),
@@ -181,7 +181,7 @@ impl Session {
             Source::Pool(pool, _) => run(&*pool.checkout().await?, built).await,
             Source::Transaction(transaction) => transaction.statement(built, run).await,
         };
-        // Told once too often rather than not at all.
+        // One notification too many is better than none.
         if matches!(done, Ok(_) | Err(Error::OutcomeUnknown { .. })) && !built.only_reads() {
             self.wrote();
         }
@@ -292,7 +292,7 @@ impl Session {
     }
 
     /// The rows of one statement as they arrive: a few are in memory. A row that does not decode is an error, and the
-    /// stream goes on. It has a connection as long as it lives; dropped early, it cancels the statement.
+    /// stream continues. It has a connection as long as it lives; dropped early, it cancels the statement.
     pub fn stream<Q, U, ST>(&self, query: Q) -> BoxStream<'_, Result<U>>
     where
         Q: AsQuery,

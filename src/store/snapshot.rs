@@ -3,10 +3,10 @@
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::Text;
 
-/// The snapshot of now, as a [`Snapshot`].
+/// The present snapshot, as a [`Snapshot`].
 pub(crate) const SNAPSHOT: &str = "SELECT pg_current_snapshot()::TEXT AS snapshot";
 
-/// The snapshot of now as text, to which what this transaction itself has written is not visible. PostgreSQL leaves the
+/// The present snapshot as text, to which what this transaction itself has written is not visible. PostgreSQL leaves the
 /// own transaction out of a snapshot's list, so that it looks finished as soon as a younger one has ended; what is
 /// written in it later would be taken for read.
 pub(crate) const SNAPSHOT_OF_OTHERS: &str = "

@@ -11,7 +11,7 @@ use super::{effect, legible};
 use crate::error::{Error, Result};
 use crate::postgres::{ASKS, Pool};
 
-/// One statement over the catalog, so that all of it is of one moment.
+/// One statement over the catalog, so that it reads one consistent snapshot.
 const EXAMINE: &str = concat!(
     include_str!("doctor/subjects.sql"),
     include_str!("doctor/roles.sql"),
@@ -52,7 +52,7 @@ pub struct Finding {
     pub what: String,
     /// The table, role, function, schema or database that it is about.
     pub object: String,
-    /// What is wrong and how to mend it.
+    /// What is wrong and how to fix it.
     pub message: String,
 }
 
@@ -154,7 +154,7 @@ pub(crate) async fn examine(
                 Finding::new(Severity::Danger, "migrations", migration, message)
             })
             .collect(),
-        // A login without any right is told so.
+        // A login without any right gets a finding that says so.
         Err(error @ Error::Denied { .. }) => {
             let message = format!("cannot be read: {error}");
             vec![Finding::new(Severity::Unknown, "migrations", TABLE_OF_MIGRATIONS, message)]

@@ -26,7 +26,7 @@ const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 const UNDO_ATTEMPT: &str = "ROLLBACK TO SAVEPOINT attempt; RELEASE SAVEPOINT attempt";
 
-/// Tries the database, and says what was found, or why it could not be tried. The connection is closed behind it, so
+/// Tries the database, and says what was found, or why it could not be tried. The connection is closed afterwards, so
 /// that nothing of it stays, also where its future is dropped.
 pub(super) async fn tried(pool: &Pool, role: &str) -> Vec<Finding> {
     let unknown = |object: &str, error: &Error| {
@@ -70,7 +70,7 @@ impl Reached {
     fn finding(self, table: &str) -> Finding {
         let told = [
             ("a user reaches another's rows", self.across),
-            ("a user's rows are reached in nobody's name", self.unnamed),
+            ("a user's rows are reached without a named user", self.unnamed),
             ("a user reaches what programs keep", self.kept),
             ("a user does not reach the user's own rows", self.missed),
         ];
@@ -133,7 +133,7 @@ impl Trial {
         Ok(())
     }
 
-    /// Takes on the application role, in the name of a user or in nobody's, until [`resume`](Self::resume).
+    /// Takes on the application role, in the name of a user or without one, until [`resume`](Self::resume).
     async fn assume(&self, user: Option<&Uuid>) -> Result<()> {
         let (naming, role) = (self.naming.statement(user), &self.role);
         let sql = format!("SAVEPOINT named; {naming}; SET LOCAL ROLE {role}");
@@ -153,8 +153,8 @@ impl Trial {
         outcome
     }
 
-    /// How many rows a statement reached; `None` where a policy or the lack of a right refused it, which is told by its
-    /// SQLSTATE: a foreign key, which has asked no policy, gives the same error of ours.
+    /// How many rows a statement reached; `None` where a policy or the lack of a right refused it, which its SQLSTATE shows:
+    /// a foreign key, which has asked no policy, gives the same error of ours.
     async fn reach(&self, sql: &str) -> Result<Option<u64>> {
         use diesel_async::RunQueryDsl;
         match diesel::sql_query(sql).execute(&mut &self.connection).await {
@@ -230,7 +230,7 @@ impl Trial {
         Ok(())
     }
 
-    /// In the name of `viewer`, or in nobody's: whether rows of `owner` are reached.
+    /// In the name of `viewer`, or without a user: whether rows of `owner` are reached.
     async fn try_owned(
         &mut self,
         table: &OwnedTable,

@@ -85,7 +85,7 @@ pub(super) async fn looked_for(pool: &Pool) -> Result<Vec<Finding>> {
             Ok(ids) if ids.is_empty() => {}
             Ok(ids) => findings.push(found(&table.object, &ids)),
             Err(error) => {
-                // A login that may not read the rows is told so by what reads them.
+                // Reading the rows reports a login that may not.
                 let severity = match error {
                     Error::Denied { .. } => Severity::Note,
                     _ => Severity::Warning,

@@ -76,7 +76,7 @@ pub(crate) async fn create_roles(pool: &Pool, application: &str) -> Result<()> {
         grant(MAINTENANCE_ROLE, Grantee::Maintenance),
         policies(),
     ];
-    // The connection is closed behind it, so that after a failure nothing of it stays.
+    // The connection is closed afterwards, so that after a failure nothing of it stays.
     for step in &steps {
         connection.batch(step).await?;
     }

@@ -1,5 +1,5 @@
-//! Rows to test with, where any will do. They satisfy every rule of the database; the accounts can be
-//! told apart, the bars are the same in every run.
+//! Rows to test with, where any will do. They satisfy every rule of the database; the accounts are
+//! distinct, the bars are the same in every run.
 
 use bigdecimal::BigDecimal;
 use chrono::{Datelike, NaiveDate, Weekday};
@@ -11,7 +11,7 @@ use crate::prices::NewPriceBar;
 use crate::types::{PasswordHash, Price, RiskTolerance, Ticker, UserId};
 use crate::users::{NewUser, User};
 
-/// A well-formed argon2id hash; of which password, nobody knows.
+/// A well-formed argon2id hash of an unknown password.
 ///
 /// # Errors
 /// None that can be seen: the hash is a constant that the crate's own tests parse.

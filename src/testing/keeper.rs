@@ -43,7 +43,7 @@ pub(super) enum Content {
     Empty,
 }
 
-/// A database made for a test, dropped on the server with this; without a name, nobody's any more.
+/// A database made for a test, dropped on the server with this; without a name, it was given up.
 pub(super) struct Made {
     pub(super) name: String,
     pub(super) url: String,
@@ -232,7 +232,7 @@ impl Shop {
     /// Ends the connections to a database. DROP DATABASE does so too, but looks only every 100 ms
     /// whether they have gone.
     async fn disconnect(&self, name: &str) -> Result<()> {
-        // Few, because the drop that follows deals with whoever does not go.
+        // Few, because the drop that follows deals with connections that stay.
         const LOOKS: u32 = 40;
         for _ in 0..LOOKS {
             let query = diesel::sql_query(

@@ -52,7 +52,7 @@ use crate::error::Result;
 /// The most connections that one test's pool opens.
 const POOL_SIZE: u32 = 5;
 
-/// A database for one test, dropped at the end; a [`Database`] in all else.
+/// A database for one test, dropped at the end; otherwise a [`Database`].
 ///
 /// Dropping it ends its connections, including those of other pools and programs, and waits until the
 /// server has dropped it: some ten milliseconds.

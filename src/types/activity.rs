@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Which rows of a table with soft deletion a call takes in.
+/// Which rows of a table with soft deletion a call includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Activity {

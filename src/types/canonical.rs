@@ -175,7 +175,7 @@ fn control(unit: u32, out: &mut String) {
     out.push_str(&format!("\\u{unit:04x}"));
 }
 
-/// Writes the number `text` as digits and a power of ten, neither of which is ever expanded.
+/// Writes the number `text` as digits and a power of ten, without expanding either.
 fn number(text: &str, out: &mut String) {
     let (sign, unsigned) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
     let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));

@@ -60,7 +60,7 @@ impl DataType {
         NEWS = "news",
     }
 
-    /// Most characters of a kind.
+    /// Maximum length of a kind, in characters.
     pub const MAX_LENGTH: usize = 50;
 
     /// The kind of this name.

@@ -19,7 +19,7 @@ use crate::error::{Error, Result, Unreadable};
 pub(crate) const JSONB_VERSION: u8 = 1;
 
 /// A JSON document, not yet decoded: valid, and such as JSONB holds, without NUL characters, halves of surrogate pairs,
-/// numbers beyond NUMERIC (131,072 digits before the point, 16,383 behind it) and more than 127
+/// numbers beyond NUMERIC (131,072 digits before the point, 16,383 after it) and more than 127
 /// levels, which is as deep as serde_json reads. Reading one from the database copies its text and parses nothing;
 /// [`decode`](Document::decode) goes from there straight into the caller's type.
 ///
@@ -39,7 +39,7 @@ impl Document {
     ///
     /// # Errors
     /// [`Error::Invalid`] of field `json`: NaN or infinite numbers (plain serde_json turns them into
-    /// null), NUL characters, map keys that are no strings, or the value's own serialization error.
+    /// null), NUL characters, map keys that are not strings, or the value's own serialization error.
     pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Self> {
         finite::check(value)?;
         let text =

@@ -90,7 +90,7 @@ text_enum! {
 }
 
 text_enum! {
-    /// What an event tells of.
+    /// What an event is about.
     EventKind("kind") {
         /// Bars of a ticker.
         PricesUpdated = "prices_updated",

@@ -45,7 +45,7 @@ macro_rules! id {
             fn from_str(text: &str) -> crate::error::Result<Self> {
                 Uuid::parse_str(text).map($name).map_err(|_| {
                     let shown = crate::error::shown(text);
-                    crate::error::Error::invalid(stringify!($name), format!("{shown} is no UUID"))
+                    crate::error::Error::invalid(stringify!($name), format!("{shown} is not a UUID"))
                 })
             }
         }
@@ -68,7 +68,7 @@ macro_rules! id {
     )*};
 }
 
-// Ids that a person may see in a link are random (v4) and tell nothing. Rows of the high-volume
+// Ids that a person may see in a link are random (v4) and disclose nothing. Rows of the high-volume
 // tables get time-ordered ones (v7), which append to the index instead of scattering over it:
 // COPY ran 1.34 times as fast, new upserts 1.6 times.
 id! {

@@ -12,7 +12,7 @@ pub(super) const STORED_DEPTH: usize = 120;
 /// Decimal digits before the point.
 const INTEGER_DIGITS: i64 = 131_072;
 
-/// Decimal digits behind the point, zeros at the end included.
+/// Decimal digits after the point, zeros at the end included.
 const SCALE: i64 = 16_383;
 
 /// The largest power of ten that is read at all, also of zero.
@@ -110,7 +110,7 @@ fn is_held(number: &str) -> bool {
     };
     let (integer, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let length = |digits: &str| i64::try_from(digits.len()).unwrap_or(i64::MAX);
-    // Places of the first digit that is not zero before the point; none or a negative number behind it.
+    // Places of the first digit that is not zero before the point; zero or negative where it stands after the point.
     let places = match integer.trim_start_matches('0') {
         "" => match fraction.trim_start_matches('0') {
             "" => i64::MIN,

@@ -84,7 +84,7 @@ impl<'a, T> IntoIterator for &'a Listed<T> {
     }
 }
 
-/// Equal to a list of these rows of which all could be read.
+/// Equal to a list of these rows without unreadable ones.
 impl<T: PartialEq> PartialEq<Vec<T>> for Listed<T> {
     fn eq(&self, other: &Vec<T>) -> bool {
         self.unreadable.is_empty() && self.items == *other

@@ -111,7 +111,7 @@ pub(crate) fn decode_f64(bytes: &[u8]) -> Option<f64> {
 }
 
 /// Decodes a NUMERIC as an integer of units of 10^-`scale`. `None` where it has more decimals, does not
-/// fit, or is no number.
+/// fit, or is not a number.
 pub(crate) fn decode_scaled(bytes: &[u8], scale: u8) -> Option<i128> {
     let Small { negative, magnitude, exponent } = small(bytes)?;
     let exponent = exponent + i32::from(scale);
@@ -186,7 +186,7 @@ pub(crate) fn encode(value: &BigDecimal, out: &mut Vec<u8>) {
     write(is_negative, &digits, groups_after_point, scale, out);
 }
 
-/// Writes base-10,000 digits, the first of which is not zero.
+/// Writes base-10,000 digits; the first one is not zero.
 fn write(
     is_negative: bool,
     digits: &[u16],

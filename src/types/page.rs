@@ -31,7 +31,7 @@ impl PageRequest {
         PageRequest { after: Some(cursor), ..Self::first(limit) }
     }
 
-    /// One row more than asked for tells whether there is a next page.
+    /// One row more than asked for shows whether there is a next page.
     pub(crate) fn fetch_limit(&self) -> i64 {
         i64::from(self.limit) + 1
     }
@@ -51,7 +51,7 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; `None` on the last one.
     pub next: Option<Cursor>,
-    /// Rows of the page that cannot be read, and so are not among its items. The next page begins behind them all the
+    /// Rows of the page that cannot be read, and so are not among its items. The next page begins after them all the
     /// same.
     #[serde(default)]
     pub unreadable: Vec<Unreadable>,
@@ -104,7 +104,7 @@ impl FromStr for Cursor {
             };
             Some(Cursor { at, id: Uuid::parse_str(id).ok()? })
         });
-        parsed.ok_or_else(|| Error::invalid("cursor", format!("{} is none", shown(text))))
+        parsed.ok_or_else(|| Error::invalid("cursor", format!("{} is not a cursor", shown(text))))
     }
 }
 

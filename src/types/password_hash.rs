@@ -24,7 +24,7 @@ pub struct PasswordHash(Box<str>);
 const ALGORITHMS: &[&str] = &["argon2id", "scrypt", "pbkdf2-sha256", "pbkdf2-sha512"];
 /// What bcrypt's form begins with: of the versions since 2011, and those that programs before had.
 const BCRYPT: &[&str] = &["2b", "2a", "2x", "2y"];
-/// Most characters of the column.
+/// Maximum length of the column, in characters.
 const MAX_LENGTH: usize = 255;
 /// Least bytes of a salt and of a hash, in base64 characters (8 and 16 bytes; OWASP asks for more).
 const LEAST_SALT: usize = 11;

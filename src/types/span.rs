@@ -1,5 +1,5 @@
-//! Spans of time: the one place where they are added, limited and converted, so that no length overflows and none is
-//! rounded down to nothing.
+//! Spans of time: the one place where they are added, limited and converted, so that no length overflows or is
+//! rounded down to zero.
 
 use std::time::{Duration, Instant};
 

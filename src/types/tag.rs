@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 pub struct Tag(Box<str>);
 
 impl Tag {
-    /// Most characters of a tag.
+    /// Maximum length of a tag, in characters.
     pub const MAX_LENGTH: usize = 100;
 
     /// The tag of this name.

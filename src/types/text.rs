@@ -43,7 +43,7 @@ pub(crate) fn check_line(field: &'static str, value: &str, max: usize) -> Result
     Ok(())
 }
 
-/// As [`check_line`], of a text that tells one account from another: of no character in it there are two forms.
+/// As [`check_line`], of a text that identifies an account: no character in it has two forms.
 ///
 /// # Errors
 /// As [`check_line`]; variation selectors.
@@ -77,7 +77,7 @@ pub(crate) fn check_required(field: &'static str, value: &str, max: usize) -> Re
 }
 
 /// Characters without an image of their own: controls, line and paragraph separators, marks of direction, joiners and
-/// other characters of no width, fillers, blanks that are no white space, variation selectors, tags. The function `is_line`
+/// other characters of no width, fillers, blanks that are not white space, variation selectors, tags. The function `is_line`
 /// of the database has the same.
 pub(crate) fn is_unseen(character: char) -> bool {
     character.is_control()

@@ -52,7 +52,7 @@ pub(crate) use is_ticker;
 pub struct Ticker(Box<str>);
 
 impl Ticker {
-    /// Most characters of a ticker.
+    /// Maximum length of a ticker, in characters.
     pub const MAX_LENGTH: usize = 32;
 
     /// Parses a ticker.

@@ -59,7 +59,7 @@ impl TradingDay {
         self.0.and_time(NaiveTime::MIN).and_utc()
     }
 
-    /// Refuses what is no day of the common era, such as the ends of chrono's range.
+    /// Refuses what is not a day of the common era, such as the ends of chrono's range.
     pub(crate) fn check(self, field: &'static str) -> Result<()> {
         if (1..=LAST_YEAR).contains(&self.0.year()) {
             return Ok(());

@@ -75,7 +75,7 @@ impl Accounts {
         }
     }
 
-    /// Makes an account that is active and not verified. Its id is that of `user`.
+    /// Creates an account that is active and not verified. Its id is that of `user`.
     ///
     /// # Errors
     /// `Conflict` when the e-mail address (without regard to case), the username or the id is taken, `Invalid` of a

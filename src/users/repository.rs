@@ -26,7 +26,7 @@ diesel::define_sql_function! {
 // Names that a default does not use document the arguments.
 #[allow(unused_variables)]
 pub trait UserRepository: Send + Sync {
-    /// Makes an account.
+    /// Creates an account.
     ///
     /// # Errors
     /// `Conflict` when the e-mail address (without regard to case) or the username is taken,
@@ -36,7 +36,7 @@ pub trait UserRepository: Send + Sync {
         unsupported("users.create")
     }
 
-    /// Makes all of these accounts, or none; returned in the order given.
+    /// Creates all of these accounts, or none; returned in the order given.
     ///
     /// # Errors
     /// As [`create`](Self::create), within `Item`, which gives the index; `Denied` is of the whole batch.
@@ -82,7 +82,7 @@ pub trait UserRepository: Send + Sync {
         unsupported("users.exists_username")
     }
 
-    /// Changes what the patch says and returns the account as it is then.
+    /// Applies the patch and returns the updated account.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` and `Invalid` as [`create`](Self::create). In a user's name, `Denied` of `is_active`,
@@ -108,7 +108,7 @@ pub trait UserRepository: Send + Sync {
         unsupported("users.set_password")
     }
 
-    /// Notes that she logged in now, by the database's clock.
+    /// Records that the user logged in now, by the database's clock.
     ///
     /// # Errors
     /// `NotFound`.
@@ -158,11 +158,11 @@ pub trait UserRepository: Send + Sync {
     }
 
     /// Merges an object into the settings, key by key at the top level, in one statement: two
-    /// merges at once lose nothing. Returns the settings as they are then.
+    /// merges at once lose nothing. Returns the updated settings.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` where either is no object, or `changes` has more than 120 levels; `Corrupt` where the stored
-    /// settings are no document: nothing was written then, and a unit of work goes on.
+    /// `NotFound`; `Invalid` where either is not an object, or `changes` has more than 120 levels; `Corrupt` where the stored
+    /// settings are not a document: nothing was written then, and a unit of work continues.
     async fn merge_preferences(&self, id: UserId, changes: &Document) -> Result<Document> {
         unsupported("users.merge_preferences")
     }
@@ -173,7 +173,7 @@ pub trait UserRepository: Send + Sync {
         unsupported("users.delete")
     }
 
-    /// Everything that is stored on a user, but the password's hash, as of one moment: an object with `user`, and the lists
+    /// Everything that is stored on a user, but the password's hash, in one consistent snapshot: an object with `user`, and the lists
     /// `portfolios`, `positions`, `analyses`, `audit_log`, `events`, `cache_changes` and `cache_leases`, each of
     /// the table's rows. `None` for an unknown id.
     ///
@@ -185,7 +185,7 @@ pub trait UserRepository: Send + Sync {
 
     /// As [`delete`](Self::delete), with what is kept beside the account, and says what belonged to it; `None` for an unknown
     /// id. The values in the audit log, events that concern this user alone, and leases and log entries of the cache go
-    /// in the same transaction; a consumer is not told of an event that it had not read. What stays is that rows with these ids were
+    /// in the same transaction; a consumer does not get an event that it had not read. What stays is that rows with these ids were
     /// changed, when and by which login. A result of a portfolio that is asked for afterwards leaves a lease for an hour, with a
     /// hash of its parameters.
     ///
@@ -198,7 +198,7 @@ pub trait UserRepository: Send + Sync {
     }
 
     /// Retention: erases up to `limit` accounts that are deactivated and were not changed for `age`,
-    /// oldest first. Returns how many; fewer than `limit` means that none is left.
+    /// oldest first. Returns how many; fewer than `limit` means that nothing is left.
     async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
         unsupported("users.erase_inactive")
     }
@@ -500,7 +500,7 @@ const MERGE_PREFERENCES: &str = "
     )
     SELECT id, is_json, changed.preferences FROM parsed LEFT JOIN changed USING (id)";
 
-/// One statement, so that all parts are of one moment.
+/// One statement, so that all parts are one consistent snapshot.
 const EXPORT: &str = "
     SELECT jsonb_build_object(
         'user', to_jsonb(u) - 'hashed_password',

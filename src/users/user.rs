@@ -37,7 +37,7 @@ pub struct User {
     pub created_at: DateTime<Utc>,
     /// When the row last changed; kept by the database.
     pub updated_at: DateTime<Utc>,
-    /// When she last logged in.
+    /// When the user last logged in.
     pub last_login_at: Option<DateTime<Utc>>,
 }
 
@@ -51,7 +51,7 @@ impl User {
         }
     }
 
-    /// What to call her: full name, else username, else the e-mail address before its `@`.
+    /// The name to show: full name, else username, else the e-mail address before its `@`.
     pub fn display_name(&self) -> String {
         self.full_name().or_else(|| self.username.clone()).unwrap_or_else(|| {
             let local = self.email.rsplit_once('@').map_or(self.email.as_str(), |(local, _)| local);
@@ -181,7 +181,7 @@ impl ProfilePatch {
     }
 }
 
-/// Which users a list or a count takes in; the default is all.
+/// Which users a list or a count includes; the default is all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct UserFilter {
     /// Only active ones, or only inactive ones.
@@ -201,22 +201,22 @@ pub struct Erasure {
     pub analyses: u64,
 }
 
-/// Most characters of an address.
+/// Maximum length of an address, in characters.
 const EMAIL_LENGTH: usize = 255;
-/// Most characters of each name.
+/// Maximum length of each name, in characters.
 const NAME_LENGTH: usize = 100;
 
 pub(super) fn check_preferences(preferences: &Document) -> Result<()> {
     preferences.check_storable("preferences")
 }
 
-/// Something, `@`, something, and no white space: more than that only a message to it can tell.
+/// Something, `@`, something, and no white space: only a message to it can check more.
 fn check_email(email: &str) -> Result<()> {
     text::check_identity("email", email, EMAIL_LENGTH)?;
     let parts = email.rsplit_once('@');
     let has_both = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
     if !has_both || email.chars().any(char::is_whitespace) {
-        return Err(Error::invalid("email", "is no e-mail address"));
+        return Err(Error::invalid("email", "is not an e-mail address"));
     }
     Ok(())
 }

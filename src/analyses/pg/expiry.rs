@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::store::{Session, Swept};
 use crate::types::span;
 
-/// Whoever computes under such a lease read its inputs before the invalidation: without the lease
+/// A caller that computes under such a lease has read its inputs before the invalidation: without the lease
 /// the result is not stored. Locked in the order of the key, so that two invalidations wait for each
 /// other instead of deadlocking.
 const FORGET_LEASES: &str = r#"
@@ -33,7 +33,7 @@ macro_rules! expire {
         created_at = LEAST(GREATEST(created_at, '0001-01-01Z'), '262142-01-01Z')"
     };
 }
-/// Rows that a key can find. What is no ticker, from before the checks, is found by none, and a check would refuse its row.
+/// Rows that a key can find. No key finds a text that is not a ticker, from before the checks, and a check would refuse its row.
 macro_rules! can_be_found {
     () => {
         crate::types::is_ticker!("ticker")
@@ -86,7 +86,7 @@ pub(super) async fn invalidate(session: &Session, selector: &AnalysisSelector) -
     Ok(expired)
 }
 
-/// A result that is fresh for ever may have kept a window of the time when it was not.
+/// A result that never expires may have kept a window of the time when it was not.
 ///
 /// The limit is part of the text (a program sweeps with one): of a placeholder the planner would
 /// guess a tenth of the table, and read all of it.

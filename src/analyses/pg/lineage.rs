@@ -19,7 +19,7 @@ macro_rules! is_readable {
     };
 }
 
-/// One statement, so that all of it is of one moment. A time that cannot be read is left out, and its row named; of a
+/// One statement, so that it reads one consistent snapshot. A time that cannot be read is left out, and its row named; of a
 /// provider's bars one.
 const LINEAGE: &str = concat!(
     "
@@ -129,7 +129,7 @@ impl RecordedBars {
             if let Some(id) = source.unreadable {
                 unreadable.push(unreadable_time("price_history", id.to_string(), "date"));
             }
-            // Without a bar that can be read there are none.
+            // There are no days without a readable bar.
             let (first, last) = source.first.zip(source.last)?;
             Some(BarsSource { data_source: source.data_source, bars: source.bars, first, last })
         };

@@ -14,7 +14,7 @@ use crate::types::span;
 
 /// The rows come as arrays, one per column, so that one text serves any number of them. Without an
 /// expiry or a span after it, the end of the stale window is NULL. A lifetime begins now: a result of a clock that is
-/// further ahead than that is one of now.
+/// further ahead than that counts as computed now.
 macro_rules! insert {
     ($condition:literal) => {
         concat!(

@@ -26,7 +26,7 @@ const LONGEST_LIFE_MS: u64 = 1_000_000_000_000;
 /// from 2^53 on.
 const VERSION_DIGITS: usize = 19;
 
-/// Changes one entry, and returns the generation, nil where there is none.
+/// Changes one entry, and returns the generation, or nil.
 ///
 /// KEYS: entry, generation. ARGV: version, life of a tombstone, and to put an entry also the generation
 /// that its value was read under, its life, meta and body. Lives are in milliseconds.
@@ -62,7 +62,7 @@ pub(super) struct Keys {
     /// `{prefix:namespace}`: a hash tag, by which a cluster keeps all of them on one server.
     tag: String,
     pub generation: String,
-    /// Of the snapshot up to which the level has been told of changes.
+    /// Of the snapshot up to which the level has applied changes.
     pub position: String,
 }
 
@@ -178,7 +178,7 @@ pub(super) fn get(pipe: &mut Pipeline, key: &str) {
     pipe.cmd("HMGET").arg(key).arg(&["version", "generation", "meta", "body"]);
 }
 
-/// The entry of these replies; `None`: there is none, of this generation, or it is none of ours.
+/// The entry of these replies; `None`: no entry of this generation exists, or this crate did not write it.
 pub(super) fn read(life: Value, fields: Value, generation: &str) -> Option<Packed> {
     type Fields = (Option<String>, Option<String>, Option<String>, Option<String>);
     let (Some(version), Some(written_under), Some(meta), Some(body)) =
@@ -186,7 +186,7 @@ pub(super) fn read(life: Value, fields: Value, generation: &str) -> Option<Packe
     else {
         return None;
     };
-    // Below zero: there is no such key, or it is to stay for ever, which none of ours is.
+    // Below zero: there is no such key, or it never expires, so that this crate did not write it.
     let life = u64::try_from(i64::from_redis_value(life).ok()?).ok()?;
     if written_under != generation {
         return None;

@@ -32,7 +32,7 @@ pub(super) struct Link {
 #[derive(Clone)]
 struct Open {
     connection: MultiplexedConnection,
-    /// Which start of which server this is; empty where the server does not tell.
+    /// The server and its start; empty where the server does not say.
     run: String,
 }
 
@@ -110,7 +110,7 @@ impl Link {
         }
     }
 
-    /// The next operation connects anew.
+    /// The next operation connects again.
     pub fn close(&self) {
         *lock(&self.open) = None;
     }
@@ -185,7 +185,7 @@ fn generation_of(reply: &Value) -> Option<String> {
     Option::<String>::from_redis_value_ref(reply).ok().flatten()
 }
 
-/// The replies, of which none is an error but for those of keys that hold something else.
+/// The replies. An error is accepted only of keys that hold something else.
 async fn replies(
     pipeline: &Pipeline,
     connection: &mut MultiplexedConnection,

@@ -14,8 +14,8 @@
 //!   number counted up but a random one: Redis may evict the key, and must not count up to an old one.
 //! - *Restarts.* A generation names the run of the server that it was made on. A server that was
 //!   restarted from an older copy, or a replica that took over, is emptied by the first who connects.
-//! - *Position.* Who has told the level of the changes in the log leaves the snapshot up to which it did.
-//!   A process that starts goes on from there; where there is none, because nobody has read the log for as
+//! - *Position.* A process that has applied the changes of the log to the level stores the snapshot up to which it
+//!   did. A process that starts resumes from there. Without such a snapshot, because no process has read the log for as
 //!   long as it is kept, it empties the level.
 //! - *Order.* Of the results of an analysis, each a row of its own, the one with the lesser version may be
 //!   the one that counts: a change keeps whatever has a greater version out for a moment, until it is read
@@ -180,7 +180,7 @@ impl RedisLevel {
             .await;
     }
 
-    /// The snapshot of the log up to which the level has been told of changes; `None`: it is unknown.
+    /// The snapshot of the log up to which the level has applied changes; `None`: it is unknown.
     pub async fn position(&self) -> Option<String> {
         let commands = |_: &str| {
             let mut pipe = Pipeline::with_capacity(1);
@@ -191,7 +191,7 @@ impl RedisLevel {
         layout::position(reply)
     }
 
-    /// The level has been told of every change that this snapshot of the log sees.
+    /// The level has applied every change that this snapshot of the log sees.
     pub async fn set_position(&self, snapshot: &str) {
         let commands = |_: &str| {
             let mut pipe = Pipeline::with_capacity(1);

@@ -42,7 +42,7 @@ pub async fn cache_from_files(
 }
 
 /// Reads files as [`cache_from_files`] does, and stores nothing: which would be rejected and why. Which have expired
-/// is the database's clock to tell; counted are those alone whose lifetime had no length.
+/// is decided by the database's clock; only those whose lifetime had no length are counted.
 ///
 /// # Errors
 /// As [`cache_from_files`], but for those of the database.

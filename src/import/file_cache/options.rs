@@ -50,7 +50,7 @@ impl FileCacheOptions {
     /// | `ticker` or `symbol`, `data_type` or `type`, `parameters` or `params` | its key; else [`keys`](Self::keys) gives it |
     /// | `data_source` or `source`, `data_quality_score` or `quality`, `tags` | as in [`PutOptions`] |
     ///
-    /// So a serialized [`CacheEntry`](crate::market_cache::CacheEntry) is read, too. What a file does not tell is as in `kept`.
+    /// So a serialized [`CacheEntry`](crate::market_cache::CacheEntry) is read, too. What a file does not say is as in `kept`.
     pub fn envelopes(kept: PutOptions) -> Self {
         FileCacheOptions::new(Shape::Envelopes, kept)
     }
@@ -82,7 +82,7 @@ impl FileCacheOptions {
         FileCacheOptions { filter: Arc::new(filter), ..self }
     }
 
-    /// Reads `NaN`, `Infinity` and `-Infinity`, which Python writes though they are no JSON, as null, and counts
+    /// Reads `NaN`, `Infinity` and `-Infinity`, which Python writes although JSON does not allow them, as null, and counts
     /// them. Without this such a file is rejected.
     pub fn non_finite_as_null(self) -> Self {
         FileCacheOptions { non_finite_as_null: true, ..self }
@@ -115,7 +115,7 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 /// The key of a file `TICKER/TYPE.json` in a directory of its ticker, or `TICKER_TYPE.json` in the cache's own;
-/// any ending will do, `.gz` behind it too. Without parameters.
+/// any extension, also followed by `.gz`. Without parameters.
 ///
 /// ```
 /// use buffetbot_db::import::key_of_name;

@@ -65,11 +65,11 @@ fn text(bytes: &[u8]) -> Result<&str, Reason> {
 fn document(text: &str) -> Result<Document, Reason> {
     Document::parse(text).map_err(|e| match with_nulls(text).1 {
         0 => reason("document", e),
-        _ => "document: holds NaN or Infinity, which JSON has no word for".into(),
+        _ => "document: contains NaN or Infinity, which JSON cannot represent".into(),
     })
 }
 
-/// `json` with null for the words that Python writes for numbers that are none, and how many there were.
+/// `json` with null for the `NaN` and `Infinity` that Python writes, and how many there were.
 fn with_nulls(json: &str) -> (Cow<'_, str>, u64) {
     const WORDS: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
     let (mut out, mut copied, mut count) = (String::new(), 0, 0);
@@ -100,18 +100,18 @@ fn with_nulls(json: &str) -> (Cow<'_, str>, u64) {
     (Cow::Owned(out), count)
 }
 
-/// What a file tells, as far as it does.
+/// What a file says; every part is optional.
 struct File {
     key: CacheKey,
     data: Document,
     fetched: DateTime<Utc>,
-    /// Where it is told and not a lifetime.
+    /// Where the file gives it and not a lifetime.
     expires_at: Option<DateTime<Utc>>,
     kept: PutOptions,
 }
 
 impl File {
-    /// `None`: it had expired when it was fetched. Else the database's clock tells.
+    /// `None`: it had expired when it was fetched. Else the database's clock decides.
     fn living(self) -> Result<Option<Backfill>, Reason> {
         let mut options = self.kept;
         if let Some(end) = self.expires_at {
@@ -141,8 +141,8 @@ impl<'a> Envelope<'a> {
     fn parse(text: &'a str) -> Result<Self, Reason> {
         match serde_json::from_str(text) {
             Ok(members) => Ok(Envelope(members)),
-            // What is no JSON is told as of a document, with the place.
-            Err(_) => Err(document(text).err().unwrap_or_else(|| "is no JSON object".into())),
+            // A text that is not JSON is reported as for a document, with the place.
+            Err(_) => Err(document(text).err().unwrap_or_else(|| "is not a JSON object".into())),
         }
     }
 
@@ -189,7 +189,9 @@ impl<'a> Envelope<'a> {
             (None, None) if parameters.is_none() => key()?,
             (ticker, _) => {
                 let missing = if ticker.is_none() { "ticker" } else { "data_type" };
-                return Err(format!("{missing}: missing, though it tells another part of its key"));
+                return Err(format!(
+                    "{missing}: missing, although another part of the key is given"
+                ));
             }
         };
         let file = File { key, data, fetched, expires_at, kept };
@@ -204,7 +206,7 @@ impl<'a> Envelope<'a> {
                 continue;
             };
             if found.replace(raw).is_some() {
-                return Err(format!("{name}: told twice, also as {known}"));
+                return Err(format!("{name}: given twice, also as {known}"));
             }
         }
         Ok(found)
@@ -244,7 +246,7 @@ fn time(raw: &RawValue) -> Result<DateTime<Utc>, Reason> {
     }
     let number: f64 = number(raw)?;
     let micros = if number.abs() < MILLISECONDS { number * 1e6 } else { number * 1e3 };
-    // A float beyond the integers becomes their last, which is no time.
+    // A float beyond the integers becomes their last, which is not a valid time.
     DateTime::from_timestamp_micros(micros.round() as i64)
         .ok_or_else(|| format!("{}: no time", shown(raw.get())))
 }

@@ -83,7 +83,7 @@ impl Reading {
         }
     }
 
-    /// Tells the observer.
+    /// Notifies the observer.
     pub fn tell(&self) {
         if let Some(observer) = &self.observer {
             observer(&Progress { rows: self.report.files, bytes: self.bytes, total_bytes: None });

@@ -22,14 +22,14 @@ pub struct FileCacheReport {
     pub rejected: Vec<RejectedFile>,
     /// Files that the filter left out; in none of the counts above.
     pub ignored_files: u64,
-    /// Numbers (not files) that are none and were read as null.
+    /// NaN and infinite values (not files) that were imported as null.
     pub nulled: u64,
     /// Members of envelopes that mean nothing to the import, at most [`FileCacheReport::MEMBERS_SHOWN`], by name.
     pub ignored_members: Vec<String>,
 }
 
 impl FileCacheReport {
-    /// Most rejected files that a report tells one by one.
+    /// Most rejected files that a report lists.
     pub const REJECTED_SHOWN: usize = 1_000;
     /// Most members that a report names.
     pub const MEMBERS_SHOWN: usize = 100;
@@ -81,7 +81,7 @@ impl fmt::Display for FileCacheReport {
             write!(f, "; {} other files", self.ignored_files)?;
         }
         if self.nulled > 0 {
-            write!(f, "; {} numbers that are none read as null", self.nulled)?;
+            write!(f, "; {} NaN or infinite values imported as null", self.nulled)?;
         }
         Ok(())
     }

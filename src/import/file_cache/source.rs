@@ -26,7 +26,7 @@ enum Input {
 pub struct CachedFile {
     /// Its path, relative to the cache's own directory.
     pub path: PathBuf,
-    /// When it was written: the time of its document, if it does not tell one. A time to come counts as
+    /// When it was written: the time of its document, if the document has none. A future time counts as
     /// now.
     pub modified: DateTime<Utc>,
     /// What is in it, plain or compressed by gzip. It is read in a thread in which it may block.
@@ -49,7 +49,7 @@ impl FileCacheSource {
             }
             Input::Directory(directory) => directory,
         };
-        // Told at once, instead of as one rejected file among none.
+        // Reported at once, instead of as one rejected file.
         std::fs::read_dir(&directory)
             .map_err(|e| Error::invalid("directory", unreadable_because(&e)))?;
         // Symbolic links are not followed: what they lead to need not belong to the cache.

@@ -27,7 +27,7 @@ const DELETE_LEASES: &str = r#"
         AND l.parameters_key = doomed.parameters_key AND l.space = 'market_data'
         AND l.portfolio_id IS NULL"#;
 
-/// What is no ticker or type, from before the table's checks, is found by no key, and a check would refuse its row.
+/// No key finds an invalid ticker or type, from before the table's checks, and a check would refuse its row.
 const ENTRIES: &str = concat!(
     "
     WITH doomed AS MATERIALIZED (
@@ -50,7 +50,7 @@ const EXPIRE_ENTRIES: &str = r#"
     FROM doomed WHERE c.id = doomed.id AND c.ticker = doomed.ticker"#;
 
 /// Two statements, so that the second sees what a fetch has stored that held its lease when the first
-/// came to wait for it. Whoever locks both, locks leases before entries.
+/// came to wait for it. A transaction that locks both locks leases before entries.
 pub(super) async fn run(session: &Session, selector: &CacheSelector) -> Result<u64> {
     if *selector == CacheSelector::default() {
         let unnamed = Error::invalid("selector", "must name a ticker, type, tag or key");

@@ -73,7 +73,7 @@ pub trait MarketCacheRepository: Send + Sync {
         Ok(self.find(id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the entry as it is then.
+    /// Applies the patch and returns the updated entry.
     ///
     /// # Errors
     /// `NotFound`; `Invalid` of a field, also where `expires_at` is not later than `cached_at`.
@@ -159,11 +159,11 @@ pub trait MarketCacheRepository: Send + Sync {
     }
 
     /// Lets the key's entry, live or expired, be live for `ttl` from now on; never shortens its
-    /// life. Its stale window keeps its length. Returns when it expires then.
+    /// life. Its stale window keeps its length. Returns the new expiry.
     ///
     /// # Errors
     /// `NotFound` where the key has no entry, `Invalid` of `ttl` where it is zero; `Corrupt` where the entry's expiry cannot
-    /// be read: nothing was written then, and a unit of work goes on.
+    /// be read: nothing was written then, and a unit of work continues.
     async fn refresh(&self, key: &CacheKey, ttl: Duration) -> Result<DateTime<Utc>> {
         unsupported("market_cache.refresh")
     }

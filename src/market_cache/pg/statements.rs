@@ -1,4 +1,4 @@
-//! Statements that Diesel's query builder has no words for, and the rows that they return.
+//! Statements that Diesel's query builder cannot express, and the rows that they return.
 
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;

@@ -1,4 +1,4 @@
-//! Option chains: what one snapshot of an underlying's options tells.
+//! Option chains: what follows from one snapshot of an underlying's options.
 
 mod interest;
 mod nearest;

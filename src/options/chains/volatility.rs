@@ -79,8 +79,8 @@ impl OptionChain {
     }
 
     /// The term structure: implied volatility at the money by expiration, rising. It is that at the price
-    /// of the underlying, on a straight line between the next strike below and the next above, at each of
-    /// which it is the mean of call and put; where all strikes lie on one side, that of the nearest.
+    /// of the underlying, interpolated linearly between the next strike below and the next above; at a strike
+    /// it is the mean of call and put; where all strikes lie on one side, that of the nearest.
     /// Expirations without any volatility are left out.
     pub fn term_structure(&self, spot: &Price) -> Vec<TermPoint> {
         let Some(taken) = self.fetched_at() else {

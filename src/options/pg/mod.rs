@@ -74,8 +74,8 @@ pub trait OptionRepository: Send + Sync {
     }
 
     /// The chain of `ticker` as it was known at `at`: the latest snapshot taken then or before, by
-    /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. What it tells of
-    /// strikes, deltas, volatilities and open contracts see in [`OptionChain`](crate::options::OptionChain).
+    /// expiration, calls before puts, by rising strike. Empty if no snapshot exists. For
+    /// strikes, deltas, volatilities and open contracts see [`OptionChain`](crate::options::OptionChain).
     async fn chain(
         &self,
         ticker: &Ticker,
@@ -128,7 +128,7 @@ pub trait OptionRepository: Send + Sync {
         Ok(self.find(id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the quote as it is then.
+    /// Applies the patch and returns the updated quote.
     ///
     /// # Errors
     /// `NotFound`, `Invalid` of a field.

@@ -262,10 +262,10 @@ impl<'a> From<&'a CorporateActionPatch> for ActionChanges<'a> {
     }
 }
 
-/// Which actions a list or a count takes in; the default is all.
+/// Which actions a list or a count includes; the default is all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CorporateActionFilter {
-    /// Only actions of these; an empty list takes in none.
+    /// Only actions of these; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
     /// Only of this kind.
     pub action_type: Option<CorporateActionType>,

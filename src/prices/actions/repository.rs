@@ -81,7 +81,7 @@ pub trait CorporateActionRepository: Send + Sync {
         Ok(self.find(id).await?.is_some())
     }
 
-    /// Changes what the patch says and returns the action as it is then.
+    /// Applies the patch and returns the updated action.
     ///
     /// # Errors
     /// `NotFound`; `Conflict` when the ticker has an action of the new kind on that day; `Invalid` of a

@@ -150,7 +150,7 @@ impl NewPriceBar {
         self.contradiction().is_none()
     }
 
-    /// What is wrong with the prices, and of which field.
+    /// What is wrong with the prices, and the field.
     fn contradiction(&self) -> Option<(&'static str, &'static str)> {
         let above = |a: Option<&Price>, b: Option<&Price>| a.zip(b).is_some_and(|(a, b)| a > b);
         let (open, high, low) = (self.open.as_ref(), self.high.as_ref(), self.low.as_ref());
@@ -229,10 +229,10 @@ impl PriceBarPatch {
     }
 }
 
-/// Which bars a list or a count takes in; the default is all.
+/// Which bars a list or a count includes; the default is all.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PriceBarFilter {
-    /// Only bars of these; an empty list takes in none.
+    /// Only bars of these; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
     /// Only bars of this day and later.
     pub from: Option<NaiveDate>,

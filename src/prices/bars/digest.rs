@@ -10,6 +10,6 @@ use crate::types::Ticker;
 pub struct BarsDigest {
     /// The ticker.
     pub ticker: Ticker,
-    /// The digest, 64 bits; it tells equal from different, nothing else.
+    /// The digest, 64 bits; it shows whether two histories are equal, nothing else.
     pub digest: i64,
 }

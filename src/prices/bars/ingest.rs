@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::store::delivery;
 use crate::types::{AdjustedPrice, Price, Ticker, TradingDay};
 
-/// The years of which bars are taken in. The first exchange opened in 1602; the end is far enough to catch a digit too
+/// The years whose bars are accepted. The first exchange opened in 1602; the end is far enough to catch a digit too
 /// much or too little (`0205`, `2925`) without a clock.
 const YEARS: RangeInclusive<i32> = 1600..=2199;
 
@@ -46,7 +46,7 @@ pub(crate) fn check_day(day: TradingDay, present_year: Option<i32>) -> Result<()
 }
 
 /// What becomes of a bar that cannot be right: one whose prices contradict each other, one with a price
-/// that is no number or zero, one that [jumps](IngestOptions::max_jump).
+/// that is zero or not a number, one that [jumps](IngestOptions::max_jump).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SuspectPolicy {
@@ -60,7 +60,7 @@ pub enum SuspectPolicy {
     Fail,
 }
 
-/// How bars are taken in.
+/// How bars are accepted.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct IngestOptions {
     pub(crate) on_suspect: SuspectPolicy,
@@ -81,7 +81,7 @@ impl IngestOptions {
     /// A close of more than `factor` times the one before, or less than that part of it, is suspicious,
     /// unless the close after it stays there: a lasting change of level is a split, not an error. The
     /// bar before is the last one delivered or stored; the latest bar of a delivery is judged by it
-    /// alone. Values of 1 and below, and NaN, are refused when bars are taken in.
+    /// alone. Values of 1 and below, and NaN, are refused when bars are stored.
     pub fn max_jump(self, factor: f64) -> Self {
         IngestOptions { max_jump: Some(factor), ..self }
     }
@@ -96,7 +96,7 @@ impl IngestOptions {
     }
 }
 
-/// A bar as a source of floats delivers it. It is quantised when it is taken in: each value becomes the
+/// A bar as a source of floats delivers it. It is quantised when it is stored: each value becomes the
 /// nearest one that its column holds, half to even, and those that had to change are counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FloatBar {

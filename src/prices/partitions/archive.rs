@@ -51,9 +51,9 @@ impl PriceArchive {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     Attached,
-    /// It was to be detached, and whoever did it has gone.
+    /// It was to be detached, and the program that did it has ended.
     Leaving,
-    /// Detached by somebody who did not come to dropping it.
+    /// Detached, but not dropped: the program ended before.
     Alone,
 }
 
@@ -96,12 +96,12 @@ pub(super) const PATIENT: &str = "SET LOCAL statement_timeout = 0";
 impl PricePartitions {
     /// Moves a year into a Parquet file: writes it, reads it back and compares every value, detaches the partition without blocking readers or writers of other years,
     /// compares once more what the table holds, and drops it. Until that last step the bars are in
-    /// both; from the detaching on they are in the file alone for whoever reads `price_history`. What is
+    /// both; after the detaching, readers of `price_history` no longer see them. What is
     /// delivered for the year afterwards is rejected as [`ArchivedYear`](crate::store::RejectedKind::ArchivedYear), until the
-    /// year is restored, or [`create_years`](Self::create_years) makes room for it anew.
+    /// year is restored, or [`create_years`](Self::create_years) makes room for it again.
     ///
     /// Broken off anywhere (an error, a lost connection, a dropped future) nothing is lost, and the same
-    /// call goes on where it stopped. One batch of rows is in memory. A file that is there already is never
+    /// call resumes where it stopped. One batch of rows is in memory. A file that is there already is never
     /// replaced; it will do if it holds exactly the year.
     ///
     /// # Errors
@@ -173,9 +173,9 @@ impl PricePartitions {
     }
 
     /// Brings an archived year back: reads the file and compares it with its checksums, copies it in, compares what is
-    /// stored, and attaches it as a partition, in one transaction. Readers and writers of other years go on.
+    /// stored, and attaches it as a partition, in one transaction. Readers and writers of other years continue.
     ///
-    /// Where the table holds bars of the year by then (a partition was made for it, the table is plain), it goes on with
+    /// Where the table holds bars of the year by then (a partition was made for it, the table is plain), it continues with
     /// what is there: of a ticker's day the bar in the table stays, and [`kept`](PriceArchive::kept) counts it; all others are
     /// added, which writes events. What the file knew of a bar that stays counts as
     /// corrected by it, in [`range_as_of`](crate::prices::PriceRepository::range_as_of) and

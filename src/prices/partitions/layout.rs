@@ -47,7 +47,7 @@ impl PricePartition {
 }
 
 /// The partitions of `price_history`: one per year and, unbounded below, one for all before. There is no
-/// DEFAULT partition, which would take in rows by mistake and keep years from being detached without
+/// DEFAULT partition, which would accept rows by mistake and keep years from being detached without
 /// blocking readers: bars after the last year are [rejected](crate::store::RejectedKind) one by one until
 /// [`create_ahead`](Self::create_ahead) has made room.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub struct PricePartitions {
     pool: Pool,
 }
 
-/// The advisory lock of whoever changes the partitions: "pricepar" in ASCII.
+/// The advisory lock for changing the partitions: "pricepar" in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"pricepar");
 
 /// Most years made at once.
@@ -119,8 +119,8 @@ impl PricePartitions {
     /// Without `first_year` it begins with the oldest bar. Of a table that is partitioned already
     /// nothing is changed.
     ///
-    /// It is one transaction, in which the table is written anew (so that it takes twice the room for a
-    /// while): readers go on until the moment in which the tables are exchanged, writers of bars wait,
+    /// It is one transaction, in which the table is written again (so that it takes twice the room for a
+    /// while): readers continue until the tables are exchanged, writers of bars wait,
     /// up to their lock timeout. Indexes, checks, triggers, comments, owner and privileges are those of
     /// the table before, only the primary key is `(id, date)` then. `progress` is called after each year.
     ///
@@ -169,7 +169,7 @@ impl PricePartitions {
 
     /// Makes sure that there are partitions for the present year, by the database's clock, and `years`
     /// more; returns the names of those that it made. To be called now and then, from any number of
-    /// programs; readers and writers go on meanwhile. Of a plain table there is nothing to do.
+    /// programs; readers and writers continue meanwhile. Of a plain table there is nothing to do.
     ///
     /// # Errors
     /// Those of the database; partitions made before stay.

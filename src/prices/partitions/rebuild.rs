@@ -1,4 +1,4 @@
-//! Writing `price_history` anew in another layout, in one transaction.
+//! Rewriting `price_history` in another layout, in one transaction.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -32,7 +32,7 @@ pub(super) enum Target {
 /// there are: a reader with a long transaction is waited for, but not at the cost of all others.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(2);
 const EXCHANGE_TRIES: u32 = 30;
-/// Between two tries, in which those readers go on.
+/// Between two tries, in which those readers continue.
 const EXCHANGE_PAUSE: Duration = Duration::from_millis(500);
 
 /// The table while it is being written.
@@ -55,7 +55,7 @@ struct Extent {
 }
 
 async fn extent(connection: &PgConnection) -> Result<Extent> {
-    // Infinities, which the column can hold, are no days.
+    // Infinities, which the column can hold, are not days.
     let query = "SELECT now() AS now,
         (SELECT min(date) FROM price_history WHERE date > '-infinity') AS first,
         (SELECT max(date) FROM price_history WHERE date < 'infinity') AS last";
@@ -93,7 +93,7 @@ pub(super) async fn years(
     Ok(first..=last)
 }
 
-/// Writes the table anew, in the transaction of the connection. Writers wait until its end, readers for
+/// Rewrites the table, in the transaction of the connection. Writers wait until its end, readers for
 /// the exchange.
 ///
 /// # Errors
@@ -210,7 +210,7 @@ const INDEXES: &str = r"
         AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid)
     ORDER BY c.relname";
 
-/// What makes the new table in all else what the old one was, run after the exchange.
+/// What gives the new table all other properties of the old one, run after the exchange.
 const ATTRIBUTES: &str = "
     SELECT format('ALTER INDEX %I RENAME TO %I', 'rebuilt_' || c.relname, c.relname) AS statement
     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
@@ -238,7 +238,7 @@ const ATTRIBUTES: &str = "
     FROM pg_class
     WHERE oid = 'price_history'::regclass AND pg_get_userbyid(relowner) <> current_user";
 
-/// What would hang on the old table for ever.
+/// What would stay attached to the old table.
 const DEPENDENTS: &str = "
     SELECT DISTINCT v.oid::regclass::text AS statement
     FROM pg_depend d

@@ -90,7 +90,7 @@ pub(super) async fn restore(
     let name = partition_name(year);
     let kept = match place(connection, year, &name).await? {
         Place::New => {
-            // By which transactions the bars were known is not in the file: their times tell.
+            // By which transactions the bars were known is not in the file: their times decide.
             let unstamped = format!("ALTER TABLE {name} ALTER COLUMN added_by DROP DEFAULT");
             connection.batch(&format!("{}; {unstamped}", standalone(year))).await?;
             copy(connection, path, noted, &name).await?;

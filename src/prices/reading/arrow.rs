@@ -245,7 +245,7 @@ impl Builder {
             Builder::Time(it) => it.append_value(micros(field)?),
             Builder::Decimal(it) => {
                 let value = numeric::decode_scaled(bytes, SCALE).ok_or_else(bad)?;
-                // Such is no value of the column.
+                // The column cannot hold such a value.
                 if value.unsigned_abs() >= TOO_LARGE {
                     return Err(bad());
                 }
@@ -307,7 +307,7 @@ impl Batcher {
     }
 }
 
-/// Runs a binary COPY out of these columns and sends what comes of it. A row that cannot be read ends its batch and is
+/// Runs a binary COPY out of these columns and sends the batches. A row that cannot be read ends its batch and is
 /// sent as an error, in its place; the next row begins another one.
 async fn send(
     connection: &PgConnection,
@@ -344,7 +344,7 @@ async fn send(
     Ok(())
 }
 
-/// What is wrong with a bar of these columns, the ticker and behind it the date among them.
+/// What is wrong with a bar of these columns, which include the ticker and, next to it, the date.
 fn of_bar(error: Error, columns: &[Column], row: &mut CopiedRow<'_>) -> Result<Unreadable> {
     for column in columns {
         let field = row.field()?.unwrap_or_default();

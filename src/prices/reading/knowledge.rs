@@ -16,7 +16,7 @@ pub(crate) struct Around {
     /// The last one before the time.
     #[diesel(sql_type = Nullable<Text>)]
     pub previous: Option<String>,
-    /// The first one that is not before the time; of a time to come, the present.
+    /// The first one that is not before the time; of a future time, the present.
     #[diesel(sql_type = Nullable<Text>)]
     pub next: Option<String>,
     /// The time of that point.
@@ -104,7 +104,7 @@ pub(crate) async fn check_complete(
     }
 }
 
-/// Forgets points that are older than `age`, but for the newest of them, which the time behind it needs, and the first.
+/// Forgets points that are older than `age`, but for the newest of them, which the following time needs, and the first.
 pub(crate) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<u64> {
     let statement = diesel::sql_query(format!(
         "

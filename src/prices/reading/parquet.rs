@@ -1,4 +1,4 @@
-//! Archives of bars: Parquet files that tell whether they hold what was written.
+//! Archives of bars: Parquet files with checksums of what was written.
 //!
 //! A file holds batches of [`archive_schema`], compressed by Snappy. Its key-value metadata hold the
 //! version of this form (`buffetbot.version`), the year (`buffetbot.year`), the number of rows
@@ -101,7 +101,7 @@ struct Unfinished(Option<PathBuf>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
-            // Nobody is left to be told.
+            // No caller is left to report to.
             let _ = std::fs::remove_file(path);
         }
     }
@@ -139,7 +139,7 @@ pub(crate) async fn write(
             None => Part::End,
         };
         let last = matches!(part, Part::End);
-        // Refused only by a writer that has ended, which tells why.
+        // Refused only by a writer that has ended, and its error says why.
         if sender.send(part).await.is_err() || last {
             break;
         }
@@ -274,7 +274,7 @@ pub(crate) async fn remove(path: impl Into<PathBuf>) -> Result<()> {
     removed.map_err(|e| failed(&path, e))?.map_err(|e| failed(&path, e))
 }
 
-/// The rows of an archive, as they were written. Only [`verify`] tells whether they are intact. Files are
+/// The rows of an archive, as they were written. Only [`verify`] checks whether they are intact. Files are
 /// read on a thread of their own, one batch ahead.
 pub(crate) fn read(path: impl Into<PathBuf>) -> BoxStream<'static, Result<RecordBatch>> {
     let path = path.into();

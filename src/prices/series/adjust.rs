@@ -237,7 +237,7 @@ impl Factors {
 pub struct AdjustmentCheck {
     /// Days that have an adjusted close of the provider.
     pub days_compared: usize,
-    /// Days from one of which to the next the provider's factor changes otherwise than ours, by rising
+    /// Steps between days at which the provider's factor changes otherwise than ours, by rising
     /// day: an action that one of the two does not know, or knows otherwise.
     pub steps: Vec<AdjustmentStep>,
     /// Days whose adjusted closes differ, by rising day: all those before a step.
@@ -270,7 +270,7 @@ pub struct AdjustmentDifference {
 }
 
 /// # Errors
-/// `Invalid` of `tolerance`: it is no number above zero.
+/// `Invalid` of `tolerance`: it is not a number above zero.
 pub(crate) fn check_tolerance(tolerance: f64) -> Result<()> {
     match tolerance > 0.0 && tolerance.is_finite() {
         true => Ok(()),

@@ -50,7 +50,7 @@ impl Period {
 ///
 /// Of a period it gives: the open of its first bar (`None` where that has none); the highest high and the
 /// lowest low, for which a bar without one counts with its open and close (`None` where no bar has one); the
-/// close of its last bar; the sum of the volumes that were delivered (`None` where none was, or where it
+/// close of its last bar; the sum of the volumes that were delivered (`None` without any, or where it
 /// passes 2^63 - 1); the first and the last trading day in it, and how many bars. It is suspect where
 /// a bar in it is. A period without bars gives nothing.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Sum {
         let (high, low) = (bar.high.as_ref(), bar.low.as_ref());
         self.high = std::cmp::max(&self.high, highest(bar)).clone();
         self.low = std::cmp::min(&self.low, lowest(bar)).clone();
-        // Only whether there is one counts until the end.
+        // Until the end only its presence counts.
         self.bar.high = self.bar.high.take().or_else(|| high.cloned());
         self.bar.low = self.bar.low.take().or_else(|| low.cloned());
         self.volume = match (self.volume, bar.volume) {

@@ -1,4 +1,4 @@
-//! Storing bars of which the server may refuse some: those are found, and the others stored.
+//! Storing bars when the server may refuse some of them: those are found, and the others stored.
 
 use futures_util::{FutureExt, TryFutureExt};
 

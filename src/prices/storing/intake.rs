@@ -36,7 +36,7 @@ pub(crate) struct Intake<'a> {
     pub options: &'a IngestOptions,
     pub report: UpsertReport,
     rows: Vec<Row<'a>>,
-    /// Bars taken in, whatever became of them.
+    /// Bars received, stored or not.
     taken: usize,
     /// Most rejected bars that the report lists.
     listed: usize,
@@ -101,7 +101,7 @@ impl<'a> Intake<'a> {
         Ok(Some(row))
     }
 
-    /// What was taken in since the last call, in the order in which it is stored; of bars with equal keys
+    /// What was received since the last call, in the order in which it is stored; of bars with equal keys
     /// the last one.
     pub fn sorted(&mut self) -> Vec<Row<'a>> {
         let mut rows = order::sort(std::mem::take(&mut self.rows));
@@ -125,7 +125,7 @@ impl<'a> Intake<'a> {
         self.report.unchanged += rows as u64 - written.inserted - written.updated;
     }
 
-    /// Accounts for a chunk of which the table may have no room for some.
+    /// Accounts for a chunk; the table may have no room for some of its bars.
     ///
     /// # Errors
     /// `Item`, with [`SuspectPolicy::Fail`].

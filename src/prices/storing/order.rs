@@ -25,7 +25,7 @@ pub(crate) fn of(bar: &NewPriceBar) -> Position<'_> {
     position(bar.ticker.as_str().as_bytes(), micros)
 }
 
-/// A position of which, but for the rest of a long ticker, no pointer needs to be followed.
+/// A position that can be compared without following a pointer, but for the rest of a long ticker.
 struct Key {
     band: i64,
     micros: i64,

@@ -114,7 +114,7 @@ impl Room {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The error of a bar that no partition holds, with the reason why; any other error as it is. A unit of work may have been
-/// aborted by it: beside it is asked, and what fails with it is told after. `day` gives the day of the item at an index.
+/// aborted by it: the question is asked on another connection, and what fails with it is returned after. `day` gives the day of the item at an index.
 pub(crate) async fn explained(
     session: &Session,
     error: Error,

@@ -103,7 +103,7 @@ struct Compared<'a, 'b> {
     all_new: bool,
 }
 
-/// Leaves out bars that are stored as they are. The stored ones are copied out, which is planned anew each time:
+/// Leaves out bars that are stored as they are. The stored ones are copied out, which is planned again each time:
 /// a plan that is kept could be one of a table that was still empty.
 async fn compare<'a, 'b>(
     connection: &PgConnection,
@@ -171,7 +171,7 @@ fn equals(stored: &mut CopiedRow<'_>, bar: &NewPriceBar) -> Result<bool> {
 /// Copies new bars into the table.
 ///
 /// # Errors
-/// `Conflict` where one is stored already; nothing was written then, and the transaction goes on.
+/// `Conflict` where one is stored already; nothing was written then, and the transaction continues.
 async fn copy(connection: &PgConnection, rows: &[&Row<'_>]) -> Result<Written> {
     connection.batch("SAVEPOINT copied").await?;
     let copied = connection

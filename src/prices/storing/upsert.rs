@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::prices::bars::{DeliveredBar, IngestOptions, NewPriceBar};
 use crate::store::{Session, UpsertReport, Written, is_of_an_item};
 
-/// Bars that one statement takes without a look at the stored ones before.
+/// Bars that one statement takes without reading the stored ones before.
 const FEW: usize = 5_000;
 
 /// Bars of a chunk: enough that its round trips do not count, few enough that a stream of millions is in
@@ -96,10 +96,10 @@ async fn carefully<'a>(
 /// Most rejected bars that the report on a stream lists one by one.
 const REJECTED_LISTED: usize = 10_000;
 
-/// Bars of a stream that are taken in before whatever runs beside gets a turn.
+/// Bars of a stream that are received before other tasks get a turn.
 const TURN: usize = 500;
 
-/// Bars of a stream, of which two chunks are in memory: one is taken in while the other is stored.
+/// Bars of a stream. Two chunks are in memory: one is received while the other is stored.
 pub(crate) async fn stream(
     session: &Session,
     mut bars: BoxStream<'_, Result<DeliveredBar>>,
