@@ -108,7 +108,9 @@ pub use database::{
     Database, Delivery, EventConsumer, EventLog, MIGRATIONS, MIGRATIONS_HASH, Repositories,
     RepositorySet, TenantScope, TransactionError, TransactionFn, UnitOfWork,
 };
-pub use error::{Error, Receipt, Result, Unreadable};
+pub use error::{
+    Entity, Error, ErrorKind, Limit, Receipt, Resource, Result, Unreadable, constraints,
+};
 pub use events::{ConsumerState, Event, EventData, EventFilter, Subscription};
 pub use market_cache::*;
 pub use options::*;

@@ -10,7 +10,8 @@ use std::sync::Mutex;
 use buffetbot_db::import::{self, CsvOptions};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
-    Error, NewPriceBar, PageRequest, PriceBarFilter, PriceLayout, PricePartition, PriceRepository,
+    Entity, Error, NewPriceBar, PageRequest, PriceBarFilter, PriceLayout, PricePartition,
+    PriceRepository,
 };
 use chrono::{Datelike, NaiveDate};
 use tokio_postgres::Client;
@@ -244,7 +245,7 @@ async fn b10_a_conflict_is_that_of_the_plain_table() {
         db.prices().create(&bar("A", "2024-01-02", "1")).await.expect("stored");
         match db.prices().create(&bar("A", "2024-01-02", "2")).await {
             Err(Error::Conflict { entity, constraint }) => {
-                assert_eq!(entity, "price_history");
+                assert_eq!(entity, Entity::PriceBar);
                 assert_eq!(constraint, "price_history_ticker_date_key");
             }
             other => panic!("{other:?}"),

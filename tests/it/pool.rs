@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
     Config, Connection, Database, Error, NewPortfolio, NewPosition, PortfolioRepository,
-    PositionRepository, Repositories, RiskTolerance, Shares, UserRepository,
+    PositionRepository, Repositories, Resource, RiskTolerance, Shares, UserRepository,
 };
 
 use crate::support::proxy::{Network, Proxy};
@@ -253,7 +253,7 @@ async fn an_exhausted_pool_says_what_it_waited_for() {
     let started = Instant::now();
     let error = db.connection().await.err().unwrap();
     match &error {
-        Error::Busy { resource: "pooled connection", waited, cause: Some(cause) } => {
+        Error::Busy { resource: Resource::PooledConnection, waited, cause: Some(cause) } => {
             assert!(*waited >= timeout && *waited <= started.elapsed(), "{waited:?}");
             assert!(cause.contains("all 2 in use"), "{cause}");
         }

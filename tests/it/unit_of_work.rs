@@ -6,8 +6,8 @@ use std::time::Duration;
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
     AnalysisFilter, AnalysisRepository, CacheFilter, Error, MarketCacheRepository, NewUser,
-    PageRequest, PriceBarFilter, PriceRepository, Repositories, Result, UnitOfWork, UserFilter,
-    UserId, UserRepository,
+    PageRequest, PriceBarFilter, PriceRepository, Repositories, Resource, Result, UnitOfWork,
+    UserFilter, UserId, UserRepository,
 };
 use chrono::{DateTime, Utc};
 use diesel::sql_types::{Array, Nullable, Text, Timestamptz};
@@ -342,10 +342,7 @@ async fn a_connection_held_too_long_is_busy_and_no_deadlock() {
     let unit = db.begin().await.unwrap();
     let borrowed = unit.connection().await.unwrap();
     let error = unit.users().create_many(&[somebody()]).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Busy { resource, .. } if resource.contains("unit of work")),
-        "{error:?}"
-    );
+    assert!(matches!(&error, Error::Busy { resource: Resource::UnitOfWork, .. }), "{error:?}");
     drop(borrowed);
     unit.users().create_many(&[somebody()]).await.unwrap();
     unit.commit().await.unwrap();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use buffetbot_db::{
     AnalysisFilter, AnalysisId, AnalysisPatch, AnalysisRepository, AnalysisResult, AnalysisScope,
-    AnalysisSelector, AnalysisType, BarsDigest, CacheKey, DataType, Error, Expiry, Inputs,
+    AnalysisSelector, AnalysisType, BarsDigest, CacheKey, DataType, Entity, Error, Expiry, Inputs,
     NewAnalysis, Portfolio, PortfolioId, Repositories, Score, Ticker,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -311,7 +311,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     }
     for patch in [AnalysisPatch::default(), patch] {
         match analyses.update(AnalysisId::generate(), &patch).await {
-            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, "analysis result"),
+            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, Entity::AnalysisResult),
             other => panic!("{other:?}"),
         }
     }

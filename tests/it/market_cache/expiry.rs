@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use buffetbot_db::{CacheKey, CacheSelector, DataType, Error, MarketCacheRepository, PutOptions};
+use buffetbot_db::{
+    CacheKey, CacheSelector, DataType, Entity, Error, MarketCacheRepository, PutOptions,
+};
 use serde_json::json;
 
 use super::{HOUR, an_hour, count, document, get, key, put, ticker};
@@ -65,7 +67,7 @@ async fn refresh_extends_and_revives(handle: &impl Handle) {
     assert_eq!(get(handle, &key).await, Some(json!("kept")));
     match cache.refresh(&super::key("AAPL"), HOUR).await {
         Err(Error::NotFound { entity, key }) => {
-            assert_eq!((entity, key.as_str()), ("cache entry", "AAPL fundamentals"));
+            assert_eq!((entity, key.as_str()), (Entity::CacheEntry, "AAPL fundamentals"));
         }
         other => panic!("{other:?}"),
     }

@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use buffetbot_db::{
     CacheEntry, CacheEntryId, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, DataType,
-    Document, Error, MarketCacheRepository, NewCacheEntry, PutOptions, Repositories, Tag, Ticker,
+    Document, Entity, Error, MarketCacheRepository, NewCacheEntry, PutOptions, Repositories, Tag,
+    Ticker,
 };
 use serde_json::{Value, json};
 
@@ -268,7 +269,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     }
     for patch in [CacheEntryPatch::default(), patch] {
         match cache.update(CacheEntryId::generate(), &patch).await {
-            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, "cache entry"),
+            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, Entity::CacheEntry),
             other => panic!("{other:?}"),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{
-    Activity, Error, NewPortfolio, NewPosition, PageRequest, Portfolio, PortfolioFilter,
+    Activity, Entity, Error, NewPortfolio, NewPosition, PageRequest, Portfolio, PortfolioFilter,
     PortfolioId, PortfolioPatch, PortfolioRepository, Position, PositionRepository, PositionValue,
     RiskTolerance, UserId,
 };
@@ -148,7 +148,7 @@ async fn an_unknown_portfolio_is_told_as_such(handle: &impl Handle) {
     ] {
         let error = missing.expect_err("there is none");
         let Error::NotFound { entity, key } = error else { panic!("{error}") };
-        assert_eq!((entity, key), ("portfolio", id.to_string()));
+        assert_eq!((entity, key), (Entity::Portfolio, id.to_string()));
     }
 }
 
