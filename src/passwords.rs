@@ -78,7 +78,7 @@ impl PasswordHasher {
         let hashed = self.apart(move || argon2.hash_password(&password)).await?;
         match hashed {
             Ok(hash) => PasswordHash::new(&hash.to_string()),
-            Err(e) => Err(Error::Unavailable { reason: format!("password hashing: {e}") }),
+            Err(e) => Err(Error::unavailable(format!("password hashing: {e}"))),
         }
     }
 
@@ -142,7 +142,7 @@ impl PasswordHasher {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let ended = || Error::Unavailable { reason: "password hashing: the runtime ends".into() };
+        let ended = || Error::unavailable("password hashing: the runtime ends");
         let permit = self.permits.clone().acquire_owned().await.map_err(|_| ended())?;
         let work = move || {
             let result = work();

@@ -74,7 +74,7 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("cached_provider: {error}");
+            eprintln!("cached_provider: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -22,7 +22,7 @@ use super::policy::Policy;
 use crate::analyses::{
     AnalysisKey, AnalysisRepository, AnalysisResult, Expiry, NewAnalysis, pg as stored,
 };
-use crate::error::{Error, Result, Unreadable};
+use crate::error::{Entity, Error, Result, Unreadable};
 use crate::postgres::PgConnection;
 use crate::store::{Address, AddressRef, Session};
 use crate::types::{AnalysisType, Document, span};
@@ -227,7 +227,7 @@ impl Kind for Analyses {
         pack: bool,
     ) -> BoxFuture<'a, Result<Settled<AnalysisResult>>> {
         async move {
-            let unavailable = || Error::Unavailable { reason: "results need the database".into() };
+            let unavailable = || Error::unavailable("results need the database");
             let database = database.ok_or_else(unavailable)?;
             let outcome = Outcome::new(&key_of(address.as_ref())?, new, policy, previous)?;
             let loaded = Instant::now();
@@ -349,7 +349,7 @@ async fn within(
     let outcome = Outcome::new(key, new, policy, previous)?;
     let address = AddressRef::from(key).to_owned();
     let row = store(session, &address, None, &outcome).await?;
-    let row = row.ok_or_else(|| Error::not_found("analysis result", &key.ticker))?;
+    let row = row.ok_or_else(|| Error::not_found(Entity::AnalysisResult, &key.ticker))?;
     let seen_at = row.updated_at;
     Ok(Cached::new(Arc::new(entry(row, seen_at, Instant::now())), Origin::Fetched, Instant::now()))
 }

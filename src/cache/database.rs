@@ -9,7 +9,7 @@ use super::counters::Counters;
 use super::kind::{Kind, Read};
 use super::lease;
 use super::lease::Turn;
-use crate::error::{Error, Result, Unreadable};
+use crate::error::{Error, Resource, Result, Unreadable};
 use crate::postgres::Pool;
 use crate::store::{AddressRef, Session, Source};
 
@@ -41,12 +41,12 @@ impl DatabaseLevel {
 
     /// Runs statements within the limit. [`is_down`] of the error says whether the level is down.
     pub async fn run<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
-        self.limited(work, |reason| Error::Unavailable { reason }).await
+        self.limited(work, Error::unavailable).await
     }
 
     /// As [`run`](Self::run), of statements that write: past the limit it is not known whether they did.
     pub async fn write<R>(&self, work: impl Future<Output = Result<R>>) -> Result<R> {
-        self.limited(work, |reason| Error::OutcomeUnknown { receipt: None, reason }).await
+        self.limited(work, Error::outcome_unknown).await
     }
 
     async fn limited<R>(
@@ -55,7 +55,7 @@ impl DatabaseLevel {
         unanswered: impl FnOnce(String) -> Error,
     ) -> Result<R> {
         if !self.breaker.allows() {
-            return Err(Error::Unavailable { reason: "left out after a failure".into() });
+            return Err(Error::unavailable("left out after a failure"));
         }
         let result = match tokio::time::timeout(self.timeout, work).await {
             Ok(result) => result,
@@ -144,6 +144,6 @@ pub(super) fn is_down(error: &Error) -> bool {
         error,
         Error::Unavailable { .. }
             | Error::OutcomeUnknown { .. }
-            | Error::Busy { resource: "pooled connection", .. }
+            | Error::Busy { resource: Resource::PooledConnection, .. }
     )
 }

@@ -13,7 +13,7 @@ use super::fetched::BoxError;
 use super::kind::{Job, Kind, Read};
 use super::lease::Turn;
 use super::policy::Policy;
-use crate::error::{Error, Result};
+use crate::error::{Error, Limit, Result};
 use crate::store::Address;
 use crate::types::span;
 
@@ -25,12 +25,14 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 /// How long a waiter waits at most between two looks.
 const LAST_LOOK: Duration = Duration::from_millis(250);
 
-/// An [`Error::Fetch`], or what a fetch says of the request or of the next try by an error of ours.
+/// An [`Error::Fetch`], or what a fetch says of the request or of the next try by an error of ours. A fetch that itself asked a
+/// cache may return an [`Error::Fetch`], too.
 pub(crate) fn failed(error: impl Into<BoxError>) -> Error {
     match error.into().downcast::<Error>() {
-        Ok(own) if own.is_of_the_request() || matches!(*own, Error::PutOff { .. }) => *own,
-        Ok(own) => Error::Fetch { source: Arc::new(*own) },
-        Err(other) => Error::Fetch { source: other.into() },
+        Ok(own) if own.is_of_the_request() => *own,
+        Ok(own) if matches!(*own, Error::PutOff { .. } | Error::Fetch { .. }) => *own,
+        Ok(own) => Error::Fetch { source: Arc::new(own) },
+        Err(other) => Error::Fetch { source: Arc::new(other) },
     }
 }
 
@@ -183,7 +185,7 @@ async fn wait_for_turn<K: Kind>(
             core.counters.waits.one();
         }
         if Instant::now() >= deadline {
-            return Err(Error::Timeout { limit: "hard_timeout of a fetch in another process" });
+            return Err(Error::Timeout { limit: Limit::FetchElsewhere });
         }
         let pause = look.min(held_for.max(Duration::from_millis(1)));
         look = (look * 2).min(LAST_LOOK);
@@ -222,6 +224,6 @@ async fn fetch<K: Kind>(
         Ok(Ok(Ok(new))) => Ok(new),
         Ok(Ok(Err(error))) => Err(failed(error)),
         Ok(Err(_)) => Err(failed("the fetch panicked")),
-        Err(_) => Err(Error::Timeout { limit: "hard_timeout of a fetch" }),
+        Err(_) => Err(Error::Timeout { limit: Limit::Fetch }),
     }
 }

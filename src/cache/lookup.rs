@@ -13,7 +13,7 @@ use super::fetching::{FetchOutcome, failed};
 use super::kind::{Job, Kind};
 use super::memory::Memory;
 use super::policy::Policy;
-use crate::error::{Error, Result};
+use crate::error::{Error, Limit, Result};
 use crate::market_cache::{CacheSelector, MarketCacheRepository, PgMarketCache};
 use crate::store::{AddressRef, Space};
 use crate::types::span;
@@ -84,7 +84,7 @@ impl Core {
                 Err(_) => failed("the fetch was of another type"),
             },
             Ok(Err(error)) => error,
-            Err(_) => Error::Timeout { limit: "hard_timeout" },
+            Err(_) => Error::Timeout { limit: Limit::CacheCall },
         };
         match stale {
             Some(entry) => Ok(self.stale(entry, now)),

@@ -22,7 +22,7 @@ use super::kind::{Job, Kind};
 use super::lease::Turn;
 use super::policy::Policy;
 use super::{Cache, fetching, lease};
-use crate::error::{Error, Result};
+use crate::error::{Error, Limit, Result};
 use crate::market_cache::CacheKey;
 use crate::store::{Address, AddressRef};
 use crate::types::span;
@@ -366,7 +366,7 @@ async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
         Ok(Ok(Ok(values))) => Ok(values),
         Ok(Ok(Err(error))) => Err(failed(error)),
         Ok(Err(_)) => Err(failed("the fetch panicked")),
-        Err(_) => Err(Error::Timeout { limit: "hard_timeout of a fetch" }),
+        Err(_) => Err(Error::Timeout { limit: Limit::Fetch }),
     };
     let settled = match values {
         Ok(values) => {

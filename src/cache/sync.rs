@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::change::{Change, Changed, ChangedKey};
 use super::core::Core;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::postgres::{ANNOUNCEMENTS, PgConnection};
 use crate::store::{SNAPSHOT, Snapshot, Space, oldest};
 use crate::types::{Document, PortfolioId, Ticker};
@@ -267,7 +267,6 @@ impl Reader {
 /// # Errors
 /// `Unavailable` where the server does not answer within `limit`.
 async fn within<R>(limit: Duration, work: impl Future<Output = Result<R>>) -> Result<R> {
-    let late =
-        || crate::error::Error::Unavailable { reason: format!("no answer within {limit:?}") };
+    let late = || Error::unavailable(format!("no answer within {limit:?}"));
     tokio::time::timeout(limit, work).await.map_err(|_| late())?
 }

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::Database;
 use super::unit_of_work::UnitOfWork;
-use crate::error::{Error, Result, Unreadable};
+use crate::error::{Entity, Error, Result, Unreadable};
 use crate::events::{BEGINNING, Event, EventFilter, Position, log, wait};
 use crate::store::Session;
 use crate::types::{Listed, text};
@@ -137,7 +137,7 @@ impl EventConsumer {
             let exists = diesel::sql_query(EXISTS).bind::<Text, _>(&*self.name);
             return match session.fetch_one::<_, Exists, _>(exists).await?.found {
                 true => Ok(None),
-                false => Err(Error::not_found("event consumer", &self.name)),
+                false => Err(Error::not_found(Entity::EventConsumer, &self.name)),
             };
         };
         let is_due = row.is_due;
@@ -171,7 +171,7 @@ async fn move_on(session: &Session, name: &str, position: &Position) -> Result<(
         .bind::<Nullable<Text>, _>(position.reading.as_deref())
         .bind::<BigInt, _>(position.after);
     match session.execute(statement).await? {
-        0 => Err(Error::not_found("event consumer", name)),
+        0 => Err(Error::not_found(Entity::EventConsumer, name)),
         _ => Ok(()),
     }
 }

@@ -26,7 +26,7 @@ use crate::postgres::{
     ApplicationRole, Connection, Lease, Outcome, Pool, Tenant, TransactionOptions,
 };
 use crate::store::{Session, Source};
-use crate::tenancy::owned_names;
+use crate::tenancy::owned_tables;
 use crate::types::UserId;
 use crate::{events, postgres};
 
@@ -85,7 +85,7 @@ impl Database {
         Ok(Database {
             repositories,
             cache,
-            application_role: ApplicationRole::new(&config.application_role, owned_names()),
+            application_role: ApplicationRole::new(&config.application_role, owned_tables()),
             waker: Waker::new(&pool),
             #[cfg(feature = "passwords")]
             hasher: PasswordHasher::default(),

@@ -103,8 +103,9 @@ pub enum EmbeddedError {
         action: &'static str,
         /// On which path.
         path: PathBuf,
-        /// The operating system's answer.
-        source: std::sync::Arc<std::io::Error>,
+        /// The operating system's answer. The message tells it, so that it is no `source()`.
+        // The raw name keeps it from becoming one.
+        r#source: std::sync::Arc<std::io::Error>,
     },
     /// The blocking task that does the work was cancelled: the runtime is shutting down.
     #[error("the runtime is shutting down: start the embedded server from a live tokio runtime")]

@@ -4,18 +4,33 @@
 //! `Debug` here shows row data, bind values or a password: the server's DETAIL, which quotes rows,
 //! is dropped where the error is received, and so are messages of the data-exception class.
 
+mod advice;
+pub mod constraints;
 #[cfg(feature = "embedded")]
 pub(crate) mod embedded;
+mod entity;
+mod kind;
+mod limit;
+mod making;
 mod receipt;
+pub(crate) mod tables;
+#[cfg(test)]
+mod tests;
 mod unreadable;
 
 use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 #[cfg(feature = "embedded")]
 pub use embedded::EmbeddedError;
+pub use entity::Entity;
+pub use kind::ErrorKind;
+pub use limit::{Limit, Resource};
+pub(crate) use making::of_row;
 pub use receipt::Receipt;
 pub use unreadable::Unreadable;
 pub(crate) use unreadable::shown;
@@ -24,30 +39,52 @@ pub(crate) use unreadable::shown;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, named by what the caller can do about it.
+///
+/// A program matches on the variant, or asks for [`kind`](Error::kind), [`field`](Error::field),
+/// [`constraint`](Error::constraint), [`http_status`](Error::http_status) and [`retry_after`](Error::retry_after). The text
+/// is for people.
+///
+/// No text is there twice: [`Item`](Error::Item) tells its reason itself and has no
+/// [`source`](std::error::Error::source); [`Fetch`](Error::Fetch), whose cause is of the caller's own type, has one and does
+/// not tell it. `{:#}` writes the whole chain in one line.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The row that was to be changed does not exist, or in a user's name is somebody else's; nothing was written.
     #[error("{entity} {key} not found")]
     NotFound {
-        /// The kind of row, in the singular: `"user"`, `"portfolio"`.
-        entity: &'static str,
+        /// The kind of row.
+        entity: Entity,
         /// The id or key that was looked up.
         key: String,
     },
     /// A row with this key exists already; choose another key or update that row.
+    ///
+    /// The key is one of these; [`is_conflict_of`](Error::is_conflict_of) asks for one.
+    ///
+    /// | rows | their id | another key |
+    /// |---|---|---|
+    /// | users | [`USERS_ID`](constraints::USERS_ID) | [`USERS_EMAIL`](constraints::USERS_EMAIL), [`USERS_USERNAME`](constraints::USERS_USERNAME) |
+    /// | portfolios | [`PORTFOLIOS_ID`](constraints::PORTFOLIOS_ID) | |
+    /// | positions | [`POSITIONS_ID`](constraints::POSITIONS_ID) | [`POSITIONS_TICKER`](constraints::POSITIONS_TICKER) |
+    /// | results of analyses | [`ANALYSIS_RESULTS_ID`](constraints::ANALYSIS_RESULTS_ID) | |
+    /// | cached documents | [`MARKET_DATA_CACHE_ID`](constraints::MARKET_DATA_CACHE_ID) | [`MARKET_DATA_CACHE_KEY`](constraints::MARKET_DATA_CACHE_KEY) |
+    /// | bars | [`PRICE_HISTORY_ID`](constraints::PRICE_HISTORY_ID) | [`PRICE_HISTORY_DAY`](constraints::PRICE_HISTORY_DAY) |
+    /// | option quotes | [`OPTIONS_DATA_ID`](constraints::OPTIONS_DATA_ID) | [`OPTIONS_DATA_SNAPSHOT`](constraints::OPTIONS_DATA_SNAPSHOT) |
+    /// | splits and dividends | [`CORPORATE_ACTIONS_ID`](constraints::CORPORATE_ACTIONS_ID) | [`CORPORATE_ACTIONS_DAY`](constraints::CORPORATE_ACTIONS_DAY) |
     #[error("{entity} conflicts with an existing row ({constraint})")]
     Conflict {
-        /// The table that holds the other row.
-        entity: String,
-        /// The unique constraint or index that refused the row.
+        /// What kind of row the other one is.
+        entity: Entity,
+        /// The unique constraint or index that refused the row: a constant of [`constraints`], or the name of one of the
+        /// caller's own.
         constraint: String,
     },
     /// The row refers to one that does not exist, or in a user's name is somebody else's (or it is referred to by one that
     /// does).
     #[error("reference to a row that does not exist ({constraint})")]
     InvalidReference {
-        /// The foreign key that refused the row.
+        /// The foreign key that refused the row: a constant of [`constraints`], or the name of one of the caller's own.
         constraint: String,
     },
     /// The input breaks a rule; nothing was written.
@@ -59,12 +96,13 @@ pub enum Error {
         reason: String,
     },
     /// One item of a batch was refused, and with it the whole batch: nothing was written.
-    #[error("item {index}: {source}")]
+    #[error("item {index}: {source:#}")]
     Item {
         /// Position in the caller's input, counted from 0.
         index: usize,
-        /// Why it was refused.
-        source: Box<Error>,
+        /// Why it was refused. The message tells it, so that it is no `source()`.
+        // The raw name keeps it from becoming one.
+        r#source: Box<Error>,
     },
     /// The database role may not do this. In a user's name also: to make an account with an id that is not the user's, or to
     /// change who may sign in.
@@ -76,8 +114,8 @@ pub enum Error {
     /// A resource stayed taken: try later, or with more patience.
     #[error("busy: no {resource} within {waited:?}{}", .cause.as_deref().map(|c| format!(" ({c})")).unwrap_or_default())]
     Busy {
-        /// What was waited for: `"pooled connection"`, `"lock"`.
-        resource: &'static str,
+        /// What was waited for.
+        resource: Resource,
         /// How long the caller waited.
         waited: Duration,
         /// The state of the resource and, for the pool, why the last connect failed.
@@ -92,17 +130,20 @@ pub enum Error {
     /// The server cancelled the statement on request.
     #[error("statement cancelled")]
     Cancelled,
-    /// The server stopped the statement at a time limit.
+    /// A time limit was reached: the server stopped the statement, or a call of the cache waits no longer.
     #[error("{limit} exceeded")]
     Timeout {
-        /// The limit: `"statement_timeout"`, `"idle_in_transaction_session_timeout"`.
-        limit: &'static str,
+        /// The limit.
+        limit: Limit,
     },
     /// The server cannot be reached or is going away; this call wrote nothing.
     #[error("database unavailable: {reason}")]
     Unavailable {
         /// What was seen, without secrets.
         reason: String,
+        /// The server's code, where it said one: `28P01` is a wrong password, `3D000` an unknown database, `57P01` a
+        /// server that shuts down, `53300` one without a connection to spare.
+        sqlstate: Option<String>,
     },
     /// A write, or a COMMIT, was sent and no answer came: it was done or it was not. Do not repeat it before checking.
     /// [`Database::outcome`](crate::Database::outcome) finds out by the receipt.
@@ -112,6 +153,8 @@ pub enum Error {
         receipt: Option<Receipt>,
         /// What was seen, without secrets.
         reason: String,
+        /// The server's code, where it said one before the connection ended.
+        sqlstate: Option<String>,
     },
     /// The server (a standby, or one set so) accepts no writes.
     #[error("database is read-only")]
@@ -152,10 +195,12 @@ pub enum Error {
     /// The fetch of a value that is not cached failed, and there is no stale value to stand in. An error of this type that
     /// says something of the request ([`NotFound`](Error::NotFound), [`Invalid`](Error::Invalid) and similar) is not
     /// wrapped in this one.
-    #[error("fetch failed: {source}")]
+    #[error(fmt = fetch_failed)]
     Fetch {
-        /// The error that the fetch returned, shared by all who waited for it.
-        source: std::sync::Arc<dyn std::error::Error + Send + Sync>,
+        /// The error that the fetch returned, shared by all who waited for it. `downcast_ref` gives it its type, here and
+        /// where a chain of sources is walked.
+        // In a box, because an `Arc` of an error would be an error itself, and the source instead of what it holds.
+        source: Arc<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// A fetch failed a moment ago and is not tried again yet: the provider is spared. A fetch that returns this itself
     /// says for how long.
@@ -210,66 +255,21 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// An [`Error::Invalid`] of `field`.
-    pub(crate) fn invalid(field: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
-        Error::Invalid { field: field.into(), reason: reason.into() }
+/// The message of [`Error::Fetch`]: with its causes where the alternate form is asked for.
+fn fetch_failed(
+    source: &Arc<Box<dyn std::error::Error + Send + Sync>>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    f.write_str("the fetch failed")?;
+    let mut cause: Option<&dyn std::error::Error> = f.alternate().then_some(&***source);
+    while let Some(error) = cause {
+        write!(f, ": {error}")?;
+        cause = error.source();
     }
-
-    /// An [`Error::NotFound`] of the row `key`.
-    pub(crate) fn not_found(entity: &'static str, key: impl ToString) -> Self {
-        Error::NotFound { entity, key: key.to_string() }
-    }
-
-    /// An [`Error::Corrupt`] as that of a row that was written all the same.
-    pub(crate) fn of_a_written_row(self) -> Self {
-        match self {
-            Error::Corrupt { table, key, column, reason } => {
-                Error::WrittenUnreadable { table, key, column, reason }
-            }
-            other => other,
-        }
-    }
-
-    /// This error as that of item `index` of a batch.
-    pub(crate) fn at(self, index: usize) -> Self {
-        Error::Item { index, source: Box::new(self) }
-    }
-
-    /// Whether the same transaction, run again from its start, may succeed: deadlock,
-    /// serialization failure, or a cached plan that a migration made stale.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Error::Retryable { .. } => true,
-            Error::Item { source, .. } => source.is_retryable(),
-            _ => false,
-        }
-    }
-}
-
-impl Error {
-    /// Whether it says something of what was asked for, and nothing of the health of what was asked.
-    pub(crate) fn is_of_the_request(&self) -> bool {
-        match self {
-            Error::NotFound { .. }
-            | Error::Conflict { .. }
-            | Error::InvalidReference { .. }
-            | Error::Invalid { .. }
-            | Error::HistorySwept { .. }
-            | Error::Denied { .. } => true,
-            Error::Item { source, .. } => source.is_of_the_request(),
-            _ => false,
-        }
-    }
+    Ok(())
 }
 
 /// What a method of a repository does unless it is implemented.
 pub(crate) fn unsupported<T>(call: &'static str) -> Result<T> {
     Err(Error::Unsupported { call })
-}
-
-/// A value and whose it is, without what is not known.
-pub(crate) fn of_row(table: &str, key: &str, column: &str, reason: &str) -> Unreadable {
-    let [table, key, column, reason] = [table, key, column, reason].map(str::to_owned);
-    Unreadable { table, key, column, reason }
 }

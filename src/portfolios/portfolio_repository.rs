@@ -16,7 +16,7 @@ use super::portfolio::{
 };
 use super::position::Position;
 use super::valuation::{Valuation, ValuationRow};
-use crate::error::{Error, Result, unsupported};
+use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::{portfolios, positions};
 use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{
@@ -295,12 +295,12 @@ settled!(
             patch.validate()?;
             if *patch == PortfolioPatch::default() {
                 let found = self.find(id).await?;
-                return found.ok_or_else(|| Error::not_found("portfolio", id));
+                return found.ok_or_else(|| Error::not_found(Entity::Portfolio, id));
             }
             let update = diesel::update(portfolios::table.find(id)).set(patch);
             let changed =
                 self.session.write_optional(update.returning(Portfolio::as_returning())).await?;
-            changed.ok_or_else(|| Error::not_found("portfolio", id))
+            changed.ok_or_else(|| Error::not_found(Entity::Portfolio, id))
         }
 
         async fn activate(&self, id: PortfolioId) -> Result<Portfolio> {
@@ -404,7 +404,7 @@ settled!(
             let atomic = self.session.atomic().await?;
             let copy: Option<Portfolio> =
                 atomic.fetch_optional(copy).await.map_err(|e| self.session.named(e))?;
-            let copy = copy.ok_or_else(|| Error::not_found("portfolio", id))?;
+            let copy = copy.ok_or_else(|| Error::not_found(Entity::Portfolio, id))?;
             atomic.run(holdings).await?;
             atomic.commit().await?;
             Ok(copy)

@@ -10,7 +10,7 @@ use diesel::upsert::excluded;
 use futures_util::FutureExt;
 
 use super::position::{NewPosition, Position, PositionPatch};
-use crate::error::{Error, Result, unsupported};
+use crate::error::{Entity, Error, Result, constraints, unsupported};
 use crate::schema::positions;
 use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{Activity, Page, PageRequest, PortfolioId, PositionId, Ticker, of_activity};
@@ -136,11 +136,8 @@ impl PgPositions {
     }
 }
 
-/// The unique constraint of portfolio and ticker.
-const TICKER_KEY: &str = "positions_portfolio_id_ticker_key";
-
 fn held() -> Error {
-    Error::Conflict { entity: "positions".into(), constraint: TICKER_KEY.into() }
+    Error::Conflict { entity: Entity::Position, constraint: constraints::POSITIONS_TICKER.into() }
 }
 
 /// The row of one position, if it is the portfolio's.
@@ -273,12 +270,12 @@ settled!(
             patch.validate()?;
             if *patch == PositionPatch::default() {
                 let found = self.find(portfolio, id).await?;
-                return found.ok_or_else(|| Error::not_found("position", id));
+                return found.ok_or_else(|| Error::not_found(Entity::Position, id));
             }
             let update = diesel::update(one!(portfolio, id)).set(patch);
             let changed =
                 self.session.write_optional(update.returning(Position::as_returning())).await?;
-            changed.ok_or_else(|| Error::not_found("position", id))
+            changed.ok_or_else(|| Error::not_found(Entity::Position, id))
         }
 
         async fn remove(&self, portfolio: PortfolioId, id: PositionId) -> Result<Position> {
@@ -303,7 +300,7 @@ settled!(
                 .bind::<SqlUuid, _>(id)
                 .bind::<SqlUuid, _>(to);
             let moved = self.session.write_optional(statement).await?;
-            moved.ok_or_else(|| Error::not_found("position", id))
+            moved.ok_or_else(|| Error::not_found(Entity::Position, id))
         }
     }
 );

@@ -18,10 +18,17 @@ const SHORTEST_LIFE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub(super) struct ConnectFailure {
     pub reason: String,
+    /// The server's code, where it answered.
+    pub sqlstate: Option<String>,
     /// Trying again cannot help: wrong password, unknown database.
     pub permanent: bool,
     /// Counts failures, so that equal ones are distinguished.
     pub number: u64,
+}
+
+/// The server's code, where it answered.
+fn code_of(error: &tokio_postgres::Error) -> Option<String> {
+    error.code().map(|code| code.code().to_owned())
 }
 
 /// Connects for the pool. Connecting has a limit of its own (the driver's covers the socket only,
@@ -78,8 +85,11 @@ impl Manager {
     pub async fn connect_unpooled(&self, wake: Option<Arc<Notify>>) -> Result<PgConnection> {
         match tokio::time::timeout(self.connect_timeout, self.try_connect(wake)).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(e)) => Err(Error::Unavailable { reason: sqlstate::without_secrets(&e) }),
-            Err(_) => Err(Error::Unavailable { reason: self.timed_out() }),
+            Ok(Err(e)) => {
+                let (reason, sqlstate) = (sqlstate::without_secrets(&e), code_of(&e));
+                Err(Error::Unavailable { reason, sqlstate })
+            }
+            Err(_) => Err(Error::unavailable(self.timed_out())),
         }
     }
 
@@ -94,13 +104,18 @@ impl Manager {
         format!("no answer to connecting within {:?}", self.connect_timeout)
     }
 
-    fn fail(&self, reason: String, permanent: bool) -> Error {
+    fn fail(&self, reason: String, sqlstate: Option<String>) -> Error {
         tracing::warn!(target: "buffetbot_db::connection", reason, "connecting failed");
+        let is_permanent = |code: &String| code.starts_with("28") || code == "3D000";
         self.failure.send_modify(|last| {
-            let number = last.as_ref().map_or(0, |f| f.number) + 1;
-            *last = Some(ConnectFailure { reason: reason.clone(), permanent, number });
+            *last = Some(ConnectFailure {
+                reason: reason.clone(),
+                permanent: sqlstate.as_ref().is_some_and(is_permanent),
+                sqlstate: sqlstate.clone(),
+                number: last.as_ref().map_or(0, |f| f.number) + 1,
+            });
         });
-        Error::Unavailable { reason }
+        Error::Unavailable { reason, sqlstate }
     }
 
     /// The age at which a connection retires: within a tenth of the configured one, so that
@@ -132,19 +147,15 @@ impl bb8::ManageConnection for Manager {
                 });
                 Ok(connection)
             }
-            Ok(Err(e)) => {
-                let permanent =
-                    e.code().is_some_and(|c| c.code().starts_with("28") || c.code() == "3D000");
-                Err(self.fail(sqlstate::without_secrets(&e), permanent))
-            }
-            Err(_) => Err(self.fail(self.timed_out(), false)),
+            Ok(Err(e)) => Err(self.fail(sqlstate::without_secrets(&e), code_of(&e))),
+            Err(_) => Err(self.fail(self.timed_out(), None)),
         }
     }
 
     async fn is_valid(&self, connection: &mut PgConnection) -> Result<()> {
         // The driver sees the server close an idle connection: no ping is needed to know it.
         if connection.is_discarded() {
-            return Err(Error::Unavailable { reason: "connection was closed".into() });
+            return Err(Error::unavailable("connection was closed"));
         }
         if let Some(cleaning) = &mut connection.cleaning {
             match tokio::time::timeout(self.connect_timeout, &mut *cleaning).await {
@@ -152,14 +163,13 @@ impl bb8::ManageConnection for Manager {
                 _ => {
                     cleaning.abort();
                     connection.discard();
-                    let reason = "what its borrower left could not be reset".into();
-                    return Err(Error::Unavailable { reason });
+                    return Err(Error::unavailable("what its borrower left could not be reset"));
                 }
             }
         }
         let now = Instant::now();
         if connection.retire_at.is_some_and(|at| now >= at) {
-            return Err(Error::Unavailable { reason: "connection reached its age limit".into() });
+            return Err(Error::unavailable("connection reached its age limit"));
         }
         if now.duration_since(connection.last_used) < self.ping_after {
             return Ok(());
@@ -167,7 +177,7 @@ impl bb8::ManageConnection for Manager {
         // An empty statement: a round trip and nothing else. Dropped at its limit, it discards the connection.
         match tokio::time::timeout(self.connect_timeout, connection.batch("")).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Unavailable { reason: "no answer to a ping".into() }),
+            Err(_) => Err(Error::unavailable("no answer to a ping")),
         }
     }
 

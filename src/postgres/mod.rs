@@ -64,6 +64,6 @@ pub(crate) use rendered_query::Built;
 pub(crate) use reported::unreadable;
 pub use row_stream::Rows;
 pub use sqlstate::sqlstate;
-pub(crate) use tenant::{ASKS, ApplicationRole, Naming, Tenant};
+pub(crate) use tenant::{ApplicationRole, Naming, OwnedTables, Tenant};
 pub use transaction::{Isolation, TransactionOptions};
 pub(crate) use transaction::{Transaction, undone};

@@ -14,7 +14,7 @@ use super::making::{Lender, Parked, Shared};
 use super::manager::{ConnectFailure, Manager};
 use super::pg_connection::PgConnection;
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Resource, Result};
 use crate::types::span;
 
 /// Between attempts of one waiter to have a connection made, while connecting fails.
@@ -146,7 +146,7 @@ impl Pool {
                 // While others hold connections that work, theirs may come back.
                 let alone = self.inner.manager.open() == 0;
                 if let Some(f) = failure.filter(|f| f.permanent && alone) {
-                    return Err(Error::Unavailable { reason: f.reason });
+                    return Err(Error::Unavailable { reason: f.reason, sqlstate: f.sqlstate });
                 }
                 if let Ok(got) = tokio::time::timeout(RETRY_PAUSE, get.as_mut()).await {
                     return Ok(got);
@@ -190,7 +190,7 @@ impl Pool {
                 let last = self.inner.manager.failures().borrow().clone();
                 let last = last.map(|f| format!("; last connect error: {}", f.reason));
                 Err(Error::Busy {
-                    resource: "pooled connection",
+                    resource: Resource::PooledConnection,
                     waited: started.elapsed(),
                     cause: Some(format!(
                         "all {} in use{}",
@@ -207,9 +207,10 @@ impl Pool {
         match failure {
             Some(f) => Error::Unavailable {
                 reason: format!("no connection within {:?}: {}", self.inner.timeout, f.reason),
+                sqlstate: f.sqlstate,
             },
             None => Error::Busy {
-                resource: "pooled connection",
+                resource: Resource::PooledConnection,
                 waited: started.elapsed(),
                 cause: Some("connecting is still under way".into()),
             },

@@ -5,7 +5,7 @@ use std::time::Duration;
 use diesel::result::DeserializeFieldError;
 
 use super::sqlstate;
-use crate::error::{Error, Unreadable, of_row};
+use crate::error::{Entity, Error, Limit, Resource, Unreadable, of_row, tables};
 
 /// What the server said of an error, with everything left out that could quote data.
 #[derive(Debug, Clone)]
@@ -28,20 +28,17 @@ impl From<Reported> for Error {
     fn from(r: Reported) -> Self {
         if r.outcome_unknown {
             let reason = format!("{} (SQLSTATE {})", r.message, r.sqlstate);
-            return Error::OutcomeUnknown { receipt: None, reason };
+            return Error::OutcomeUnknown { receipt: None, reason, sqlstate: Some(r.sqlstate) };
         }
-        let constraint = r.constraint.as_deref().map(of_the_whole).unwrap_or_default();
+        let constraint = r.constraint.as_deref().map(tables::constraint).unwrap_or_default();
         match r.sqlstate.as_str() {
             "23505" | "23P01" => {
-                let entity = r.table.as_deref().map_or("row", table_of_the_whole).to_owned();
+                let entity = r.table.as_deref().map_or(Entity::Row, tables::entity);
                 Error::Conflict { entity, constraint }
             }
             "23503" => Error::InvalidReference { constraint },
             // A check has a name; a row without a partition has the same code.
-            "23514" if constraint.is_empty() => Error::invalid(
-                "date",
-                "no partition holds this day: Database::price_partitions() makes one, or restores an archived year",
-            ),
+            "23514" if constraint.is_empty() => tables::without_partition(),
             // A trigger's check names the column.
             "23514" => Error::invalid(
                 r.column.unwrap_or(constraint),
@@ -54,76 +51,41 @@ impl From<Reported> for Error {
                 let field = r.column.unwrap_or_else(|| "value".into());
                 Error::invalid(field, format!("refused by the database (SQLSTATE {})", r.sqlstate))
             }
-            // The policy looks before the foreign key does: it does not show whether the owner exists. An account refers
-            // to no other row.
+            // The policy looks before the foreign key does: it does not show whether the owner exists.
             "42501" => match owner_key(&r.message).filter(|_| r.row_policy) {
                 Some(constraint) => Error::InvalidReference { constraint: constraint.into() },
                 None => Error::Denied { sqlstate: r.sqlstate },
             },
             "40001" | "40P01" => Error::Retryable { sqlstate: r.sqlstate },
             "0A000" | "26000" if r.stale_plan => Error::Retryable { sqlstate: r.sqlstate },
-            "55P03" => Error::Busy { resource: "lock", waited: r.elapsed, cause: None },
+            "55P03" => Error::Busy { resource: Resource::Lock, waited: r.elapsed, cause: None },
             // One code for both; only the text distinguishes them, and where it is
             // translated the weaker word is used.
             "57014" if r.message.contains("statement timeout") => {
-                Error::Timeout { limit: "statement_timeout" }
+                Error::Timeout { limit: Limit::Statement }
             }
             "57014" => Error::Cancelled,
-            "25P03" => Error::Timeout { limit: "idle_in_transaction_session_timeout" },
-            "25P04" => Error::Timeout { limit: "transaction_timeout" },
+            "25P03" => Error::Timeout { limit: Limit::IdleInTransaction },
+            "25P04" => Error::Timeout { limit: Limit::Transaction },
             "25P02" => Error::Ended { reason: "an earlier error aborted the transaction" },
             "25006" => Error::ReadOnly,
-            s if s.starts_with("08") || s.starts_with("57P") || s == "53300" => {
-                Error::Unavailable { reason: format!("{} (SQLSTATE {s})", r.message) }
-            }
             // 28: authentication; the message names the role only.
-            s if s.starts_with("28") || s == "3D000" => {
-                Error::Unavailable { reason: format!("{} (SQLSTATE {s})", r.message) }
+            s if ["08", "57P", "28"].iter().any(|class| s.starts_with(class))
+                || ["53300", "3D000"].contains(&s) =>
+            {
+                let reason = format!("{} (SQLSTATE {s})", r.message);
+                Error::Unavailable { reason, sqlstate: Some(r.sqlstate) }
             }
             _ => Error::Database { sqlstate: r.sqlstate, message: r.message },
         }
     }
 }
 
-/// The table that is split by year, and what a partition's name begins with.
-const BY_YEAR: (&str, &str) = ("price_history", "price_history_");
-
-/// What follows the year in a name of a partition, or of what belongs to it.
-fn behind_the_year(name: &str) -> Option<&str> {
-    let own = name.strip_prefix(BY_YEAR.1)?;
-    let own = own.strip_prefix("before_").unwrap_or(own);
-    let (year, rest) = own.split_at_checked(4)?;
-    year.bytes().all(|b| b.is_ascii_digit()).then_some(rest)
-}
-
-/// The table to which a partition belongs: the same code then handles an error on either layout.
-fn table_of_the_whole(table: &str) -> &str {
-    match behind_the_year(table) {
-        Some("") => BY_YEAR.0,
-        _ => table,
-    }
-}
-
-/// The name of a constraint as the whole table has it, of one that a partition by year reports by a name
-/// of its own. That an address is taken has one name, whichever of its two indexes saw it.
-fn of_the_whole(constraint: &str) -> String {
-    match behind_the_year(constraint).and_then(|rest| rest.strip_prefix('_')) {
-        Some(rest) => format!("{}{rest}", BY_YEAR.1),
-        None if constraint == "users_email_lower_key" => "users_email_key".into(),
-        None => constraint.to_owned(),
-    }
-}
-
-/// The foreign key that refuses a row of the table whose owner does not exist. The message of a policy names the table last,
-/// in the quotation marks of the server's language.
+/// The foreign key that refuses a row of the table that a policy's message speaks of. The message names the table last, in the
+/// quotation marks of the server's language.
 fn owner_key(message: &str) -> Option<&'static str> {
     let mut words = message.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').rev();
-    words.find_map(|word| match word {
-        "portfolios" => Some("portfolios_user_id_fkey"),
-        "positions" => Some("positions_portfolio_id_fkey"),
-        "analysis_results" => Some("analysis_results_portfolio_id_fkey"),
-        _ => None,
-    })
+    words.find_map(tables::owner_key)
 }
 
 impl From<diesel::result::Error> for Error {
@@ -133,14 +95,14 @@ impl From<diesel::result::Error> for Error {
             D::DatabaseError(_, info) => match sqlstate::reported(&*info) {
                 Some(reported) => reported.into(),
                 None if sqlstate::is_outcome_unknown(&*info) => {
-                    Error::OutcomeUnknown { receipt: None, reason: info.message().into() }
+                    Error::outcome_unknown(info.message())
                 }
-                None => Error::Unavailable { reason: info.message().into() },
+                None => Error::unavailable(info.message()),
             },
             // The first failure says more.
             D::RollbackErrorOnCommit { commit_error, .. } => (*commit_error).into(),
             D::DeserializationError(e) => unreadable(e).into(),
-            D::NotFound => Error::not_found("row", "(by query)"),
+            D::NotFound => Error::not_found(Entity::Row, "(by query)"),
             D::SerializationError(e) => match e.downcast::<Error>() {
                 Ok(e) => *e,
                 Err(e) => Error::invalid("value", e.to_string()),

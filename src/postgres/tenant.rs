@@ -18,25 +18,21 @@ use crate::error::{Error, Result};
 use crate::types::UserId;
 use crate::types::text::quote_literal;
 
-/// In SQL, whether the policy `p` of `pg_policy` asks who the user is, each time it is asked: by the function that is beside
-/// the tables, and not beside a constant that makes the answer nothing. Whether it heeds the answer, only trying says.
-pub(crate) const ASKS: &str = "
-    (p.polqual IS NOT NULL OR p.polwithcheck IS NOT NULL)
-    AND NOT EXISTS (
-        SELECT FROM unnest(ARRAY[pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)]) condition
-        WHERE condition NOT LIKE '%tenant_id()%' OR condition ~ '\\mOR true\\M|\\mtrue OR\\M')
-    AND EXISTS (
-        SELECT FROM pg_depend d
-        JOIN pg_proc f ON f.oid = d.refobjid AND f.proname = 'tenant_id' AND f.pronargs = 0
-        JOIN pg_class users ON users.oid = to_regclass('users') AND users.relnamespace = f.pronamespace
-        WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass)";
+/// What is to be known of the tables in order to tell whether their policies bind a role.
+pub(crate) struct OwnedTables {
+    /// Those in which users own rows, and whether they also hold rows that nobody owns.
+    pub names: Vec<(&'static str, bool)>,
+    /// One of them, as the search path finds it: the others are beside it.
+    pub home: &'static str,
+    /// In SQL, whether the policy `p` of `pg_policy` asks who the user is, each time it is asked.
+    pub asks: &'static str,
+}
 
 /// The role that tenants' statements run as, and whether it was found fit for that, on a server that takes names so.
 #[derive(Clone)]
 pub(crate) struct ApplicationRole {
     name: Arc<str>,
-    /// The tables in which users own rows, and whether they also hold rows that nobody owns.
-    owned: Arc<[(&'static str, bool)]>,
+    owned: Arc<OwnedTables>,
     fit: Arc<OnceCell<Naming>>,
 }
 
@@ -117,8 +113,8 @@ const FITNESS: &str = "
             WHERE p.polrelid = c.oid AND p.polpermissive AND NOT p.asks
                 AND NOT EXISTS (SELECT FROM policies q WHERE q.polrelid = c.oid AND NOT q.polpermissive AND q.asks
                     AND q.polcmd IN ('*', p.polcmd))) AS unbound
-        FROM pg_class c JOIN pg_class users ON users.oid = to_regclass('users')
-        WHERE c.relnamespace = users.relnamespace AND c.relname = ANY ($2)
+        FROM pg_class c JOIN pg_class home ON home.oid = to_regclass($4)
+        WHERE c.relnamespace = home.relnamespace AND c.relname = ANY ($2)
     )
     SELECT rolsuper OR rolbypassrls AS bypasses,
         EXISTS (SELECT FROM owned WHERE pg_has_role(r.oid, relowner, 'USAGE')) AS owns,
@@ -151,7 +147,7 @@ fn seen(fitness: &Fitness) -> String {
 }
 
 impl ApplicationRole {
-    pub fn new(name: &str, owned: Vec<(&'static str, bool)>) -> Self {
+    pub fn new(name: &str, owned: OwnedTables) -> Self {
         ApplicationRole { name: name.into(), owned: owned.into(), fit: Arc::default() }
     }
 
@@ -165,18 +161,19 @@ impl ApplicationRole {
     async fn check(&self, connection: &PgConnection) -> Result<Naming> {
         let check = async || {
             let (mut names, mut unshared) = (Vec::new(), Vec::new());
-            for &(name, is_shared) in &*self.owned {
+            for &(name, is_shared) in &self.owned.names {
                 names.push(name);
                 if !is_shared {
                     unshared.push(name);
                 }
             }
             let query = diesel::sql_query(
-                FITNESS.replace("{asks}", ASKS).replace("{by_function}", BY_FUNCTION),
+                FITNESS.replace("{asks}", self.owned.asks).replace("{by_function}", BY_FUNCTION),
             )
             .bind::<Text, _>(&*self.name)
             .bind::<Array<Text>, _>(names)
-            .bind::<Array<Text>, _>(unshared);
+            .bind::<Array<Text>, _>(unshared)
+            .bind::<Text, _>(self.owned.home);
             match connection.fetch_optional::<_, Fitness, _>(query).await? {
                 None => Err(self.unfit("does not exist; Database::create_roles makes it")),
                 Some(Fitness { bypasses: true, .. }) => {

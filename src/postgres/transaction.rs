@@ -17,7 +17,7 @@ use super::receipts::Asked;
 use super::rendered_query::Built;
 use super::tenant::Tenant;
 use super::transport::Wire;
-use crate::error::{Error, Receipt, Result};
+use crate::error::{Error, Receipt, Resource, Result};
 
 const ENDED: &str = "it was committed, rolled back or dropped";
 
@@ -262,7 +262,9 @@ impl Transaction {
         drop(connection);
         let done = match done {
             Ok(()) => Ok(true),
-            Err(Error::OutcomeUnknown { reason, .. }) => self.resolve(&pool, reason).await,
+            Err(Error::OutcomeUnknown { reason, sqlstate, .. }) => {
+                self.resolve(&pool, reason, sqlstate).await
+            }
             Err(error) => return Err(error),
         };
         if self.announces() {
@@ -275,14 +277,14 @@ impl Transaction {
     }
 
     /// Whether it was committed, where that was to be found out and can be.
-    async fn resolve(&self, pool: &Pool, reason: String) -> Result<bool> {
+    async fn resolve(&self, pool: &Pool, reason: String, sqlstate: Option<String>) -> Result<bool> {
         let receipt = self.receipt().await;
         if let (Some(receipt), Some(within)) = (&receipt, self.resolve_within)
             && let Some(committed) = outcome::resolve(pool, receipt, within).await
         {
             return Ok(committed);
         }
-        Err(Error::OutcomeUnknown { receipt, reason })
+        Err(Error::OutcomeUnknown { receipt, reason, sqlstate })
     }
 
     /// Rolls back.
@@ -333,7 +335,7 @@ impl Transaction {
     /// Waits for the lock for a limited time: the caller itself may hold the connection.
     async fn patiently<T>(&self, lock: impl Future<Output = T>) -> Result<T> {
         tokio::time::timeout(self.patience, lock).await.map_err(|_| Error::Busy {
-            resource: "connection of the unit of work",
+            resource: Resource::UnitOfWork,
             waited: self.patience,
             cause: Some("a statement, a stream or a borrowed connection still holds it".into()),
         })
@@ -418,5 +420,5 @@ impl TransactionOptions {
 
 /// The error of a transaction that was not committed, although its COMMIT was sent.
 pub(crate) fn undone() -> Error {
-    Error::Unavailable { reason: "the connection failed; the transaction was rolled back".into() }
+    Error::unavailable("the connection failed; the transaction was rolled back")
 }

@@ -14,7 +14,7 @@ use tokio::sync::RwLockMappedWriteGuard;
 
 use super::copies::Copies;
 use super::entry_key::AddressRef;
-use crate::error::{Error, Result, Unreadable};
+use crate::error::{Entity, Error, Result, Unreadable};
 use crate::postgres::{
     Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, Waiting, produced,
 };
@@ -345,7 +345,7 @@ impl Session {
         ST: 'static,
     {
         let row = self.fetch_optional(query).await?;
-        row.ok_or_else(|| Error::not_found("row", self.table))
+        row.ok_or_else(|| Error::not_found(Entity::Row, self.table))
     }
 
     /// The first row that a statement which writes returns, or `None` where it wrote nothing.
@@ -375,7 +375,7 @@ impl Session {
         ST: 'static,
     {
         let row = self.write_optional(query).await?;
-        row.ok_or_else(|| Error::not_found("row", self.table))
+        row.ok_or_else(|| Error::not_found(Entity::Row, self.table))
     }
 
     /// Runs one statement; returns how many rows it changed.

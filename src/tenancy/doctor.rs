@@ -5,11 +5,11 @@ use std::fmt;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, Text};
 
-use super::owned::{KEPT, OWNED};
+use super::owned::{ASKS, KEPT, OWNED};
 use super::rights::{Grantee, callable, of_tables};
 use super::{effect, legible};
 use crate::error::{Error, Result};
-use crate::postgres::{ASKS, Pool};
+use crate::postgres::Pool;
 
 /// One statement over the catalog, so that it reads one consistent snapshot.
 const EXAMINE: &str = concat!(

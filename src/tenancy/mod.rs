@@ -9,6 +9,6 @@ mod roles;
 
 pub(crate) use doctor::examine;
 pub use doctor::{Diagnosis, Finding, Severity};
-pub(crate) use owned::owned_names;
+pub(crate) use owned::owned_tables;
 pub use roles::MAINTENANCE_ROLE;
 pub(crate) use roles::create_roles;

@@ -3,6 +3,8 @@
 
 use uuid::Uuid;
 
+use crate::postgres::OwnedTables;
+
 /// A user of the trial, and the portfolio that the user owns.
 pub(super) struct Person {
     pub user: Uuid,
@@ -215,7 +217,21 @@ pub(super) const REFUSED: [(&str, &str); 2] = [
     ("erase_audit(uuid)", "SELECT erase_audit('{mark}')"),
 ];
 
-/// The tables in which users own rows, and whether they also hold rows that nobody owns.
-pub(crate) fn owned_names() -> Vec<(&'static str, bool)> {
-    OWNED.iter().map(|table| (table.name, table.shared)).collect()
+/// In SQL, whether the policy `p` of `pg_policy` asks who the user is, each time it is asked: by the function that is beside
+/// the tables, and not beside a constant that makes the answer nothing. Whether it heeds the answer, only trying says.
+pub(super) const ASKS: &str = "
+    (p.polqual IS NOT NULL OR p.polwithcheck IS NOT NULL)
+    AND NOT EXISTS (
+        SELECT FROM unnest(ARRAY[pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)]) condition
+        WHERE condition NOT LIKE '%tenant_id()%' OR condition ~ '\\mOR true\\M|\\mtrue OR\\M')
+    AND EXISTS (
+        SELECT FROM pg_depend d
+        JOIN pg_proc f ON f.oid = d.refobjid AND f.proname = 'tenant_id' AND f.pronargs = 0
+        JOIN pg_class users ON users.oid = to_regclass('users') AND users.relnamespace = f.pronamespace
+        WHERE d.classid = 'pg_policy'::regclass AND d.objid = p.oid AND d.refclassid = 'pg_proc'::regclass)";
+
+/// What the application role is looked at for before it is used.
+pub(crate) fn owned_tables() -> OwnedTables {
+    let names = OWNED.iter().map(|table| (table.name, table.shared)).collect();
+    OwnedTables { names, home: "users", asks: ASKS }
 }

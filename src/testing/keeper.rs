@@ -82,7 +82,7 @@ impl Drop for Made {
 }
 
 fn gone() -> Error {
-    Error::Unavailable { reason: "the thread that keeps the test databases has ended".into() }
+    Error::unavailable("the thread that keeps the test databases has ended")
 }
 
 /// The way to the program's keeper, started when first needed.

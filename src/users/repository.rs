@@ -11,7 +11,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Uuid as S
 use futures_util::FutureExt;
 
 use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch, check_preferences};
-use crate::error::{Error, Result, unsupported};
+use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::users;
 use crate::store::{Session, batch, newest_first, settled};
 use crate::types::{Document, Page, PageRequest, PasswordHash, UserId, span, text};
@@ -312,12 +312,12 @@ settled!(
             patch.validate()?;
             if *patch == UserPatch::default() {
                 let found = self.find(id).await?;
-                return found.ok_or_else(|| Error::not_found("user", id));
+                return found.ok_or_else(|| Error::not_found(Entity::User, id));
             }
             let update = diesel::update(users::table.find(id)).set(patch);
             let changed =
                 self.session.write_optional(update.returning(User::as_returning())).await?;
-            changed.ok_or_else(|| Error::not_found("user", id))
+            changed.ok_or_else(|| Error::not_found(Entity::User, id))
         }
 
         #[tracing::instrument(level = "debug", name = "users.update_profile", skip_all)]
@@ -337,14 +337,14 @@ settled!(
                     self.session.write_optional(update.returning(User::as_returning())).await?
                 }
             };
-            changed.ok_or_else(|| Error::not_found("user", id))
+            changed.ok_or_else(|| Error::not_found(Entity::User, id))
         }
 
         #[tracing::instrument(level = "debug", name = "users.set_password", skip_all)]
         async fn set_password(&self, id: UserId, hash: &PasswordHash) -> Result<()> {
             let update = diesel::update(users::table.find(id)).set(users::hashed_password.eq(hash));
             let is_there = self.session.execute(update).await? > 0;
-            is_there.then_some(()).ok_or_else(|| Error::not_found("user", id))
+            is_there.then_some(()).ok_or_else(|| Error::not_found(Entity::User, id))
         }
 
         #[tracing::instrument(level = "debug", name = "users.record_login", skip_all)]
@@ -352,7 +352,7 @@ settled!(
             let update = diesel::update(users::table.find(id)).set(users::last_login_at.eq(now));
             let changed =
                 self.session.write_optional(update.returning(User::as_returning())).await?;
-            changed.ok_or_else(|| Error::not_found("user", id))
+            changed.ok_or_else(|| Error::not_found(Entity::User, id))
         }
 
         #[tracing::instrument(level = "debug", name = "users.verify", skip_all)]
@@ -377,7 +377,7 @@ settled!(
             let found: Option<(UserId, Option<Document>)> =
                 self.session.fetch_optional(query).await?;
             let found = found.map(|(_, preferences)| preferences);
-            found.ok_or_else(|| Error::not_found("user", id))
+            found.ok_or_else(|| Error::not_found(Entity::User, id))
         }
 
         #[tracing::instrument(level = "debug", name = "users.set_preferences", skip_all)]
@@ -386,7 +386,7 @@ settled!(
             let update =
                 diesel::update(users::table.find(id)).set(users::preferences.eq(preferences));
             match self.session.execute(update).await? {
-                0 => Err(Error::not_found("user", id)),
+                0 => Err(Error::not_found(Entity::User, id)),
                 _ => Ok(()),
             }
         }
@@ -404,7 +404,7 @@ settled!(
                 .bind::<diesel::sql_types::Jsonb, _>(changes);
             let merged: Option<Merged> = self.session.write_optional(merge).await?;
             match merged {
-                None => Err(Error::not_found("user", id)),
+                None => Err(Error::not_found(Entity::User, id)),
                 Some(Merged { is_json: false, .. }) => Err(Error::Corrupt {
                     table: "users".into(),
                     key: id.to_string(),

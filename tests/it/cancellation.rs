@@ -75,7 +75,7 @@ async fn a_dropped_execute() {
     assert!(connection.is_discarded());
     let error = execute(&connection, "SELECT 1").await.unwrap_err();
     assert!(
-        matches!(&error, Error::Unavailable { reason } if reason.contains("discarded")),
+        matches!(&error, Error::Unavailable { reason, .. } if reason.contains("discarded")),
         "{error:?}"
     );
     drop(connection);
@@ -90,7 +90,7 @@ async fn a_dropped_load() {
     w.abandon(number(&connection, SLEEP)).await;
     let error = number(&connection, "SELECT 1::bigint AS n").await.unwrap_err();
     assert!(
-        matches!(&error, Error::Unavailable { reason } if reason.contains("discarded")),
+        matches!(&error, Error::Unavailable { reason, .. } if reason.contains("discarded")),
         "{error:?}"
     );
     let error = batch(&connection, "SELECT 1").await.unwrap_err();

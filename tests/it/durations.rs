@@ -364,7 +364,7 @@ async fn c1_limits_of_the_server_are_rounded_up_and_end_with_its_longest() {
     let short = Database::connect_lazy(config.statement_timeout(Duration::from_micros(900)));
     let connection = short.expect("a pool").connection().await.expect("a connection");
     let slow = number(&connection, "SELECT pg_sleep(30) IS NULL, 1::bigint AS n").await;
-    assert!(matches!(slow, Err(Error::Timeout { limit: "statement_timeout" })), "{slow:?}");
+    assert!(matches!(slow, Err(Error::Timeout { limit: Limit::Statement })), "{slow:?}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::support::{GENEROUS, execute, number, pid, pool_pid, raw};
 
 fn reason(error: &Error) -> &str {
     match error {
-        Error::Unavailable { reason } => reason,
+        Error::Unavailable { reason, .. } => reason,
         other => panic!("{other:?}"),
     }
 }

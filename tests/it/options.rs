@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use buffetbot_db::Error;
+use buffetbot_db::error::Entity;
 use buffetbot_db::options::{
     NewOptionQuote, OptionContract, OptionQuote, OptionQuoteFilter, OptionQuotePatch,
     OptionRepository,
@@ -211,7 +212,7 @@ async fn an_unknown_quote_is_told_as_such(handle: &impl Handle) {
     let change = OptionQuotePatch { volume: Some(Some(1)), ..OptionQuotePatch::default() };
     for patch in [change, OptionQuotePatch::default()] {
         match options.update(unknown, &patch).await {
-            Err(Error::NotFound { entity: "option quote", key }) => {
+            Err(Error::NotFound { entity: Entity::OptionQuote, key }) => {
                 assert_eq!(key, unknown.to_string());
             }
             other => panic!("expected not found: {other:?}"),

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use buffetbot_db::Error;
+use buffetbot_db::error::Entity;
 use buffetbot_db::import::{self, CsvOptions};
 use buffetbot_db::prices::{NewPriceBar, PriceBarFilter, PriceLayout, PricePartition};
 use buffetbot_db::testing::TestDatabase;
@@ -244,7 +245,7 @@ async fn b10_a_conflict_is_that_of_the_plain_table() {
         db.prices().create(&bar("A", "2024-01-02", "1")).await.expect("stored");
         match db.prices().create(&bar("A", "2024-01-02", "2")).await {
             Err(Error::Conflict { entity, constraint }) => {
-                assert_eq!(entity, "price_history");
+                assert_eq!(entity, Entity::PriceBar);
                 assert_eq!(constraint, "price_history_ticker_date_key");
             }
             other => panic!("{other:?}"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use buffetbot_db::error::Resource;
 use buffetbot_db::portfolios::{NewPortfolio, NewPosition};
 use buffetbot_db::postgres::Connection;
 use buffetbot_db::testing::TestDatabase;
@@ -253,7 +254,7 @@ async fn an_exhausted_pool_says_what_it_waited_for() {
     let started = Instant::now();
     let error = db.connection().await.err().unwrap();
     match &error {
-        Error::Busy { resource: "pooled connection", waited, cause: Some(cause) } => {
+        Error::Busy { resource: Resource::PooledConnection, waited, cause: Some(cause) } => {
             assert!(*waited >= timeout && *waited <= started.elapsed(), "{waited:?}");
             assert!(cause.contains("all 2 in use"), "{cause}");
         }

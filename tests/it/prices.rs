@@ -13,6 +13,7 @@ mod upsert;
 use std::sync::Arc;
 
 use buffetbot_db::Error;
+use buffetbot_db::error::Entity;
 use buffetbot_db::prices::{NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRepository};
 use buffetbot_db::types::{BarId, PageRequest, Price, Ticker};
 use chrono::{DateTime, Days, FixedOffset, NaiveDate};
@@ -216,7 +217,7 @@ async fn an_unknown_bar_is_told_as_such(handle: &impl Handle) {
     let change = PriceBarPatch { volume: Some(Some(1)), ..PriceBarPatch::default() };
     for patch in [change, PriceBarPatch::default()] {
         match prices.update(unknown, &patch).await {
-            Err(Error::NotFound { entity: "price bar", key }) => {
+            Err(Error::NotFound { entity: Entity::PriceBar, key }) => {
                 assert_eq!(key, unknown.to_string());
             }
             other => panic!("expected not found: {other:?}"),

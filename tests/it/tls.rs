@@ -98,7 +98,10 @@ async fn encrypted(url: &str) -> Result<bool> {
 #[track_caller]
 fn assert_refused(result: Result<bool>, cause: &str) {
     let error = result.unwrap_err();
-    assert!(matches!(&error, Error::Unavailable { reason } if reason.contains(cause)), "{error:?}");
+    assert!(
+        matches!(&error, Error::Unavailable { reason, .. } if reason.contains(cause)),
+        "{error:?}"
+    );
     assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
 }
 

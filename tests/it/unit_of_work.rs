@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use buffetbot_db::analyses::AnalysisFilter;
+use buffetbot_db::error::Resource;
 use buffetbot_db::market_cache::CacheFilter;
 use buffetbot_db::prices::PriceBarFilter;
 use buffetbot_db::testing::TestDatabase;
@@ -343,10 +344,7 @@ async fn a_connection_held_too_long_is_busy_and_no_deadlock() {
     let unit = db.begin().await.unwrap();
     let borrowed = unit.connection().await.unwrap();
     let error = unit.users().create_many(&[somebody()]).await.unwrap_err();
-    assert!(
-        matches!(&error, Error::Busy { resource, .. } if resource.contains("unit of work")),
-        "{error:?}"
-    );
+    assert!(matches!(&error, Error::Busy { resource: Resource::UnitOfWork, .. }), "{error:?}");
     drop(borrowed);
     unit.users().create_many(&[somebody()]).await.unwrap();
     unit.commit().await.unwrap();

@@ -23,7 +23,7 @@ use super::key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, A
 use super::lineage::Lineage;
 use super::repository::AnalysisRepository;
 use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
-use crate::error::{Error, Result};
+use crate::error::{Entity, Error, Result};
 use crate::postgres::PgConnection;
 use crate::schema::analysis_results;
 use crate::store::{Aged, Session, Swept, newest_first, settled};
@@ -181,7 +181,7 @@ settled!(
         #[tracing::instrument(level = "debug", name = "analyses.update", skip_all)]
         async fn update(&self, id: AnalysisId, patch: &AnalysisPatch) -> Result<AnalysisResult> {
             patch.validate()?;
-            let not_found = || Error::not_found("analysis result", id);
+            let not_found = || Error::not_found(Entity::AnalysisResult, id);
             if *patch == AnalysisPatch::default() {
                 let found = self.find(id).await?;
                 return found.ok_or_else(not_found);

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use self::statements::{GET, GET_MANY, LIST_STALE, Numbered, REFRESH, Refreshed, sweep_expired};
 use super::entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 use super::key::{CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry};
-use crate::error::{Error, Result, unsupported};
+use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::market_data_cache;
 use crate::store::{Aged, Session, Swept, newest_first, settled};
 use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker, span};
@@ -341,7 +341,7 @@ settled!(
         #[tracing::instrument(level = "debug", name = "market_cache.update", skip_all)]
         async fn update(&self, id: CacheEntryId, patch: &CacheEntryPatch) -> Result<CacheEntry> {
             patch.validate()?;
-            let not_found = || Error::not_found("cache entry", id);
+            let not_found = || Error::not_found(Entity::CacheEntry, id);
             if *patch == CacheEntryPatch::default() {
                 let found = self.find(id).await?;
                 return found.ok_or_else(not_found);
@@ -471,7 +471,7 @@ settled!(
             let expires_at = match refreshed {
                 None => {
                     let key = format_args!("{} {}", key.ticker, key.data_type).to_string();
-                    Err(Error::not_found("cache entry", key))
+                    Err(Error::not_found(Entity::CacheEntry, key))
                 }
                 Some(Refreshed { id, expires_at }) => expires_at.ok_or_else(|| Error::Corrupt {
                     table: "market_data_cache".into(),

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 
 use super::occ::OptionContract;
 use super::quote::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch};
-use crate::error::{Error, Result, unsupported};
+use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::options_data;
 use crate::store::{Plan, Retention, Session, Swept, UpsertReport, batch, newest_first, settled};
 use crate::types::{Listed, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound};
@@ -366,12 +366,12 @@ settled!(
             patch.validate()?;
             if *patch == OptionQuotePatch::default() {
                 let found = self.find(id).await?;
-                return found.ok_or_else(|| Error::not_found("option quote", id));
+                return found.ok_or_else(|| Error::not_found(Entity::OptionQuote, id));
             }
             let update = diesel::update(options_data::table.find(id)).set(patch);
             let update = update.returning(OptionQuote::as_returning());
             let changed = self.session.write_optional(update).await?;
-            changed.ok_or_else(|| Error::not_found("option quote", id))
+            changed.ok_or_else(|| Error::not_found(Entity::OptionQuote, id))
         }
 
         #[tracing::instrument(level = "debug", name = "options.delete", skip_all)]

@@ -11,7 +11,7 @@ use super::action::{
     NewCorporateAction,
 };
 use super::upsert;
-use crate::error::{Error, Result, unsupported};
+use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::corporate_actions;
 use crate::store::{Plan, Session, UpsertReport, batch, newest_first, settled};
 use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay};
@@ -248,7 +248,7 @@ settled!(
             patch: &CorporateActionPatch,
         ) -> Result<CorporateAction> {
             patch.validate()?;
-            let unknown = || Error::not_found("corporate action", id);
+            let unknown = || Error::not_found(Entity::CorporateAction, id);
             if *patch == CorporateActionPatch::default() {
                 let found = self.find(id).await?;
                 return found.ok_or_else(unknown);

@@ -11,7 +11,7 @@ use super::layout::{
     PricePartition, PricePartitions, attach, check_years, list, lock, partition_name,
 };
 use super::restore::restore;
-use crate::error::{Error, Result};
+use crate::error::{Entity, Error, Result};
 use crate::postgres::PgConnection;
 use crate::prices::reading::{Contents, archive_batches, parquet};
 
@@ -115,7 +115,7 @@ impl PricePartitions {
         let reading = session.atomic().await?;
         reading.set_patient(true);
         reading.batch(PATIENT).await?;
-        let missing = || Error::not_found("partition", &name);
+        let missing = || Error::not_found(Entity::PricePartition, &name);
         let state = state(&reading, &name).await?.ok_or_else(missing)?;
         let attached = list(&reading).await?;
         let is_the_year = |p: &PricePartition| p.name == name && p.year() == Some(year);

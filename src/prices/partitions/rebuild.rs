@@ -8,7 +8,7 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text, Timestamptz};
 
 use super::layout::{bounds, partition_name, protected};
-use crate::error::{Error, Result};
+use crate::error::{Entity, Error, Result};
 use crate::postgres::PgConnection;
 
 /// How far a rebuild is.
@@ -60,7 +60,7 @@ async fn extent(connection: &PgConnection) -> Result<Extent> {
         (SELECT min(date) FROM price_history WHERE date > '-infinity') AS first,
         (SELECT max(date) FROM price_history WHERE date < 'infinity') AS last";
     let extent = connection.fetch_optional(diesel::sql_query(query)).await?;
-    extent.ok_or_else(|| Error::not_found("row", "price_history"))
+    extent.ok_or_else(|| Error::not_found(Entity::Row, "price_history"))
 }
 
 pub(super) async fn present_year(connection: &PgConnection) -> Result<i32> {

@@ -17,7 +17,7 @@ use crate::prices::reading::{Series, columns, digest, latest, revisions, streame
 use crate::prices::storing::{room, upsert};
 
 use super::series;
-use crate::error::{Error, Result};
+use crate::error::{Entity, Error, Result};
 use crate::prices::bars::{
     BarsDigest, Coverage, DeliveredBar, Gaps, IngestOptions, LatestBar, NewPriceBar, PriceBar,
     PriceBarFilter, PriceBarPatch, PriceRevision, check_day,
@@ -347,12 +347,12 @@ settled!(
             patch.validate()?;
             if *patch == PriceBarPatch::default() {
                 let found = self.find(id).await?;
-                return found.ok_or_else(|| Error::not_found("price bar", id));
+                return found.ok_or_else(|| Error::not_found(Entity::PriceBar, id));
             }
             let update = diesel::update(price_history::table.find(id)).set(patch);
             let update = update.returning(PriceBar::as_returning());
             let changed = self.session.write_optional(update).await?;
-            changed.ok_or_else(|| Error::not_found("price bar", id))
+            changed.ok_or_else(|| Error::not_found(Entity::PriceBar, id))
         }
 
         #[tracing::instrument(level = "debug", name = "prices.delete", skip_all)]

@@ -16,6 +16,7 @@ use buffetbot_db::analyses::{
     AnalysisFilter, AnalysisPatch, AnalysisResult, AnalysisScope, AnalysisSelector, Expiry, Inputs,
     NewAnalysis,
 };
+use buffetbot_db::error::Entity;
 use buffetbot_db::market_cache::CacheKey;
 use buffetbot_db::portfolios::Portfolio;
 use buffetbot_db::prices::BarsDigest;
@@ -315,7 +316,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     }
     for patch in [AnalysisPatch::default(), patch] {
         match analyses.update(AnalysisId::generate(), &patch).await {
-            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, "analysis result"),
+            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, Entity::AnalysisResult),
             other => panic!("{other:?}"),
         }
     }

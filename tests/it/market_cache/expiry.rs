@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use buffetbot_db::Error;
+use buffetbot_db::error::Entity;
 use buffetbot_db::market_cache::{CacheKey, CacheSelector, PutOptions};
 use buffetbot_db::types::DataType;
 use serde_json::json;
@@ -67,7 +68,7 @@ async fn refresh_extends_and_revives(handle: &impl Handle) {
     assert_eq!(get(handle, &key).await, Some(json!("kept")));
     match cache.refresh(&super::key("AAPL"), HOUR).await {
         Err(Error::NotFound { entity, key }) => {
-            assert_eq!((entity, key.as_str()), ("cache entry", "AAPL fundamentals"));
+            assert_eq!((entity, key.as_str()), (Entity::CacheEntry, "AAPL fundamentals"));
         }
         other => panic!("{other:?}"),
     }

@@ -11,6 +11,7 @@ mod sweeping;
 
 use std::time::Duration;
 
+use buffetbot_db::error::Entity;
 use buffetbot_db::market_cache::{
     CacheEntry, CacheEntryPatch, CacheFilter, CacheKey, CacheSelector, MarketCacheExt,
     NewCacheEntry, PutOptions,
@@ -270,7 +271,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     }
     for patch in [CacheEntryPatch::default(), patch] {
         match cache.update(CacheEntryId::generate(), &patch).await {
-            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, "cache entry"),
+            Err(Error::NotFound { entity, .. }) => assert_eq!(entity, Entity::CacheEntry),
             other => panic!("{other:?}"),
         }
     }

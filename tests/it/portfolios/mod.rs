@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use buffetbot_db::Error;
+use buffetbot_db::error::Entity;
 use buffetbot_db::portfolios::{
     NewPortfolio, NewPosition, Portfolio, PortfolioFilter, PortfolioPatch, PortfolioRepository,
     Position, PositionValue,
@@ -149,7 +150,7 @@ async fn an_unknown_portfolio_is_told_as_such(handle: &impl Handle) {
     ] {
         let error = missing.expect_err("there is none");
         let Error::NotFound { entity, key } = error else { panic!("{error}") };
-        assert_eq!((entity, key), ("portfolio", id.to_string()));
+        assert_eq!((entity, key), (Entity::Portfolio, id.to_string()));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bigdecimal::BigDecimal;
+use buffetbot_db::error::{Entity, constraints};
 use buffetbot_db::portfolios::{
     NewPosition, Portfolio, Position, PositionPatch, PositionRepository,
 };
@@ -50,17 +51,14 @@ async fn hold(handle: &impl Handle, portfolio: &Portfolio, ticker: &str) -> Posi
 
 fn assert_held(result: Result<Position>) {
     let error = result.expect_err("held");
-    let Error::Conflict { entity, constraint } = error else { panic!("{error}") };
-    assert_eq!(
-        (entity.as_str(), constraint.as_str()),
-        ("positions", "positions_portfolio_id_ticker_key")
-    );
+    assert!(error.is_conflict_of(constraints::POSITIONS_TICKER), "{error:?}");
+    assert!(matches!(error, Error::Conflict { entity: Entity::Position, .. }), "{error:?}");
 }
 
 fn assert_not_found<T: std::fmt::Debug>(result: Result<T>, id: PositionId) {
     let error = result.expect_err("unknown");
     let Error::NotFound { entity, key } = error else { panic!("{error}") };
-    assert_eq!((entity, key), ("position", id.to_string()));
+    assert_eq!((entity, key), (Entity::Position, id.to_string()));
 }
 
 async fn what_is_written_is_read(handle: &impl Handle) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use buffetbot_db::error::{Entity, constraints};
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{Document, PageRequest, UserId};
 use buffetbot_db::users::{NewUser, User, UserFilter, UserPatch, UserRepository};
@@ -117,13 +118,13 @@ async fn email_and_username_are_unique(handle: &impl Handle) {
     let first = handle.users().create(&first).await.expect("created");
     let other = user(handle, "grace@example.com").await;
     let twins = [
-        ("users_email_key", NewUser::new("ADA@example.COM", hash())),
-        ("users_username_key", NewUser::new("new@example.com", hash()).username("ada")),
+        (constraints::USERS_EMAIL, NewUser::new("ADA@example.COM", hash())),
+        (constraints::USERS_USERNAME, NewUser::new("new@example.com", hash()).username("ada")),
     ];
     for (expected, twin) in twins {
         let error = handle.attempt(handle.users().create(&twin)).await.expect_err(expected);
-        let Error::Conflict { entity, constraint } = error else { panic!("{error}") };
-        assert_eq!((entity.as_str(), constraint.as_str()), ("users", expected));
+        assert!(error.is_conflict_of(expected), "{error:?}");
+        assert!(matches!(error, Error::Conflict { entity: Entity::User, .. }), "{error:?}");
         let patch = UserPatch {
             email: Some(twin.email.clone()),
             username: Some(twin.username.clone()),
@@ -164,7 +165,7 @@ async fn an_unknown_user_is_told_as_such(handle: &impl Handle) {
     ] {
         let error = missing.expect_err("nobody is there");
         let Error::NotFound { entity, key } = error else { panic!("{error}") };
-        assert_eq!((entity, key), ("user", id.to_string()));
+        assert_eq!((entity, key), (Entity::User, id.to_string()));
     }
 }
 
