@@ -81,7 +81,7 @@ async fn look_up(cache: &Cache, key: &CacheKey, policy: &Policy) -> Cached<Compa
 
 async fn memory(db: &Database, sizes: &Sizes) -> Outcome<Row> {
     // Hits do not yield: for as long as they are timed nobody reads the log of changes.
-    let db = db.clone().with_cache(CacheOptions::default().trust_for(DAY))?;
+    let db = db.clone().with_cache(CacheOptions::default().max_staleness(DAY))?;
     let (cache, policy) = (db.cache(), policy());
     let keys: Vec<CacheKey> = (0..ENTRIES).map(key).collect();
     let names: Vec<String> = keys

@@ -88,7 +88,7 @@ async fn run(scale: Scale) -> Result<bool, BoxError> {
     db.migrate().await?;
     let provider = Provider::start(Path::new(DOCUMENTS), scale.terms).await?;
     let client = Client::new(provider.address());
-    let options = || CacheOptions::default().trust_for(scale.unit).poll_every(scale.unit / 4);
+    let options = || CacheOptions::default().max_staleness(scale.unit).poll_every(scale.unit / 4);
     let run = uuid::Uuid::new_v4().to_string();
     let market = |db| Market::new(db, client, &run, scale.ttl, scale.patience);
     let here = market(db.clone().with_cache(options())?)?;

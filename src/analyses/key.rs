@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::store::{AddressRef, Space};
+use crate::store::{EntryKeyRef, Namespace};
 use crate::types::{AnalysisType, Document, PortfolioId, Ticker};
 
 /// What a stored result is looked up by. Each part must match: without a portfolio only public
@@ -115,10 +115,10 @@ pub struct AnalysisSummary {
     pub last_calculated_at: DateTime<Utc>,
 }
 
-impl<'a> From<&'a AnalysisKey> for AddressRef<'a> {
+impl<'a> From<&'a AnalysisKey> for EntryKeyRef<'a> {
     fn from(key: &'a AnalysisKey) -> Self {
-        AddressRef {
-            space: Space::Analyses,
+        EntryKeyRef {
+            space: Namespace::Analyses,
             ticker: &key.ticker,
             name: key.analysis_type.as_str(),
             parameters: key.parameters.as_ref(),

@@ -8,7 +8,7 @@ use super::key::{AnalysisFilter, AnalysisKey, AnalysisSelector, AnalysisSummary}
 use super::lineage::Lineage;
 use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
 use crate::error::{Result, unsupported};
-use crate::store::{Aged, Swept};
+use crate::store::{Aged, SweepReport};
 use crate::types::{
     AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker,
 };
@@ -158,7 +158,7 @@ pub trait AnalysisRepository: Send + Sync {
     /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
     /// they had one, ended then, too; the longest past serving first.
     /// Sweepers at work at once share the results and do not wait for each other.
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
         unsupported("analyses.sweep_expired")
     }
 }

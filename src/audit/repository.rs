@@ -9,7 +9,7 @@ use diesel::sql_types::Interval;
 use super::entry::{AuditEntry, AuditFilter};
 use crate::error::{Result, unsupported};
 use crate::schema::audit_log;
-use crate::store::{Session, Swept, newest_first, settled};
+use crate::store::{Session, SweepReport, newest_first, settled};
 use crate::types::{Page, PageRequest, bound, span};
 
 /// Changes of accounts, portfolios and positions: who, when, and what changed. Triggers of the tables write
@@ -31,7 +31,7 @@ pub trait AuditRepository: Send + Sync {
     ///
     /// # Errors
     /// `Denied` in a user's name.
-    async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
+    async fn sweep(&self, limit: u32, age: Duration) -> Result<SweepReport> {
         unsupported("audit.sweep")
     }
 }
@@ -93,7 +93,7 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "audit.sweep", skip_all)]
-        async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
+        async fn sweep(&self, limit: u32, age: Duration) -> Result<SweepReport> {
             let statement = diesel::sql_query(format!(
             "
     WITH doomed AS MATERIALIZED (
@@ -110,7 +110,7 @@ settled!(
             let deleted = atomic.run(statement.bind::<Interval, _>(span::age(age))).await?;
             atomic.batch("SET LOCAL buffetbot.audit_log = ''").await?;
             atomic.commit().await?;
-            Ok(Swept::new(deleted, limit))
+            Ok(SweepReport::new(deleted, limit))
         }
     }
 );

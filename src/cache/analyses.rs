@@ -15,16 +15,16 @@ use super::database::DatabaseLevel;
 use super::documents::until;
 use super::fetched::{Fetch, Fetched};
 use super::fetching::failed;
-use super::kind::{Job, Kind, Read, Settled};
+use super::kind::{Cacheable, Job, Read, Settled};
 use super::lease::{RELEASE, keyed};
-use super::packed::Packed;
+use super::packed::Encoded;
 use super::policy::Policy;
 use crate::analyses::{
     AnalysisKey, AnalysisRepository, AnalysisResult, Expiry, NewAnalysis, pg as stored,
 };
 use crate::error::{Entity, Error, Result, Unreadable};
 use crate::postgres::PgConnection;
-use crate::store::{Address, AddressRef, Session};
+use crate::store::{EntryKey, EntryKeyRef, Session};
 use crate::types::{AnalysisType, Document, span};
 
 /// How long a result without an expiry is kept in memory and Redis; then its row is read again.
@@ -121,7 +121,7 @@ fn unstored(new: NewAnalysis, now: DateTime<Utc>) -> AnalysisResult {
 }
 
 /// The key of an address of this space.
-fn key_of(address: AddressRef<'_>) -> Result<AnalysisKey> {
+fn key_of(address: EntryKeyRef<'_>) -> Result<AnalysisKey> {
     Ok(AnalysisKey {
         ticker: address.ticker.clone(),
         analysis_type: address.name.parse::<AnalysisType>()?,
@@ -133,7 +133,7 @@ fn key_of(address: AddressRef<'_>) -> Result<AnalysisKey> {
 /// Stores what a computation returned; `None` where its lease is no longer held.
 async fn store(
     session: &Session,
-    address: &Address,
+    address: &EntryKey,
     token: Option<i64>,
     outcome: &Outcome,
 ) -> Result<Option<AnalysisResult>> {
@@ -156,7 +156,7 @@ async fn store(
         }
     };
     scope.commit().await?;
-    session.announce();
+    session.notify_cache();
     Ok(row)
 }
 
@@ -193,14 +193,14 @@ impl Outcome {
     }
 }
 
-impl Kind for Analyses {
+impl Cacheable for Analyses {
     type Value = AnalysisResult;
     type New = Fetched<NewAnalysis>;
     const TABLE: &'static str = "analysis_results";
 
     fn read<'a>(
         connection: &'a PgConnection,
-        address: AddressRef<'a>,
+        address: EntryKeyRef<'a>,
         pack: bool,
     ) -> BoxFuture<'a, Result<Option<Read<AnalysisResult>>>> {
         async move {
@@ -211,7 +211,7 @@ impl Kind for Analyses {
         .boxed()
     }
 
-    fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<AnalysisResult>> {
+    fn unpack(packed: Encoded, loaded: Instant) -> Result<Entry<AnalysisResult>> {
         Entry::unpack(packed, loaded, |packed| {
             packed.body.decode_column(Self::TABLE, Unreadable::UNKNOWN, "*")
         })
@@ -219,7 +219,7 @@ impl Kind for Analyses {
 
     fn settle<'a>(
         database: Option<&'a DatabaseLevel>,
-        address: &'a Address,
+        address: &'a EntryKey,
         token: Option<i64>,
         new: Fetched<NewAnalysis>,
         policy: &'a Policy,
@@ -343,11 +343,11 @@ async fn within(
     if let Some(fresh) = previous.clone().filter(|entry| entry.is_fresh_at(now)) {
         return Ok(Cached::new(fresh, Origin::Database, now));
     }
-    AddressRef::from(key).check_storable()?;
+    EntryKeyRef::from(key).check_storable()?;
     let given = previous.clone().map(|entry| Cached::new(entry, Origin::Stale, now));
     let new = job(given).await.map_err(failed)?;
     let outcome = Outcome::new(key, new, policy, previous)?;
-    let address = AddressRef::from(key).to_owned();
+    let address = EntryKeyRef::from(key).to_owned();
     let row = store(session, &address, None, &outcome).await?;
     let row = row.ok_or_else(|| Error::not_found(Entity::AnalysisResult, &key.ticker))?;
     let seen_at = row.updated_at;

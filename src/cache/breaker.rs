@@ -13,7 +13,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Whether a level may be used. Down from its first failure until a try after it works.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub(crate) struct CircuitBreaker {
     /// What the log calls the level.
     level: &'static str,
     /// `outage` is `None`: spares callers the lock while all is well.
@@ -32,10 +32,10 @@ struct Outage {
     tried: bool,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// A breaker of a level that is up.
     pub fn new(level: &'static str) -> Self {
-        Breaker { level, up: AtomicBool::new(true), outage: Mutex::new(None) }
+        CircuitBreaker { level, up: AtomicBool::new(true), outage: Mutex::new(None) }
     }
 
     /// Whether the level is up, without asking to try it.
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn pauses_double_to_a_limit_and_each_lets_one_through() {
-        let breaker = Breaker::new("test");
+        let breaker = CircuitBreaker::new("test");
         assert!(breaker.allows() && breaker.is_up());
         let mut now = Instant::now();
         breaker.failed_at(now, "refused");
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn what_was_begun_before_the_failure_does_not_end_the_outage() {
-        let (breaker, now) = (Breaker::new("test"), Instant::now());
+        let (breaker, now) = (CircuitBreaker::new("test"), Instant::now());
         breaker.failed_at(now, "refused");
         breaker.failed_at(now + MS * 400, "refused, too");
         breaker.worked_at(now + MS);
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_try_that_never_reports_is_followed_by_another() {
-        let (breaker, now) = (Breaker::new("test"), Instant::now());
+        let (breaker, now) = (CircuitBreaker::new("test"), Instant::now());
         breaker.failed_at(now, "refused");
         assert!(breaker.allows_at(now + FIRST_PAUSE));
         assert!(!breaker.allows_at(now + FIRST_PAUSE * 2));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::packed::Packed;
+use super::packed::Encoded;
 use crate::error::Result;
 use crate::types::{Document, UnitInterval, span};
 
@@ -91,9 +91,9 @@ impl<T> Entry<T> {
     /// # Errors
     /// That of `decode`.
     pub fn unpack(
-        packed: Packed,
+        packed: Encoded,
         loaded: Instant,
-        decode: impl FnOnce(&Packed) -> Result<T>,
+        decode: impl FnOnce(&Encoded) -> Result<T>,
     ) -> Result<Self> {
         Ok(Entry {
             value: Arc::new(decode(&packed)?),
@@ -110,8 +110,8 @@ impl<T> Entry<T> {
     }
 
     /// The entry as other levels hold it, `body` being the text of its value.
-    pub fn pack(&self, body: Document) -> Packed {
-        Packed {
+    pub fn pack(&self, body: Document) -> Encoded {
+        Encoded {
             version: self.version,
             revision: self.revision,
             age: self.age,

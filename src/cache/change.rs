@@ -2,12 +2,12 @@
 
 use crate::types::{Document, PortfolioId, Ticker};
 
-use crate::store::{Address, Space};
+use crate::store::{EntryKey, Namespace};
 
 /// Keys whose rows changed.
 #[derive(Debug, Clone)]
 pub(crate) struct Change {
-    pub space: Space,
+    pub space: Namespace,
     pub changed: Changed,
     /// The row's version since then.
     pub version: i64,
@@ -15,9 +15,9 @@ pub(crate) struct Change {
 
 impl Change {
     /// Whether the row may be that of the address; parameters are not compared.
-    pub fn may_concern(&self, address: &Address) -> bool {
+    pub fn may_concern(&self, address: &EntryKey) -> bool {
         let is_meant = match &self.changed {
-            Changed::Space => true,
+            Changed::Namespace => true,
             Changed::Portfolio(portfolio) => address.portfolio == Some(*portfolio),
             Changed::Key(key) => {
                 (&key.ticker, &key.name, key.portfolio)
@@ -32,7 +32,7 @@ impl Change {
 #[derive(Debug, Clone)]
 pub(crate) enum Changed {
     /// Every one.
-    Space,
+    Namespace,
     /// Every one of a portfolio: its owner was erased, and its keys are not disclosed.
     Portfolio(PortfolioId),
     Key(ChangedKey),

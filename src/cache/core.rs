@@ -10,18 +10,18 @@ use super::counters::Counters;
 use super::database::{DatabaseLevel, is_down};
 use super::fetching::FetchOutcome;
 use super::flights::{Flight, Flights};
-use super::kind::{Job, Kind, Read};
+use super::kind::{Cacheable, Job, Read};
 use super::memory::Memory;
 use super::options::CacheOptions;
 use super::policy::Policy;
-use super::sync::Sync;
+use super::sync::Invalidator;
 use super::{fetching, lease};
 #[cfg(feature = "redis")]
 use crate::cache::redis::RedisLevel;
 use crate::error::Result;
 use crate::market_cache::CacheSelector;
 use crate::postgres::Pool;
-use crate::store::{Address, AddressRef, Space};
+use crate::store::{EntryKey, EntryKeyRef, Namespace};
 
 /// An entry of whichever type its key in [`Flights`] names.
 pub(crate) type AnyEntry = Arc<dyn Any + Send + std::marker::Sync>;
@@ -39,7 +39,7 @@ type ReadOutcome = Result<Loaded>;
 /// Keys whose last fetch failed, most recent ones first to stay.
 const MOST_PAUSES: u64 = 10_000;
 
-pub(crate) struct Core {
+pub(crate) struct CacheInner {
     pub options: CacheOptions,
     pub memory: Option<Memory>,
     #[cfg(feature = "redis")]
@@ -47,11 +47,11 @@ pub(crate) struct Core {
     pub database: Option<DatabaseLevel>,
     pub counters: Arc<Counters>,
     /// Where there are copies of rows.
-    pub sync: Option<Sync>,
+    pub sync: Option<Invalidator>,
     reads: Arc<Flights<ReadOutcome>>,
     fetches: Arc<Flights<FetchOutcome>>,
     /// Failures in a row, and until when nobody in this process fetches.
-    pauses: moka::sync::Cache<Address, (u32, Instant)>,
+    pauses: moka::sync::Cache<EntryKey, (u32, Instant)>,
 }
 
 /// What a lookup found.
@@ -60,7 +60,7 @@ pub(crate) struct Found<T> {
     pub origin: Origin,
 }
 
-impl Core {
+impl CacheInner {
     pub fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
         let options = CacheOptions { lease: lease::bounded(options.lease), ..options };
         let counters = Arc::new(Counters::default());
@@ -76,8 +76,8 @@ impl Core {
         let has_copies = memory.is_some() || redis.is_some();
         #[cfg(not(feature = "redis"))]
         let has_copies = memory.is_some();
-        Ok(Core {
-            sync: (has_copies && database.is_some()).then(Sync::new),
+        Ok(CacheInner {
+            sync: (has_copies && database.is_some()).then(Invalidator::new),
             memory,
             #[cfg(feature = "redis")]
             redis,
@@ -92,9 +92,9 @@ impl Core {
 
     /// The copy in memory, fresh or not, if it may be trusted: then it is what the row holds. All that
     /// most calls need, and nothing here waits or allocates.
-    pub fn copy<K: Kind>(
+    pub fn copy<K: Cacheable>(
         &self,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         now: Instant,
     ) -> Option<Arc<Entry<K::Value>>> {
         let entry = self.memory.as_ref()?.get::<K::Value>(address)?;
@@ -105,9 +105,9 @@ impl Core {
     }
 
     /// As [`copy`](Self::copy), if it is fresh.
-    pub fn fresh_copy<K: Kind>(
+    pub fn fresh_copy<K: Cacheable>(
         &self,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         now: Instant,
     ) -> Option<Arc<Entry<K::Value>>> {
         self.copy::<K>(address, now).filter(|entry| entry.is_fresh_at(now))
@@ -115,7 +115,7 @@ impl Core {
 
     /// Whether memory and Redis have applied the changes up to the staleness bound.
     pub fn is_trusted(&self, now: Instant) -> bool {
-        self.sync.as_ref().is_none_or(|sync| sync.is_current(now, self.options.trust_for))
+        self.sync.as_ref().is_none_or(|sync| sync.is_current(now, self.options.max_staleness))
     }
 
     /// What the levels have of a key, fresh or not.
@@ -123,9 +123,9 @@ impl Core {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) where the value is no `K::Value`; whatever the database refuses. A level that
     /// is down is left out.
-    pub async fn find<K: Kind>(
+    pub async fn find<K: Cacheable>(
         self: &Arc<Self>,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
     ) -> Result<Option<Found<K::Value>>> {
         if let Some(sync) = &self.sync {
             sync.ensure_running(self).await;
@@ -147,7 +147,7 @@ impl Core {
     }
 
     /// Asks Redis, then the database.
-    async fn load<K: Kind>(&self, address: &Address) -> Result<Loaded> {
+    async fn load<K: Cacheable>(&self, address: &EntryKey) -> Result<Loaded> {
         let mut loaded = Loaded::default();
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
@@ -193,7 +193,7 @@ impl Core {
     /// Takes a row that was read or written into the levels above.
     pub async fn take_in<T: Send + std::marker::Sync + 'static>(
         &self,
-        address: &Address,
+        address: &EntryKey,
         read: Read<T>,
     ) -> Arc<Entry<T>> {
         #[cfg(feature = "redis")]
@@ -210,7 +210,7 @@ impl Core {
 
     pub fn keep<T: Send + std::marker::Sync + 'static>(
         &self,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         entry: &Arc<Entry<T>>,
     ) {
         if let Some(memory) = &self.memory {
@@ -224,9 +224,9 @@ impl Core {
     }
 
     /// A fetch of the key: the one under way, or a new one on a task of its own.
-    pub fn fetch<K: Kind>(
+    pub fn fetch<K: Cacheable>(
         self: &Arc<Self>,
-        address: Address,
+        address: EntryKey,
         policy: &Policy,
         previous: Option<Arc<Entry<K::Value>>>,
         is_eager: bool,
@@ -251,20 +251,20 @@ impl Core {
     }
 
     /// How long fetches of the key are delayed in this process.
-    pub fn pause(&self, address: AddressRef<'_>, now: Instant) -> Option<std::time::Duration> {
+    pub fn pause(&self, address: EntryKeyRef<'_>, now: Instant) -> Option<std::time::Duration> {
         let (_, until) = self.pauses.get(&address)?;
         until.checked_duration_since(now)
     }
 
-    pub fn failures(&self, address: AddressRef<'_>) -> u32 {
+    pub fn failures(&self, address: EntryKeyRef<'_>) -> u32 {
         self.pauses.get(&address).map_or(0, |(failures, _)| failures)
     }
 
-    pub fn put_off(&self, address: &Address, failures: u32, until: Instant) {
+    pub fn backing_off(&self, address: &EntryKey, failures: u32, until: Instant) {
         self.pauses.insert(address.clone(), (failures, until));
     }
 
-    pub fn put_off_no_longer(&self, address: AddressRef<'_>) {
+    pub fn put_off_no_longer(&self, address: EntryKeyRef<'_>) {
         self.pauses.invalidate(&address);
     }
 
@@ -284,7 +284,7 @@ impl Core {
             self.counters.dropped.add(memory.apply(changes));
         }
         // Later callers do not join what may have begun before.
-        let is_meant = |address: &Address| changes.iter().any(|c| c.may_concern(address));
+        let is_meant = |address: &EntryKey| changes.iter().any(|c| c.may_concern(address));
         self.reads.close(is_meant);
         self.fetches.close(is_meant);
     }
@@ -292,11 +292,11 @@ impl Core {
     /// Later callers do not join a reading or a fetch of an entry that is invalidated.
     pub fn start_anew(&self, selector: &CacheSelector) {
         // What is under way says nothing of its tags.
-        let is_meant = |address: &Address| {
+        let is_meant = |address: &EntryKey| {
             let keyed = selector.key.as_ref();
             let tickers = selector.ticker.iter().chain(keyed.map(|key| &key.ticker));
             let types = selector.data_type.iter().chain(keyed.map(|key| &key.data_type));
-            address.space == Space::MarketData
+            address.space == Namespace::MarketData
                 && tickers.into_iter().all(|ticker| *ticker == address.ticker)
                 && types.into_iter().all(|name| name.as_str() == &*address.name)
         };
@@ -305,7 +305,7 @@ impl Core {
     }
 
     /// Later callers for the key do not join a reading that has begun.
-    pub fn read_anew(&self, address: &Address) {
+    pub fn read_anew(&self, address: &EntryKey) {
         self.reads.close(|other| other == address);
     }
 

@@ -46,7 +46,7 @@ counters! {
     /// Fetches that failed or took too long.
     fetch_errors,
     /// Calls that were refused because the last fetch failed a moment ago.
-    put_off,
+    backing_off,
     /// Calls that waited for a fetch that another call or process had begun.
     waits,
     /// Fetched values that were not stored, because the key was invalidated or put meanwhile.

@@ -4,20 +4,20 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::breaker::Breaker;
+use super::breaker::CircuitBreaker;
 use super::counters::Counters;
-use super::kind::{Kind, Read};
+use super::kind::{Cacheable, Read};
 use super::lease;
-use super::lease::Turn;
+use super::lease::LeaseOutcome;
 use crate::error::{Error, Resource, Result, Unreadable};
 use crate::postgres::Pool;
-use crate::store::{AddressRef, Session, Source};
+use crate::store::{EntryKeyRef, Session, Source};
 
 /// The pool, a limit on each use of it, and a breaker.
 pub(crate) struct DatabaseLevel {
     pool: Pool,
     pub session: Session,
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     timeout: Duration,
     lease: Duration,
     pub counters: Arc<Counters>,
@@ -28,7 +28,7 @@ impl DatabaseLevel {
         DatabaseLevel {
             session: Session::new(Source::Pool(pool.clone(), None), "market_data_cache"),
             pool,
-            breaker: Breaker::new("PostgreSQL"),
+            breaker: CircuitBreaker::new("PostgreSQL"),
             timeout: options.database_timeout,
             lease: options.lease,
             counters,
@@ -72,28 +72,33 @@ impl DatabaseLevel {
     }
 
     /// The row of a key, fresh or not.
-    pub async fn read<K: Kind>(
+    pub async fn read<K: Cacheable>(
         &self,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         pack: bool,
     ) -> Result<Option<Read<K::Value>>> {
         let work = async { K::read(&*self.session.connection().await?, address, pack).await };
         self.run(work).await.map_err(|error| of_entry(error, K::TABLE, address))
     }
 
-    pub async fn take(&self, address: AddressRef<'_>) -> Result<Turn> {
+    pub async fn take(&self, address: EntryKeyRef<'_>) -> Result<LeaseOutcome> {
         let work =
             async { lease::take(&*self.session.connection().await?, address, self.lease).await };
         self.run(work).await
     }
 
-    pub async fn release(&self, address: AddressRef<'_>, token: i64) -> Result<bool> {
+    pub async fn release(&self, address: EntryKeyRef<'_>, token: i64) -> Result<bool> {
         let work =
             async { lease::release(&*self.session.connection().await?, address, token).await };
         self.run(work).await
     }
 
-    pub async fn fail(&self, address: AddressRef<'_>, token: i64, pause: Duration) -> Result<bool> {
+    pub async fn fail(
+        &self,
+        address: EntryKeyRef<'_>,
+        token: i64,
+        pause: Duration,
+    ) -> Result<bool> {
         let work =
             async { lease::fail(&*self.session.connection().await?, address, token, pause).await };
         self.run(work).await
@@ -103,7 +108,7 @@ impl DatabaseLevel {
     /// next turn: the lease outlives two.
     pub async fn keep_renewing(
         &self,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         token: i64,
     ) -> std::convert::Infallible {
         let mut held = true;
@@ -121,7 +126,7 @@ impl DatabaseLevel {
 }
 
 /// With the table, and where the row's id is not known, with the key that was looked up, in an error that lacks them.
-fn of_entry(error: Error, of: &str, address: AddressRef<'_>) -> Error {
+fn of_entry(error: Error, of: &str, address: EntryKeyRef<'_>) -> Error {
     let or = |known: String, other: String| match known.as_str() {
         Unreadable::UNKNOWN => other,
         _ => known,

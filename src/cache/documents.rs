@@ -17,14 +17,14 @@ use serde::de::DeserializeOwned;
 use super::cached::Entry;
 use super::database::{DatabaseLevel, is_down};
 use super::fetched::Fetched;
-use super::kind::{Kind, Read, Settled};
+use super::kind::{Cacheable, Read, Settled};
 use super::lease::{Keyed, keyed};
-use super::packed::Packed;
+use super::packed::Encoded;
 use super::policy::Policy;
 use crate::error::{Error, Result, Unreadable};
 use crate::market_cache::{CacheKey, PutOptions};
 use crate::postgres::PgConnection;
-use crate::store::{Address, AddressRef};
+use crate::store::{EntryKey, EntryKeyRef};
 use crate::types::{CacheEntryId, Document, Listed, Tag, UnitInterval, span, tag};
 
 /// A type that can be cached as a document: any that serde can write and read.
@@ -71,9 +71,9 @@ pub(super) fn until(from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
 }
 
 impl Row {
-    pub fn packed(self) -> Packed {
+    pub fn packed(self) -> Encoded {
         let kept_until = self.stale_until.map_or(self.expires_at, |s| s.max(self.expires_at));
-        Packed {
+        Encoded {
             version: self.version,
             revision: self.revision,
             age: until(self.cached_at, self.seen_at),
@@ -139,7 +139,7 @@ struct Stamp {
 }
 
 /// A document on its way into the levels.
-struct Draft<T> {
+struct PendingWrite<T> {
     value: Arc<T>,
     /// `None`: the row has it already.
     body: Option<Document>,
@@ -152,7 +152,7 @@ struct Draft<T> {
     revision: i64,
 }
 
-impl<T: CacheValue> Draft<T> {
+impl<T: CacheValue> PendingWrite<T> {
     /// # Errors
     /// `Invalid`: the value is not JSON, or the policy's source is too long; or the fetch returns "unchanged"
     /// although there was no value before.
@@ -162,7 +162,7 @@ impl<T: CacheValue> Draft<T> {
             let Some(previous) = previous else {
                 return Err(Error::invalid("fetched", "unchanged, but there was no value before"));
             };
-            return Ok(Draft {
+            return Ok(PendingWrite {
                 value: previous.value.clone(),
                 body: None,
                 ttl: policy.jittered(policy.ttl),
@@ -180,7 +180,7 @@ impl<T: CacheValue> Draft<T> {
         let ttl = policy.jittered(if is_negative { policy.negative_ttl } else { policy.ttl });
         let options = PutOptions { source: policy.source, ..PutOptions::ttl(ttl) };
         options.validate()?;
-        Ok(Draft {
+        Ok(PendingWrite {
             value: Arc::new(value),
             size: body.as_str().len(),
             body: Some(body),
@@ -197,7 +197,7 @@ impl<T: CacheValue> Draft<T> {
     async fn store(
         &self,
         database: &DatabaseLevel,
-        address: &Address,
+        address: &EntryKey,
         token: Option<i64>,
     ) -> Result<Option<Stamp>> {
         let kept =
@@ -218,7 +218,7 @@ impl<T: CacheValue> Draft<T> {
             .bind::<Interval, _>(span::interval(self.ttl))
             .bind::<Nullable<Interval>, _>(kept);
         let stamp = database.write(database.session.fetch_optional(statement)).await?;
-        database.session.announce();
+        database.session.notify_cache();
         Ok(stamp)
     }
 
@@ -276,7 +276,7 @@ impl<T: CacheValue> Documents<T> {
     pub async fn read_many(
         database: &DatabaseLevel,
         keys: &[&CacheKey],
-    ) -> Result<Vec<Option<Packed>>> {
+    ) -> Result<Vec<Option<Encoded>>> {
         let statement = diesel::sql_query(READ_MANY)
             .bind::<Array<Text>, _>(keys.iter().map(|k| &k.ticker).collect::<Vec<_>>())
             .bind::<Array<Text>, _>(keys.iter().map(|k| &k.data_type).collect::<Vec<_>>())
@@ -296,14 +296,14 @@ impl<T: CacheValue> Documents<T> {
     }
 }
 
-impl<T: CacheValue> Kind for Documents<T> {
+impl<T: CacheValue> Cacheable for Documents<T> {
     type Value = T;
     type New = Fetched<T>;
     const TABLE: &'static str = "market_data_cache";
 
     fn read<'a>(
         connection: &'a PgConnection,
-        address: AddressRef<'a>,
+        address: EntryKeyRef<'a>,
         pack: bool,
     ) -> BoxFuture<'a, Result<Option<Read<T>>>> {
         async move {
@@ -323,7 +323,7 @@ impl<T: CacheValue> Kind for Documents<T> {
         .boxed()
     }
 
-    fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<T>> {
+    fn unpack(packed: Encoded, loaded: Instant) -> Result<Entry<T>> {
         Entry::unpack(packed, loaded, |packed| {
             packed.body.decode_column(Self::TABLE, Unreadable::UNKNOWN, "data")
         })
@@ -331,7 +331,7 @@ impl<T: CacheValue> Kind for Documents<T> {
 
     fn settle<'a>(
         database: Option<&'a DatabaseLevel>,
-        address: &'a Address,
+        address: &'a EntryKey,
         token: Option<i64>,
         new: Fetched<T>,
         policy: &'a Policy,
@@ -339,7 +339,7 @@ impl<T: CacheValue> Kind for Documents<T> {
         pack: bool,
     ) -> BoxFuture<'a, Result<Settled<T>>> {
         async move {
-            let draft = Draft::new(new, policy, previous.as_deref())?;
+            let draft = PendingWrite::new(new, policy, previous.as_deref())?;
             let started = Instant::now();
             let Some(database) = database else {
                 return Ok(draft.settled(None, started, true, pack));

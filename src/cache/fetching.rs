@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 
 use super::cached::{Cached, Entry, Origin};
-use super::core::{AnyEntry, Core};
+use super::core::{AnyEntry, CacheInner};
 use super::database::{DatabaseLevel, is_down};
 use super::fetched::BoxError;
-use super::kind::{Job, Kind, Read};
-use super::lease::Turn;
+use super::kind::{Cacheable, Job, Read};
+use super::lease::LeaseOutcome;
 use super::policy::Policy;
 use crate::error::{Error, Limit, Result};
-use crate::store::Address;
+use crate::store::EntryKey;
 use crate::types::span;
 
 /// The entry, and whether this fetch made it or another process did.
@@ -30,16 +30,16 @@ const LAST_LOOK: Duration = Duration::from_millis(250);
 pub(crate) fn failed(error: impl Into<BoxError>) -> Error {
     match error.into().downcast::<Error>() {
         Ok(own) if own.is_of_the_request() => *own,
-        Ok(own) if matches!(*own, Error::PutOff { .. } | Error::Fetch { .. }) => *own,
+        Ok(own) if matches!(*own, Error::BackingOff { .. } | Error::Fetch { .. }) => *own,
         Ok(own) => Error::Fetch { source: Arc::new(own) },
         Err(other) => Error::Fetch { source: Arc::new(other) },
     }
 }
 
 /// Fetches, unless another process does or has just done so.
-pub(crate) async fn run<K: Kind>(
-    core: Arc<Core>,
-    address: Address,
+pub(crate) async fn run<K: Cacheable>(
+    core: Arc<CacheInner>,
+    address: EntryKey,
     policy: Policy,
     previous: Option<Arc<Entry<K::Value>>>,
     is_eager: bool,
@@ -63,9 +63,9 @@ pub(crate) async fn run<K: Kind>(
 
 /// Stores what was fetched, or puts the next fetch off, unless the error, of the fetch or of storing what it returned, says
 /// something of the request; gives the lease up either way.
-pub(crate) async fn conclude<K: Kind>(
-    core: &Core,
-    address: &Address,
+pub(crate) async fn conclude<K: Cacheable>(
+    core: &CacheInner,
+    address: &EntryKey,
     policy: &Policy,
     lease: Lease<K::Value>,
     value: Result<K::New>,
@@ -98,7 +98,7 @@ pub(crate) async fn conclude<K: Kind>(
             let now = Instant::now();
             let stands_in = |p: &Arc<Entry<K::Value>>| span::after(p.loaded, p.kept_for) > now;
             match had.as_ref().is_some_and(stands_in) {
-                true => core.put_off(address, 0, span::after(now, policy.pause(1))),
+                true => core.backing_off(address, 0, span::after(now, policy.pause(1))),
                 false => core.put_off_no_longer(address.as_ref()),
             }
             Err(error)
@@ -107,7 +107,7 @@ pub(crate) async fn conclude<K: Kind>(
             core.counters.fetch_errors.one();
             let failures = failures.saturating_add(1);
             let pause = match error {
-                Error::PutOff { retry_in } => retry_in,
+                Error::BackingOff { retry_in } => retry_in,
                 _ => policy.pause(failures),
             };
             let is_held = match (database, token) {
@@ -119,7 +119,7 @@ pub(crate) async fn conclude<K: Kind>(
             };
             // What was invalidated meanwhile may be fetched at once.
             if is_held {
-                core.put_off(address, failures, span::after(Instant::now(), pause));
+                core.backing_off(address, failures, span::after(Instant::now(), pause));
             }
             Err(error)
         }
@@ -137,10 +137,10 @@ pub(crate) struct Lease<T> {
 }
 
 /// Takes the lease, or returns what its holder has stored meanwhile.
-async fn wait_for_turn<K: Kind>(
-    core: &Core,
+async fn wait_for_turn<K: Cacheable>(
+    core: &CacheInner,
     database: &DatabaseLevel,
-    address: &Address,
+    address: &EntryKey,
     policy: &Policy,
     replaces: i64,
     lease: &mut Lease<K::Value>,
@@ -161,7 +161,7 @@ async fn wait_for_turn<K: Kind>(
             read.entry.is_fresh_at(Instant::now()) && read.entry.version > replaces
         };
         if row.as_ref().is_some_and(is_done) {
-            if let Turn::Taken { token, .. } = turn {
+            if let LeaseOutcome::Taken { token, .. } = turn {
                 database.release(address.as_ref(), token).await?;
             }
             return match row {
@@ -170,16 +170,16 @@ async fn wait_for_turn<K: Kind>(
             };
         }
         let held_for = match turn {
-            Turn::Taken { token, failures } => {
+            LeaseOutcome::Taken { token, failures } => {
                 (lease.token, lease.failures) = (Some(token), failures);
                 lease.previous = row.map(|read| Arc::new(read.entry));
                 return Ok(None);
             }
-            Turn::PutOff { failures, pause } => {
-                core.put_off(address, failures, span::after(Instant::now(), pause));
-                return Err(Error::PutOff { retry_in: pause });
+            LeaseOutcome::BackingOff { failures, pause } => {
+                core.backing_off(address, failures, span::after(Instant::now(), pause));
+                return Err(Error::BackingOff { retry_in: pause });
             }
-            Turn::Held { for_now } => for_now,
+            LeaseOutcome::Held { for_now } => for_now,
         };
         if !std::mem::replace(&mut has_waited, true) {
             core.counters.waits.one();
@@ -198,9 +198,9 @@ async fn wait_for_turn<K: Kind>(
 }
 
 /// Runs the closure. No connection is held meanwhile.
-async fn fetch<K: Kind>(
-    core: &Core,
-    address: &Address,
+async fn fetch<K: Cacheable>(
+    core: &CacheInner,
+    address: &EntryKey,
     policy: &Policy,
     lease: &Lease<K::Value>,
     job: Job<K>,

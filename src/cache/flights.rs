@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
 
-use crate::store::Address;
+use crate::store::EntryKey;
 
 /// What is under way: two types of one key are two things.
-pub(crate) type FlightKey = (Address, TypeId);
+pub(crate) type FlightKey = (EntryKey, TypeId);
 
 /// The shared future of one thing under way.
 pub(crate) type Flight<V> = Shared<BoxFuture<'static, V>>;
@@ -96,7 +96,7 @@ impl<V: Clone + Send + Sync + 'static> Flights<V> {
     }
 
     /// Lets later callers start again where `is_meant`; those who have joined stay.
-    pub fn close(&self, is_meant: impl Fn(&Address) -> bool) {
+    pub fn close(&self, is_meant: impl Fn(&EntryKey) -> bool) {
         self.lock().retain(|(address, _), _| !is_meant(address));
     }
 
@@ -142,7 +142,7 @@ impl<V: Clone + Send + Sync + 'static> Drop for Landing<V> {
 mod tests {
     use super::*;
     use crate::market_cache::CacheKey;
-    use crate::store::AddressRef;
+    use crate::store::EntryKeyRef;
     use crate::types::DataType;
 
     #[tokio::test]
@@ -150,7 +150,7 @@ mod tests {
         let flights = Flights::<u32>::new();
         let ticker = "IBM".parse().expect("a ticker");
         let key = CacheKey::new(&ticker, DataType::FUNDAMENTALS);
-        let key = (AddressRef::from(&key).to_owned(), TypeId::of::<u32>());
+        let key = (EntryKeyRef::from(&key).to_owned(), TypeId::of::<u32>());
         let (open, opened) = tokio::sync::oneshot::channel::<()>();
         let before = flights.join(key.clone(), || async move {
             opened.await.expect("opened");

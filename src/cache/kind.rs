@@ -8,17 +8,17 @@ use futures_util::future::BoxFuture;
 use super::cached::{Cached, Entry};
 use super::database::DatabaseLevel;
 use super::fetched::BoxError;
-use super::packed::Packed;
+use super::packed::Encoded;
 use super::policy::Policy;
 use crate::error::{Error, Result};
 use crate::postgres::PgConnection;
-use crate::store::{Address, AddressRef};
+use crate::store::{EntryKey, EntryKeyRef};
 
 /// A fetch, with its types put away.
 pub(crate) type Job<K> = Box<
     dyn FnOnce(
-            Option<Cached<<K as Kind>::Value>>,
-        ) -> BoxFuture<'static, Result<<K as Kind>::New, BoxError>>
+            Option<Cached<<K as Cacheable>::Value>>,
+        ) -> BoxFuture<'static, Result<<K as Cacheable>::New, BoxError>>
         + Send,
 >;
 
@@ -26,7 +26,7 @@ pub(crate) type Job<K> = Box<
 pub(crate) struct Read<T> {
     pub entry: Entry<T>,
     #[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "Redis alone wants it"))]
-    pub packed: Option<Packed>,
+    pub packed: Option<Encoded>,
 }
 
 /// What became of a fetched value.
@@ -39,7 +39,7 @@ pub(crate) struct Settled<T> {
 }
 
 /// One of the two caches.
-pub(crate) trait Kind: Send + Sync + Sized + 'static {
+pub(crate) trait Cacheable: Send + Sync + Sized + 'static {
     type Value: Send + Sync + 'static;
     /// What a fetch returns.
     type New: Send + 'static;
@@ -49,19 +49,19 @@ pub(crate) trait Kind: Send + Sync + Sized + 'static {
     /// The key's row, fresh or not.
     fn read<'a>(
         connection: &'a PgConnection,
-        address: AddressRef<'a>,
+        address: EntryKeyRef<'a>,
         pack: bool,
     ) -> BoxFuture<'a, Result<Option<Read<Self::Value>>>>;
 
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt).
-    fn unpack(packed: Packed, loaded: Instant) -> Result<Entry<Self::Value>>;
+    fn unpack(packed: Encoded, loaded: Instant) -> Result<Entry<Self::Value>>;
 
     /// Stores what a fetch returned: with a token only if the lease is still held by it and nobody
     /// has written the row since, without one in any case.
     fn settle<'a>(
         database: Option<&'a DatabaseLevel>,
-        address: &'a Address,
+        address: &'a EntryKey,
         token: Option<i64>,
         new: Self::New,
         policy: &'a Policy,

@@ -11,7 +11,7 @@ use diesel::sql_types::{
 
 use crate::error::Result;
 use crate::postgres::PgConnection;
-use crate::store::AddressRef;
+use crate::store::EntryKeyRef;
 use crate::types::span;
 
 /// The longest lease: one that lives renews it. Known to [`TAKE`].
@@ -64,13 +64,13 @@ pub(super) const RELEASE: &str = "
 
 /// The answer to a caller that asks for a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum LeaseOutcome {
     /// Fetch; store with this token.
     Taken { token: i64, failures: u32 },
     /// Another caller fetches, and keeps the lease for this long unless it renews.
     Held { for_now: Duration },
     /// The last fetches failed, this many in a row; no caller fetches for this long.
-    PutOff { failures: u32, pause: Duration },
+    BackingOff { failures: u32, pause: Duration },
 }
 
 #[derive(QueryableByName)]
@@ -90,7 +90,7 @@ struct Row {
 pub(super) type Keyed<'a> = BoxedSqlQuery<'a, diesel::pg::Pg, SqlQuery>;
 
 /// A statement with the key as its first five binds.
-pub(super) fn keyed<'a>(statement: &str, address: AddressRef<'a>) -> Keyed<'a> {
+pub(super) fn keyed<'a>(statement: &str, address: EntryKeyRef<'a>) -> Keyed<'a> {
     diesel::sql_query(statement)
         .into_boxed()
         .bind::<Text, _>(address.space.as_str())
@@ -103,25 +103,25 @@ pub(super) fn keyed<'a>(statement: &str, address: AddressRef<'a>) -> Keyed<'a> {
 /// Takes the lease of a key for `span`, or says why not.
 pub(super) async fn take(
     connection: &PgConnection,
-    address: AddressRef<'_>,
+    address: EntryKeyRef<'_>,
     span: Duration,
-) -> Result<Turn> {
+) -> Result<LeaseOutcome> {
     let statement = keyed(TAKE, address).bind::<Interval, _>(span::interval(span));
     let row: Option<Row> = connection.fetch_optional(statement).await?;
-    let Some(row) = row else { return Ok(Turn::Held { for_now: Duration::ZERO }) };
+    let Some(row) = row else { return Ok(LeaseOutcome::Held { for_now: Duration::ZERO }) };
     let failures = row.failures.unsigned_abs();
     let remaining = (row.expires_at - row.seen_at).to_std().unwrap_or_default();
     Ok(match row.token {
-        Some(token) if row.is_taken => Turn::Taken { token, failures },
-        Some(_) => Turn::Held { for_now: remaining },
-        None => Turn::PutOff { failures, pause: remaining },
+        Some(token) if row.is_taken => LeaseOutcome::Taken { token, failures },
+        Some(_) => LeaseOutcome::Held { for_now: remaining },
+        None => LeaseOutcome::BackingOff { failures, pause: remaining },
     })
 }
 
 /// Keeps the lease for another `span`. Returns `false` if it was no longer held.
 pub(super) async fn renew(
     connection: &PgConnection,
-    address: AddressRef<'_>,
+    address: EntryKeyRef<'_>,
     token: i64,
     span: Duration,
 ) -> Result<bool> {
@@ -132,7 +132,7 @@ pub(super) async fn renew(
 /// Gives the lease up after a failure: nobody may fetch during the pause. Returns `false` if it was no longer held.
 pub(super) async fn fail(
     connection: &PgConnection,
-    address: AddressRef<'_>,
+    address: EntryKeyRef<'_>,
     token: i64,
     pause: Duration,
 ) -> Result<bool> {
@@ -143,7 +143,7 @@ pub(super) async fn fail(
 /// Gives the lease up: the next caller may fetch.
 pub(super) async fn release(
     connection: &PgConnection,
-    address: AddressRef<'_>,
+    address: EntryKeyRef<'_>,
     token: i64,
 ) -> Result<bool> {
     Ok(connection.run(keyed(RELEASE, address).bind::<BigInt, _>(token)).await? > 0)

@@ -7,23 +7,23 @@ use tokio::time::error::Elapsed;
 
 use super::cached::{Cached, Entry, Origin};
 use super::change::{Change, Changed};
-use super::core::{Core, Found};
+use super::core::{CacheInner, Found};
 use super::counters::{CacheCounters, CacheReport};
 use super::fetching::{FetchOutcome, failed};
-use super::kind::{Job, Kind};
+use super::kind::{Cacheable, Job};
 use super::memory::Memory;
 use super::policy::Policy;
 use crate::error::{Error, Limit, Result};
 use crate::market_cache::{CacheSelector, MarketCacheRepository, PgMarketCache};
-use crate::store::{AddressRef, Space};
+use crate::store::{EntryKeyRef, Namespace};
 use crate::types::span;
 
-impl Core {
+impl CacheInner {
     /// See [`Cache::get_or_fetch`](super::Cache::get_or_fetch).
     #[tracing::instrument(level = "debug", name = "cache.get_or_fetch", skip_all)]
-    pub async fn get_or<K: Kind>(
+    pub async fn get_or<K: Cacheable>(
         self: &Arc<Self>,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         policy: &Policy,
         job: Job<K>,
     ) -> Result<Cached<K::Value>> {
@@ -57,9 +57,9 @@ impl Core {
         let previous = found.map(|found| found.entry);
         let stale = previous.clone().filter(|entry| entry.is_usable_at(now, policy.stale_for));
         if let Some(retry_in) = self.pause(address, now) {
-            self.counters.put_off.one();
-            let put_off = || Error::PutOff { retry_in };
-            return stale.map(|entry| self.stale(entry, now)).ok_or_else(put_off);
+            self.counters.backing_off.one();
+            let backing_off = || Error::BackingOff { retry_in };
+            return stale.map(|entry| self.stale(entry, now)).ok_or_else(backing_off);
         }
         let fetch = self.fetch::<K>(address.to_owned(), policy, previous, false, job);
         let patience = match &stale {
@@ -89,8 +89,8 @@ impl Core {
         match stale {
             Some(entry) => Ok(self.stale(entry, now)),
             None => {
-                if let Error::PutOff { .. } = error {
-                    self.counters.put_off.one();
+                if let Error::BackingOff { .. } = error {
+                    self.counters.backing_off.one();
                 }
                 Err(error)
             }
@@ -99,9 +99,9 @@ impl Core {
 
     /// See [`Cache::get`](super::Cache::get).
     #[tracing::instrument(level = "debug", name = "cache.get", skip_all)]
-    pub async fn get<K: Kind>(
+    pub async fn get<K: Cacheable>(
         self: &Arc<Self>,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
     ) -> Result<Option<Cached<K::Value>>> {
         if let Some(entry) = self.fresh_copy::<K>(address, Instant::now()) {
             self.counters.memory_hits.one();
@@ -126,9 +126,9 @@ impl Core {
 
     /// See [`Cache::put`](super::Cache::put).
     #[tracing::instrument(level = "debug", name = "cache.put", skip_all)]
-    pub async fn put<K: Kind>(
+    pub async fn put<K: Cacheable>(
         self: &Arc<Self>,
-        address: AddressRef<'_>,
+        address: EntryKeyRef<'_>,
         new: K::New,
         policy: &Policy,
     ) -> Result<Cached<K::Value>> {
@@ -162,8 +162,12 @@ impl Core {
                 return Err(Error::invalid("selector", "must name a ticker, type, tag or key"));
             }
             // No level but the database knows what is meant by a tag: all of it goes.
-            self.apply(&[Change { space: Space::MarketData, changed: Changed::Space, version: 0 }])
-                .await;
+            self.apply(&[Change {
+                space: Namespace::MarketData,
+                changed: Changed::Namespace,
+                version: 0,
+            }])
+            .await;
             self.start_anew(selector);
             self.put_off_none();
             return Ok(0);

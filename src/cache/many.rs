@@ -12,19 +12,19 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::cached::{Cached, Entry, Origin};
-use super::core::{AnyEntry, Core};
+use super::core::{AnyEntry, CacheInner};
 use super::database::{DatabaseLevel, is_down};
 use super::documents::{CacheValue, Documents};
 use super::fetched::{BoxError, Fetched};
 use super::fetching::{FetchOutcome, failed};
 use super::flights::Flight;
-use super::kind::{Job, Kind};
-use super::lease::Turn;
+use super::kind::{Cacheable, Job};
+use super::lease::LeaseOutcome;
 use super::policy::Policy;
 use super::{Cache, fetching, lease};
 use crate::error::{Error, Limit, Result};
 use crate::market_cache::CacheKey;
-use crate::store::{Address, AddressRef};
+use crate::store::{EntryKey, EntryKeyRef};
 use crate::types::span;
 
 /// How many fetched values are stored at a time, each on a connection of its own.
@@ -62,7 +62,7 @@ type FoundMany<T> = Vec<Option<(Arc<Entry<T>>, Origin)>>;
 /// A key whose value is to be fetched, and its waiting caller.
 struct Wanted<T> {
     key: CacheKey,
-    address: Address,
+    address: EntryKey,
     previous: Option<Arc<Entry<T>>>,
     told: oneshot::Sender<FetchOutcome>,
 }
@@ -123,7 +123,7 @@ impl Cache {
     }
 }
 
-impl Core {
+impl CacheInner {
     /// What the levels have of the keys, in their order.
     async fn find_many<T: CacheValue>(self: &Arc<Self>, keys: &[CacheKey]) -> Result<FoundMany<T>> {
         if let Some(sync) = &self.sync {
@@ -144,7 +144,7 @@ impl Core {
         #[cfg(feature = "redis")]
         if let Some(redis) = &self.redis {
             let places = missing(&found);
-            let addresses: Vec<AddressRef<'_>> =
+            let addresses: Vec<EntryKeyRef<'_>> =
                 places.iter().map(|&i| (&keys[i]).into()).collect();
             let packed = redis.get_many(&addresses).await;
             for ((i, address), packed) in places.into_iter().zip(addresses).zip(packed) {
@@ -167,7 +167,7 @@ impl Core {
             Ok(rows) => rows,
             Err(error) if is_down(&error) => {
                 for i in places {
-                    let copy = || self.memory.as_ref()?.get(AddressRef::from(&keys[i]));
+                    let copy = || self.memory.as_ref()?.get(EntryKeyRef::from(&keys[i]));
                     found[i] = found[i].take().or_else(|| Some((copy()?, Origin::Memory)));
                 }
                 return Ok(found);
@@ -201,7 +201,7 @@ impl Core {
             let aged = fresh.into_iter().map(|(i, packed)| (i, packed.aged(passed)));
             let fresh: Vec<_> = aged.filter(|(_, packed)| packed.is_fresh()).collect();
             let entries: Vec<_> =
-                fresh.iter().map(|(i, packed)| (AddressRef::from(&keys[*i]), packed)).collect();
+                fresh.iter().map(|(i, packed)| (EntryKeyRef::from(&keys[*i]), packed)).collect();
             redis.put_many(&entries, now).await;
         }
         Ok(found)
@@ -220,16 +220,16 @@ impl Core {
             return Answer::Known(Ok(Cached::new(entry.clone(), *origin, now)));
         }
         self.counters.misses.one();
-        if let Err(error) = AddressRef::from(key).check_storable() {
+        if let Err(error) = EntryKeyRef::from(key).check_storable() {
             return Answer::Known(Err(error));
         }
         let previous = found.map(|(entry, _)| entry);
         let stale = previous.clone().filter(|entry| entry.is_usable_at(now, policy.stale_for));
-        let address = AddressRef::from(key).to_owned();
+        let address = EntryKeyRef::from(key).to_owned();
         if let Some(retry_in) = self.pause(address.as_ref(), now) {
-            self.counters.put_off.one();
-            let put_off = || Error::PutOff { retry_in };
-            return Answer::Known(stale.map(|e| self.stale(e, now)).ok_or_else(put_off));
+            self.counters.backing_off.one();
+            let backing_off = || Error::BackingOff { retry_in };
+            return Answer::Known(stale.map(|e| self.stale(e, now)).ok_or_else(backing_off));
         }
         let (told, outcome) = oneshot::channel();
         let stopped = || Err(failed("the fetch's task was stopped"));
@@ -247,7 +247,7 @@ impl Core {
 
 /// Fetches what is wanted, but for what other processes are fetching.
 async fn run<T: CacheValue, F: FetchMany<T>>(
-    core: Arc<Core>,
+    core: Arc<CacheInner>,
     wanted: Vec<Wanted<T>>,
     policy: Policy,
     fetch: Arc<F>,
@@ -288,9 +288,9 @@ async fn values<T: CacheValue, F: FetchMany<T>>(
 fn single<T: CacheValue, F: FetchMany<T>>(key: CacheKey, fetch: Arc<F>) -> Job<Documents<T>> {
     Box::new(move |_| {
         async move {
-            let wanted = AddressRef::from(&key).to_owned();
+            let wanted = EntryKeyRef::from(&key).to_owned();
             let mut values = values(&*fetch, vec![key]).await?.into_iter();
-            let value = values.find(|(key, _)| AddressRef::from(key).to_owned() == wanted);
+            let value = values.find(|(key, _)| EntryKeyRef::from(key).to_owned() == wanted);
             value.map(|(_, value)| value).ok_or_else(|| "the fetch left the key out".into())
         }
         .boxed()
@@ -302,7 +302,7 @@ type Mine<T> = Vec<(Wanted<T>, Option<(i64, u32)>)>;
 
 /// Takes the leases that can be had, and answers those whose value has come meanwhile.
 async fn turns<T: CacheValue>(
-    core: &Arc<Core>,
+    core: &Arc<CacheInner>,
     database: &DatabaseLevel,
     wanted: Vec<Wanted<T>>,
 ) -> std::result::Result<(Mine<T>, Vec<Wanted<T>>), Vec<Wanted<T>>> {
@@ -322,13 +322,15 @@ async fn turns<T: CacheValue>(
         let entry =
             row.and_then(|row| Documents::<T>::unpack(row, Instant::now()).ok()).map(Arc::new);
         match (turn, entry) {
-            (Turn::Taken { token, .. }, Some(entry)) if entry.is_fresh_at(Instant::now()) => {
+            (LeaseOutcome::Taken { token, .. }, Some(entry))
+                if entry.is_fresh_at(Instant::now()) =>
+            {
                 // It runs out by itself.
                 let _ = database.release(wanted.address.as_ref(), token).await;
                 core.keep(wanted.address.as_ref(), &entry);
                 wanted.tell(Ok((entry as AnyEntry, Origin::Database)));
             }
-            (Turn::Taken { token, failures }, entry) => {
+            (LeaseOutcome::Taken { token, failures }, entry) => {
                 wanted.previous = entry;
                 mine.push((wanted, Some((token, failures))));
             }
@@ -340,7 +342,7 @@ async fn turns<T: CacheValue>(
 
 /// One fetch for all of them; each is stored and reported by itself.
 async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
-    core: &Core,
+    core: &CacheInner,
     mine: Mine<T>,
     policy: &Policy,
     fetch: &F,
@@ -370,9 +372,9 @@ async fn fetch_mine<T: CacheValue, F: FetchMany<T>>(
     };
     let settled = match values {
         Ok(values) => {
-            let mut values: HashMap<Address, Fetched<T>> = values
+            let mut values: HashMap<EntryKey, Fetched<T>> = values
                 .into_iter()
-                .map(|(key, value)| (AddressRef::from(&key).to_owned(), value))
+                .map(|(key, value)| (EntryKeyRef::from(&key).to_owned(), value))
                 .collect();
             let left_out = || failed("the fetch left the key out");
             mine.into_iter()

@@ -11,7 +11,7 @@ use moka::notification::RemovalCause;
 use super::cached::Entry;
 use super::change::{Change, Changed, ChangedKey};
 use super::counters::Counters;
-use crate::store::{Address, AddressRef, Space};
+use crate::store::{EntryKey, EntryKeyRef, Namespace};
 use crate::types::Ticker;
 use crate::types::canonical::canonical;
 
@@ -33,7 +33,7 @@ struct Copy {
 }
 
 pub(crate) struct Memory {
-    copies: moka::sync::Cache<Address, Copy, foldhash::fast::RandomState>,
+    copies: moka::sync::Cache<EntryKey, Copy, foldhash::fast::RandomState>,
     index: Arc<Mutex<Index>>,
     ids: AtomicU64,
 }
@@ -43,14 +43,14 @@ pub(crate) struct Memory {
 struct Index {
     /// The ids of the copies of each key. Two that are put at once may be entered in one order and inserted in the
     /// other, so that the one that stays is not the one that was entered last.
-    copies: HashMap<(Space, Ticker), HashMap<Address, Vec<u64>>>,
+    copies: HashMap<(Namespace, Ticker), HashMap<EntryKey, Vec<u64>>>,
     changed: HashMap<Place, (Instant, i64)>,
     /// What was loaded before is not accepted.
     horizon: Instant,
 }
 
 /// A key without its parameters: coarse, so that nothing is parsed to look it up.
-type Place = (Space, Ticker, Box<str>);
+type Place = (Namespace, Ticker, Box<str>);
 
 impl Memory {
     pub fn new(bytes: u64, counters: Arc<Counters>) -> Self {
@@ -61,7 +61,7 @@ impl Memory {
         }));
         let listener = {
             let index = index.clone();
-            move |address: Arc<Address>, copy: Copy, cause: RemovalCause| {
+            move |address: Arc<EntryKey>, copy: Copy, cause: RemovalCause| {
                 if cause == RemovalCause::Size {
                     counters.evictions.one();
                 }
@@ -77,13 +77,13 @@ impl Memory {
     }
 
     /// The copy of this key, if it is a `T`.
-    pub fn get<T: Send + Sync + 'static>(&self, address: AddressRef<'_>) -> Option<Arc<Entry<T>>> {
+    pub fn get<T: Send + Sync + 'static>(&self, address: EntryKeyRef<'_>) -> Option<Arc<Entry<T>>> {
         let copy = self.copies.get(&address)?;
         copy.entry.downcast().ok()
     }
 
     /// Takes a copy in, unless its row has changed since it was loaded.
-    pub fn put<T: Send + Sync + 'static>(&self, address: AddressRef<'_>, entry: &Arc<Entry<T>>) {
+    pub fn put<T: Send + Sync + 'static>(&self, address: EntryKeyRef<'_>, entry: &Arc<Entry<T>>) {
         let address = address.to_owned();
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let weight = address.weight() + entry.size + OVERHEAD;
@@ -104,7 +104,7 @@ impl Memory {
         }
     }
 
-    pub fn remove(&self, address: AddressRef<'_>) {
+    pub fn remove(&self, address: EntryKeyRef<'_>) {
         self.copies.invalidate(&address);
     }
 
@@ -119,7 +119,7 @@ impl Memory {
         let mut dropped = self.drop_portfolios(changes);
         for change in changes {
             let key = match &change.changed {
-                Changed::Space => {
+                Changed::Namespace => {
                     self.clear();
                     continue;
                 }
@@ -154,13 +154,13 @@ impl Memory {
     fn drop_portfolios(&self, changes: &[Change]) -> u64 {
         let erased = changes.iter().filter_map(|change| match change.changed {
             Changed::Portfolio(portfolio) => Some((change.space, Some(portfolio))),
-            Changed::Space | Changed::Key(_) => None,
+            Changed::Namespace | Changed::Key(_) => None,
         });
         let erased: HashSet<_> = erased.collect();
         if erased.is_empty() {
             return 0;
         }
-        let concerned: Vec<Address> = {
+        let concerned: Vec<EntryKey> = {
             let mut index = lock(&self.index);
             index.horizon = Instant::now();
             let addresses = index.copies.values().flat_map(HashMap::keys);
@@ -180,10 +180,10 @@ impl Memory {
 /// Whether a copy of this version is not what the row holds since a change. Versions of an entry are
 /// drawn while it is locked and so are in order; the results of an analysis are rows of their own,
 /// and two that are stored at once may become visible the other way round.
-fn is_older(space: Space, copy: i64, changed: i64) -> bool {
+fn is_older(space: Namespace, copy: i64, changed: i64) -> bool {
     match space {
-        Space::MarketData => copy < changed,
-        Space::Analyses => copy != changed,
+        Namespace::MarketData => copy < changed,
+        Namespace::Analyses => copy != changed,
     }
 }
 
@@ -193,12 +193,12 @@ fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
 }
 
 impl Index {
-    fn enter(&mut self, address: &Address, id: u64) {
+    fn enter(&mut self, address: &EntryKey, id: u64) {
         let ticker = (address.space, address.ticker.clone());
         self.copies.entry(ticker).or_default().entry(address.clone()).or_default().push(id);
     }
 
-    fn leave(&mut self, address: &Address, id: u64) {
+    fn leave(&mut self, address: &EntryKey, id: u64) {
         let ticker = (address.space, address.ticker.clone());
         if let Some(copies) = self.copies.get_mut(&ticker) {
             if let Some(ids) = copies.get_mut(address) {
@@ -213,13 +213,13 @@ impl Index {
         }
     }
 
-    fn candidates(&self, space: Space, key: &ChangedKey) -> HashSet<Address> {
+    fn candidates(&self, space: Namespace, key: &ChangedKey) -> HashSet<EntryKey> {
         let copies = self.copies.get(&(space, key.ticker.clone()));
-        let is_meant = |a: &&Address| a.name == key.name && a.portfolio == key.portfolio;
+        let is_meant = |a: &&EntryKey| a.name == key.name && a.portfolio == key.portfolio;
         copies.into_iter().flat_map(HashMap::keys).filter(is_meant).cloned().collect()
     }
 
-    fn remember(&mut self, space: Space, key: &ChangedKey, version: i64) {
+    fn remember(&mut self, space: Namespace, key: &ChangedKey, version: i64) {
         let now = Instant::now();
         if self.changed.len() >= MOST_REMEMBERED {
             self.changed.retain(|_, (at, _)| now.duration_since(*at) < REMEMBERED);
@@ -233,7 +233,7 @@ impl Index {
         (*at, *newest) = (now, version.max(*newest));
     }
 
-    fn is_outdated(&self, address: &Address, loaded: Instant, version: i64) -> bool {
+    fn is_outdated(&self, address: &EntryKey, loaded: Instant, version: i64) -> bool {
         if loaded < self.horizon || loaded.elapsed() >= REMEMBERED {
             return true;
         }
@@ -270,15 +270,15 @@ mod tests {
     fn a_change_finds_the_copy_of_whichever_load_came_last() {
         let memory = Memory::new(1_000_000, Arc::default());
         let ticker: Ticker = "AAPL".parse().expect("a ticker");
-        let news = AddressRef {
-            space: Space::MarketData,
+        let news = EntryKeyRef {
+            space: Namespace::MarketData,
             ticker: &ticker,
             name: "news",
             parameters: None,
             portfolio: None,
         };
         let change = |version| Change {
-            space: Space::MarketData,
+            space: Namespace::MarketData,
             changed: Changed::Key(ChangedKey {
                 ticker: ticker.clone(),
                 name: "news".into(),

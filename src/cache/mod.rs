@@ -48,13 +48,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use self::change::{Change, Changed, ChangedKey};
-use self::core::Core;
+use self::core::CacheInner;
 use self::documents::Documents;
 use self::kind::Job;
 use crate::error::Result;
 use crate::market_cache::{CacheKey, CacheSelector};
 use crate::postgres::Pool;
-use crate::store::{AddressRef, Copies};
+use crate::store::{Copies, EntryKeyRef};
 
 pub(crate) use self::analyses::{get_or_compute, get_or_compute_by};
 pub use self::cached::{Cached, Origin};
@@ -74,7 +74,7 @@ pub use self::redis::RedisOptions;
 /// - One fetch at a time per key, in the process and across processes that share the database. A
 ///   process that dies while fetching is replaced after [`CacheOptions::lease`]. No connection is held
 ///   while fetching.
-/// - A value is served from memory or Redis at most [`CacheOptions::trust_for`] after another process has
+/// - A value is served from memory or Redis at most [`CacheOptions::max_staleness`] after another process has
 ///   changed or invalidated it; usually it is milliseconds. Where the log of changes cannot be read for
 ///   that long, calls ask the database; where that does not answer either, fresh values from memory or
 ///   Redis stand in until they expire.
@@ -84,13 +84,13 @@ pub use self::redis::RedisOptions;
 /// - A fetch runs on a task of its own: a caller who gives up does not end it for others.
 #[derive(Clone)]
 pub struct Cache {
-    core: Arc<Core>,
+    core: Arc<CacheInner>,
 }
 
 impl Cache {
     pub(crate) fn new(options: CacheOptions, pool: &Pool) -> Result<Self> {
         options.validate()?;
-        Ok(Cache { core: Arc::new(Core::new(options, pool)?) })
+        Ok(Cache { core: Arc::new(CacheInner::new(options, pool)?) })
     }
 
     /// The default policy of this cache, as [`CacheOptions::policy`] gave it.
@@ -107,7 +107,7 @@ impl Cache {
     ///
     /// # Errors
     /// Only where there is no stale value: [`Error::Fetch`](crate::Error::Fetch),
-    /// [`Error::PutOff`](crate::Error::PutOff) during the pause after a failure,
+    /// [`Error::BackingOff`](crate::Error::BackingOff) during the pause after a failure,
     /// [`Error::Timeout`](crate::Error::Timeout) after [`Policy::hard_timeout`]; `Invalid` of the policy
     /// or of a value that is not JSON; what the database refuses. A database or Redis that is down is
     /// not an error.
@@ -117,7 +117,7 @@ impl Cache {
         policy: &Policy,
         fetch: impl Fetch<T>,
     ) -> Result<Cached<T>> {
-        let address = AddressRef::from(key);
+        let address = EntryKeyRef::from(key);
         let now = Instant::now();
         if let Some(entry) = self.core.fresh_copy::<Documents<T>>(address, now)
             && policy.eager.is_none_or(|share| !entry.is_due_at(now, share))
@@ -181,7 +181,7 @@ impl Cache {
 
 impl Copies for Cache {
     /// A row was written by this process, and not through the cache.
-    fn replaced<'a>(&'a self, key: AddressRef<'a>, version: i64) -> BoxFuture<'a, ()> {
+    fn replaced<'a>(&'a self, key: EntryKeyRef<'a>, version: i64) -> BoxFuture<'a, ()> {
         async move {
             let (space, key) = (
                 key.space,

@@ -15,7 +15,7 @@ pub struct CacheOptions {
     pub(crate) database: bool,
     pub(crate) policy: Policy,
     pub(crate) poll_every: Duration,
-    pub(crate) trust_for: Duration,
+    pub(crate) max_staleness: Duration,
     pub(crate) lease: Duration,
     pub(crate) database_timeout: Duration,
     #[cfg(feature = "redis")]
@@ -29,7 +29,7 @@ impl Default for CacheOptions {
             database: true,
             policy: Policy::default(),
             poll_every: Duration::from_secs(1),
-            trust_for: Duration::from_secs(3),
+            max_staleness: Duration::from_secs(3),
             lease: Duration::from_secs(5),
             database_timeout: Duration::from_secs(5),
             #[cfg(feature = "redis")]
@@ -63,7 +63,7 @@ impl CacheOptions {
         poll_every: Duration,
         /// The staleness bound: a value in memory is served without asking the database only while
         /// the log of changes was read this lately (3 s).
-        trust_for: Duration,
+        max_staleness: Duration,
         /// How long a fetch stays reserved for a process that has died (5 s; zero is refused, less than
         /// 100 ms counts as 100 ms, more than a minute as a minute); one that lives renews.
         lease: Duration,

@@ -7,7 +7,7 @@ use crate::types::{Document, UnitInterval};
 /// A value as text, with what is known of it. Times are spans from the moment of reading, so that no
 /// clock but the database's matters.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Packed {
+pub(crate) struct Encoded {
     /// The row's version: of two copies the one with the greater is newer.
     pub version: i64,
     /// Grows when the document changes.
@@ -24,11 +24,11 @@ pub(crate) struct Packed {
     pub body: Document,
 }
 
-impl Packed {
+impl Encoded {
     /// As it is so much later: what an answer took counts.
     #[cfg(feature = "redis")]
     pub fn aged(self, passed: Duration) -> Self {
-        Packed {
+        Encoded {
             age: self.age.saturating_add(passed),
             fresh_for: self.fresh_for.saturating_sub(passed),
             kept_for: self.kept_for.saturating_sub(passed),

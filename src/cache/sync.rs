@@ -15,10 +15,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
 use super::change::{Change, Changed, ChangedKey};
-use super::core::Core;
+use super::core::CacheInner;
 use crate::error::{Error, Result};
 use crate::postgres::{ANNOUNCEMENTS, PgConnection};
-use crate::store::{SNAPSHOT, Snapshot, Space, oldest};
+use crate::store::{Namespace, SNAPSHOT, Snapshot, oldest};
 use crate::types::{Document, PortfolioId, Ticker};
 
 /// Notifications that come within this time of each other are one reason to read.
@@ -75,15 +75,15 @@ impl Row {
                 portfolio,
             }),
             (None, Some(portfolio)) => Changed::Portfolio(portfolio),
-            (None, None) => Changed::Space,
+            (None, None) => Changed::Namespace,
         };
         // A space of a later version of this crate has no copies here.
-        Some(Change { space: Space::parse(&self.space)?, changed, version: self.version })
+        Some(Change { space: Namespace::parse(&self.space)?, changed, version: self.version })
     }
 }
 
 /// What the reader and the callers know of each other.
-pub(crate) struct Sync {
+pub(crate) struct Invalidator {
     started: Instant,
     /// When the last complete reading began, in nanoseconds since `started`; 0: never.
     current: AtomicU64,
@@ -97,9 +97,9 @@ pub(crate) struct Sync {
     reader: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Sync {
+impl Invalidator {
     pub fn new() -> Self {
-        Sync {
+        Invalidator {
             started: Instant::now(),
             current: AtomicU64::new(0),
             wake: Arc::new(Notify::new()),
@@ -118,14 +118,14 @@ impl Sync {
     }
 
     /// Starts the reader if it is not running, and then waits until it has begun, or cannot.
-    pub async fn ensure_running(&self, core: &Arc<Core>) {
+    pub async fn ensure_running(&self, core: &Arc<CacheInner>) {
         if self.start(core) {
             self.catch_up().await;
         }
     }
 
     /// Starts the reader if it is not running. Returns `true` if it started it.
-    pub fn start(&self, core: &Arc<Core>) -> bool {
+    pub fn start(&self, core: &Arc<CacheInner>) -> bool {
         let mut reader = self.reader();
         let is_running = reader.as_ref().is_some_and(|reader| !reader.is_finished());
         if !is_running {
@@ -165,7 +165,7 @@ impl Sync {
 }
 
 /// Reads the log until the cache is dropped.
-async fn run(core: Weak<Core>) {
+async fn run(core: Weak<CacheInner>) {
     let mut reader = Reader { position: None, swept_at: Instant::now() };
     loop {
         let Some(strong) = core.upgrade() else { return };
@@ -194,7 +194,7 @@ impl Reader {
     /// Reads whenever there is reason to, until the connection fails or the cache is dropped.
     async fn follow(
         &mut self,
-        core: &Weak<Core>,
+        core: &Weak<CacheInner>,
         connection: &PgConnection,
         wake: &Notify,
         every: Duration,
@@ -216,7 +216,7 @@ impl Reader {
     }
 
     /// One reading: what the present snapshot sees and the last one did not.
-    async fn read(&mut self, core: &Core, connection: &PgConnection) -> Result<()> {
+    async fn read(&mut self, core: &CacheInner, connection: &PgConnection) -> Result<()> {
         let Some(sync) = &core.sync else { return Ok(()) };
         let asked = sync.asked.load(Ordering::Acquire);
         let began = Instant::now();

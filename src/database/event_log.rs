@@ -10,7 +10,7 @@ use super::Database;
 use super::event_consumer::EventConsumer;
 use crate::error::Result;
 use crate::events::{BEGINNING, ConsumerState, EventFilter};
-use crate::store::Swept;
+use crate::store::SweepReport;
 use crate::types::{Listed, span};
 
 /// What a consumer has in part is counted in full.
@@ -90,7 +90,7 @@ impl EventLog<'_> {
     ///
     /// # Errors
     /// Those of a statement.
-    pub async fn sweep(&self, limit: u32, age: Duration) -> Result<Swept> {
+    pub async fn sweep(&self, limit: u32, age: Duration) -> Result<SweepReport> {
         let statement = diesel::sql_query(format!(
             "
     WITH doomed AS MATERIALIZED (
@@ -104,7 +104,7 @@ impl EventLog<'_> {
     WHERE event.transaction = doomed.transaction AND event.id = doomed.id"
         ));
         let statement = statement.bind::<Interval, _>(span::age(age));
-        Ok(Swept::new(self.database.session("events").execute(statement).await?, limit))
+        Ok(SweepReport::new(self.database.session("events").execute(statement).await?, limit))
     }
 
     /// To be called once after the database was restored into another server, whose transactions have other numbers:

@@ -91,7 +91,7 @@ impl UnitOfWork {
     pub(super) async fn commits(self) -> Result<bool> {
         let done = self.transaction.commit().await;
         let may_be_committed = matches!(done, Ok(true) | Err(Error::OutcomeUnknown { .. }));
-        if may_be_committed && self.transaction.announces() {
+        if may_be_committed && self.transaction.notifies_cache() {
             self.cache.catch_up().await;
         }
         done

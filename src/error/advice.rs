@@ -19,11 +19,11 @@ impl Error {
         self.kind() == ErrorKind::Retryable
     }
 
-    /// How long to wait before the same may succeed, where that is known: of [`PutOff`](Error::PutOff) what is left of the
+    /// How long to wait before the same may succeed, where that is known: of [`BackingOff`](Error::BackingOff) what is left of the
     /// pause, of [`Retryable`](Error::Retryable) no time at all. `None` says nothing about whether to try again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self.reason() {
-            Error::PutOff { retry_in } => Some(*retry_in),
+            Error::BackingOff { retry_in } => Some(*retry_in),
             Error::Retryable { .. } => Some(Duration::ZERO),
             _ => None,
         }
@@ -83,7 +83,7 @@ impl Error {
         self.kind() == ErrorKind::Conflict && self.constraint() == Some(constraint)
     }
 
-    /// The status of an HTTP response that tells of this error; of an [`Item`](Error::Item) that of its reason.
+    /// The status of an HTTP response for this error; of an [`Item`](Error::Item) that of its reason.
     ///
     /// | status | errors |
     /// |---|---|
@@ -95,7 +95,7 @@ impl Error {
     /// | 500 Internal Server Error | `OutcomeUnknown`, `Ended`, `Corrupt`, `WrittenUnreadable`, `Config`, `Archive`, `Migration`, `Embedded`, `Database` |
     /// | 501 Not Implemented | `Unsupported` |
     /// | 502 Bad Gateway | `Fetch` |
-    /// | 503 Service Unavailable | `Busy`, `Retryable`, `Cancelled`, `Unavailable`, `ReadOnly`, `PutOff` |
+    /// | 503 Service Unavailable | `Busy`, `Retryable`, `Cancelled`, `Unavailable`, `ReadOnly`, `BackingOff` |
     /// | 504 Gateway Timeout | `Timeout` |
     ///
     /// `Invalid` is 422 and not 400: the request was read and understood, and one of its values is refused. That a request
@@ -124,7 +124,7 @@ impl Error {
             | ErrorKind::Cancelled
             | ErrorKind::Unavailable
             | ErrorKind::ReadOnly
-            | ErrorKind::PutOff => 503,
+            | ErrorKind::BackingOff => 503,
             ErrorKind::Timeout => 504,
         }
     }

@@ -1,5 +1,5 @@
 //! The names of the keys and foreign keys that refuse rows of this crate's tables, as [`Error::Conflict`] and
-//! [`Error::InvalidReference`] tell them.
+//! [`Error::InvalidReference`] carry them.
 //!
 //! The values of a row are checked before it is sent, and an [`Error::Invalid`] names the field: the CHECK constraints have
 //! no names here. Only SQL of the caller's own meets them.

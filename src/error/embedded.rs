@@ -103,7 +103,7 @@ pub enum EmbeddedError {
         action: &'static str,
         /// On which path.
         path: PathBuf,
-        /// The operating system's answer. The message tells it, so that it is no `source()`.
+        /// The operating system's answer. The message includes it, so there is no `source()`.
         // The raw name keeps it from becoming one.
         r#source: std::sync::Arc<std::io::Error>,
     },

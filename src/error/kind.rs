@@ -61,8 +61,8 @@ kinds! {
     WrittenUnreadable = "written_unreadable",
     /// [`Error::Fetch`].
     Fetch = "fetch",
-    /// [`Error::PutOff`].
-    PutOff = "put_off",
+    /// [`Error::BackingOff`].
+    BackingOff = "backing_off",
     /// [`Error::HistorySwept`].
     HistorySwept = "history_swept",
     /// [`Error::Unsupported`].
@@ -106,7 +106,7 @@ impl Error {
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::WrittenUnreadable { .. } => ErrorKind::WrittenUnreadable,
             Error::Fetch { .. } => ErrorKind::Fetch,
-            Error::PutOff { .. } => ErrorKind::PutOff,
+            Error::BackingOff { .. } => ErrorKind::BackingOff,
             Error::HistorySwept { .. } => ErrorKind::HistorySwept,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::Config { .. } => ErrorKind::Config,

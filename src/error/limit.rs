@@ -43,7 +43,7 @@ pub enum Limit {
     IdleInTransaction,
     /// Of a whole transaction: `transaction_timeout`, which a server since version 17 may have set.
     Transaction,
-    /// Of a call of the cache: [`Policy::hard_timeout`](crate::cache::Policy::hard_timeout). The fetch may go on.
+    /// Of a call of the cache: [`Policy::hard_timeout`](crate::cache::Policy::hard_timeout). The fetch may continue.
     CacheCall,
     /// The same of the fetch: it was dropped.
     Fetch,

@@ -15,12 +15,12 @@ impl Error {
         Error::NotFound { entity, key: key.to_string() }
     }
 
-    /// An [`Error::Unavailable`] without the server's word.
+    /// An [`Error::Unavailable`] without the server's code.
     pub(crate) fn unavailable(reason: impl Into<String>) -> Self {
         Error::Unavailable { reason: reason.into(), sqlstate: None }
     }
 
-    /// An [`Error::OutcomeUnknown`] without a receipt and without the server's word.
+    /// An [`Error::OutcomeUnknown`] without a receipt and without the server's code.
     pub(crate) fn outcome_unknown(reason: impl Into<String>) -> Self {
         Error::OutcomeUnknown { receipt: None, reason: reason.into(), sqlstate: None }
     }

@@ -44,9 +44,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`constraint`](Error::constraint), [`http_status`](Error::http_status) and [`retry_after`](Error::retry_after). The text
 /// is for people.
 ///
-/// No text is there twice: [`Item`](Error::Item) tells its reason itself and has no
+/// No text is there twice: [`Item`](Error::Item) includes its reason and has no
 /// [`source`](std::error::Error::source); [`Fetch`](Error::Fetch), whose cause is of the caller's own type, has one and does
-/// not tell it. `{:#}` writes the whole chain in one line.
+/// not include it. `{:#}` writes the whole chain in one line.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -100,7 +100,7 @@ pub enum Error {
     Item {
         /// Position in the caller's input, counted from 0.
         index: usize,
-        /// Why it was refused. The message tells it, so that it is no `source()`.
+        /// Why it was refused. The message includes it, so there is no `source()`.
         // The raw name keeps it from becoming one.
         r#source: Box<Error>,
     },
@@ -205,7 +205,7 @@ pub enum Error {
     /// A fetch failed a moment ago and is not tried again yet: the provider is spared. A fetch that returns this itself
     /// says for how long.
     #[error("the last fetch failed; the next is tried in {retry_in:?}")]
-    PutOff {
+    BackingOff {
         /// When a call fetches again.
         retry_in: Duration,
     },

@@ -44,7 +44,7 @@ pub(crate) fn owner_key(table: &str) -> Option<&'static str> {
     }
 }
 
-/// Of a row that no partition takes in.
+/// Of a row that has no partition.
 pub(crate) fn without_partition() -> Error {
     Error::invalid(
         "date",

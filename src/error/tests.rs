@@ -59,7 +59,7 @@ fn samples() -> Vec<Error> {
         Error::WrittenUnreadable { table, key, column, reason: text() },
         fetch_failed(),
         Error::Fetch { source: Arc::new(Box::new(Error::ReadOnly)) },
-        Error::PutOff { retry_in: Duration::from_secs(2) },
+        Error::BackingOff { retry_in: Duration::from_secs(2) },
         Error::HistorySwept { known_from: DateTime::UNIX_EPOCH },
         Error::Config { variable: "DATABASE_URL".into(), reason: text() },
         #[cfg(feature = "arrow")]
@@ -94,12 +94,12 @@ fn every_variant_has_a_kind_of_its_own_and_a_sample_here() {
 }
 
 #[test]
-fn no_message_repeats_what_its_source_tells() {
+fn no_message_repeats_that_of_its_source() {
     for error in samples() {
         let mut parent: &AnyError = &error;
         while let Some(source) = parent.source() {
-            let (told, cause) = (parent.to_string(), source.to_string());
-            assert!(!told.contains(&cause), "{error:?}: {told:?} repeats {cause:?}");
+            let (shown, cause) = (parent.to_string(), source.to_string());
+            assert!(!shown.contains(&cause), "{error:?}: {shown:?} repeats {cause:?}");
             parent = source;
         }
     }
@@ -136,7 +136,7 @@ fn an_item_is_asked_as_its_reason_is() {
     assert!(conflict().is_conflict_of(constraints::USERS_EMAIL));
     assert!(!conflict().is_conflict_of(constraints::USERS_ID));
     let reference = Error::InvalidReference { constraint: constraints::POSITIONS_PORTFOLIO.into() };
-    assert!(!reference.is_conflict_of(constraints::POSITIONS_PORTFOLIO), "it is no conflict");
+    assert!(!reference.is_conflict_of(constraints::POSITIONS_PORTFOLIO), "not a conflict");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn the_documented_statuses_are_those_of_the_code() {
 #[test]
 fn what_is_known_of_the_pause_is_told() {
     let pause = Duration::from_secs(2);
-    assert_eq!(Error::PutOff { retry_in: pause }.retry_after(), Some(pause));
+    assert_eq!(Error::BackingOff { retry_in: pause }.retry_after(), Some(pause));
     let collided = Error::Retryable { sqlstate: "40P01".into() };
     assert_eq!(collided.retry_after(), Some(Duration::ZERO));
     assert_eq!(Error::ReadOnly.retry_after(), None);

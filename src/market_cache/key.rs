@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, Unreadable};
 use crate::schema::market_data_cache;
-use crate::store::{AddressRef, Space};
+use crate::store::{EntryKeyRef, Namespace};
 use crate::types::{CacheEntryId, Count, DataType, Document, Tag, Ticker};
 
 /// What a cached document is looked up by. No parameters, `{}` and other parameters are distinct
@@ -191,10 +191,10 @@ pub struct CacheStatistics {
     pub unreadable: Vec<Unreadable>,
 }
 
-impl<'a> From<&'a CacheKey> for AddressRef<'a> {
+impl<'a> From<&'a CacheKey> for EntryKeyRef<'a> {
     fn from(key: &'a CacheKey) -> Self {
-        AddressRef {
-            space: Space::MarketData,
+        EntryKeyRef {
+            space: Namespace::MarketData,
             ticker: &key.ticker,
             name: key.data_type.as_str(),
             parameters: key.parameters.as_ref(),

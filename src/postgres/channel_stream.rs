@@ -27,7 +27,7 @@ struct Produced<'a, T> {
 
 /// The items that a future sends, and last its error. The future runs as the stream is polled, not by
 /// itself, at most one item ahead; dropped with the stream, it ends where it is.
-pub(crate) fn produced<'a, T: Send + 'a>(
+pub(crate) fn channel_stream<'a, T: Send + 'a>(
     produce: impl FnOnce(Sender<T>) -> BoxFuture<'a, Result<()>>,
 ) -> impl Stream<Item = Result<T>> + Send + 'a {
     let (sender, items) = mpsc::channel(1);

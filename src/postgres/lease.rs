@@ -6,12 +6,12 @@ use tokio::sync::RwLockReadGuard;
 
 use super::pg_connection::PgConnection;
 use super::pool::Pooled;
-use super::tenant::Named;
+use super::tenant::TenantConnection;
 
 /// A connection borrowed for a while.
 pub(crate) enum Lease<'a> {
     Pooled(Pooled),
-    Named(Named),
+    TenantConnection(TenantConnection),
     Shared(RwLockReadGuard<'a, PgConnection>),
 }
 
@@ -20,7 +20,7 @@ impl Deref for Lease<'_> {
     fn deref(&self) -> &PgConnection {
         match self {
             Lease::Pooled(pooled) => pooled,
-            Lease::Named(named) => named,
+            Lease::TenantConnection(named) => named,
             Lease::Shared(guard) => guard,
         }
     }

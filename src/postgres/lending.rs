@@ -11,7 +11,7 @@ use super::pg_connection::PgConnection;
 use super::receipts::{HISTORY, History};
 use super::sqlstate::without_secrets;
 use super::tenant::Tenant;
-use super::transport::Wire;
+use super::transport::Transport;
 use crate::error::{Error, Result};
 
 /// Everything that a session holds, prepared statements excepted. `DISCARD ALL` would throw those away, and
@@ -117,10 +117,10 @@ impl OwnSql {
 }
 
 /// A borrower's statement, from before it is sent until it has been answered.
-pub(super) struct OwnStatement(Arc<Wire>);
+pub(super) struct OwnStatement(Arc<Transport>);
 
 impl OwnStatement {
-    pub fn begin(wire: &Arc<Wire>) -> Self {
+    pub fn begin(wire: &Arc<Transport>) -> Self {
         wire.own_sql.begun.fetch_add(1, Ordering::AcqRel);
         OwnStatement(wire.clone())
     }
@@ -164,7 +164,7 @@ impl PgConnection {
 }
 
 /// Whether the session is clean now; else the connection is discarded.
-async fn reset(wire: Arc<Wire>, sql: String) -> bool {
+async fn reset(wire: Arc<Transport>, sql: String) -> bool {
     let answer = wire.answered(wire.client.simple_query(&sql)).await;
     let reason = match answer {
         Ok(Ok(messages)) if first_columns(&messages).last().is_some_and(|clean| clean == "t") => {

@@ -47,7 +47,7 @@ mod transport;
 
 #[cfg(feature = "arrow")]
 pub(crate) use channel_stream::Sender;
-pub(crate) use channel_stream::produced;
+pub(crate) use channel_stream::channel_stream;
 pub(crate) use companions::Waiting;
 pub use copy::{CopyIn, CopyOut};
 #[cfg(feature = "arrow")]
@@ -60,7 +60,7 @@ pub(crate) use outcome::{PATIENCE, outcome};
 pub use pg_connection::PgConnection;
 pub(crate) use pool::{ANNOUNCEMENTS, EVENTS};
 pub use pool::{Pool, PoolState, Pooled};
-pub(crate) use rendered_query::Built;
+pub(crate) use rendered_query::RenderedQuery;
 pub(crate) use reported::unreadable;
 pub use row_stream::Rows;
 pub use sqlstate::sqlstate;

@@ -24,11 +24,11 @@ use super::decoded::{decoded, place};
 use super::driver_row::PgRow;
 use super::lending::{OwnStatement, Standing};
 use super::manager::Manager;
-use super::rendered_query::Built;
+use super::rendered_query::RenderedQuery;
 use super::row_stream;
 use super::row_stream::Rows;
 use super::tls::Tls;
-use super::transport::Wire;
+use super::transport::Transport;
 use crate::config::{Config, QueryObserver, StatementMode};
 use crate::error::{Result, Unreadable};
 use crate::types::Page;
@@ -74,7 +74,7 @@ impl Options {
 ///
 /// A pool resets what a borrower's statements left: see [`Database::connection`](crate::Database::connection).
 pub struct PgConnection {
-    wire: Arc<Wire>,
+    wire: Arc<Transport>,
     pub(super) transaction_state: AnsiTransactionManager,
     // Diesel's trait wants it; it is not `Sync`, the connection is. It gets no events: they
     // show bind values. `Config::observer` reports statements.
@@ -103,7 +103,7 @@ impl PgConnection {
     ) -> Result<Self, tokio_postgres::Error> {
         let (client, driver) = tls.connect(config, wake).await?;
         Ok(PgConnection {
-            wire: Arc::new(Wire::new(client, driver, Canceller::new(config, tls), options)),
+            wire: Arc::new(Transport::new(client, driver, Canceller::new(config, tls), options)),
             transaction_state: AnsiTransactionManager::default(),
             instrumentation: Mutex::new(Box::new(None::<Box<dyn Instrumentation>>)),
             last_used: Instant::now(),
@@ -151,12 +151,12 @@ impl PgConnection {
         U: FromSqlRow<ST, Pg>,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         self.all(&built?).await
     }
 
     /// As [`fetch_all`](Self::fetch_all), of a rendered query.
-    pub(crate) async fn all<U, ST>(&self, built: &Built) -> Result<Vec<U>>
+    pub(crate) async fn all<U, ST>(&self, built: &RenderedQuery) -> Result<Vec<U>>
     where
         U: FromSqlRow<ST, Pg>,
     {
@@ -185,7 +185,7 @@ impl PgConnection {
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
         U: FromSqlRow<ST, Pg>,
     {
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         self.each(&built?).await
     }
 
@@ -193,7 +193,10 @@ impl PgConnection {
     ///
     /// # Errors
     /// Whatever the server reports, by [`Error`].
-    pub(crate) async fn each<U, ST>(&self, built: &Built) -> Result<Vec<Result<U, Unreadable>>>
+    pub(crate) async fn each<U, ST>(
+        &self,
+        built: &RenderedQuery,
+    ) -> Result<Vec<Result<U, Unreadable>>>
     where
         U: FromSqlRow<ST, Pg>,
     {
@@ -210,7 +213,12 @@ impl PgConnection {
     ///
     /// # Errors
     /// As [`each`](Self::each).
-    pub(crate) async fn page<U, ST>(&self, built: &Built, at: &str, limit: usize) -> Result<Page<U>>
+    pub(crate) async fn page<U, ST>(
+        &self,
+        built: &RenderedQuery,
+        at: &str,
+        limit: usize,
+    ) -> Result<Page<U>>
     where
         U: FromSqlRow<ST, Pg>,
     {
@@ -244,7 +252,7 @@ impl PgConnection {
     /// As [`each`](Self::each).
     pub(crate) async fn send_all<U, ST>(
         &self,
-        built: &Built,
+        built: &RenderedQuery,
         sender: &Sender<Result<U, Unreadable>>,
     ) -> Result<()>
     where
@@ -268,12 +276,12 @@ impl PgConnection {
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
         U: FromSqlRow<ST, Pg>,
     {
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         self.optional(&built?).await
     }
 
     /// As [`fetch_optional`](Self::fetch_optional), of a rendered query.
-    pub(crate) async fn optional<U, ST>(&self, built: &Built) -> Result<Option<U>>
+    pub(crate) async fn optional<U, ST>(&self, built: &RenderedQuery) -> Result<Option<U>>
     where
         U: FromSqlRow<ST, Pg>,
     {
@@ -289,13 +297,13 @@ impl PgConnection {
     /// # Errors
     /// Whatever the server reports, by [`Error`].
     pub(crate) async fn run<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = Built::new(&query);
+        let built = RenderedQuery::new(&query);
         drop(query);
         self.count(&built?).await
     }
 
     /// As [`run`](Self::run), of a rendered statement.
-    pub(crate) async fn count(&self, built: &Built) -> Result<u64> {
+    pub(crate) async fn count(&self, built: &RenderedQuery) -> Result<u64> {
         Ok(row_stream::execute(&self.wire, built).await?)
     }
 
@@ -365,7 +373,7 @@ impl PgConnection {
         self.wire.mode()
     }
 
-    pub(super) fn wire(&self) -> &Arc<Wire> {
+    pub(super) fn wire(&self) -> &Arc<Transport> {
         &self.wire
     }
 
@@ -392,7 +400,7 @@ const COMMITTABLE: &str = "SELECT 1";
 
 /// Runs a borrower's statements without binds; a COMMIT, by the exact text of diesel-async's transaction manager,
 /// as [`commit`].
-async fn batch(wire: Arc<Wire>, sql: &str) -> QueryResult<()> {
+async fn batch(wire: Arc<Transport>, sql: &str) -> QueryResult<()> {
     let _own = OwnStatement::begin(&wire);
     match sql {
         "COMMIT" => commit(wire, COMMITTABLE).await,
@@ -401,7 +409,7 @@ async fn batch(wire: Arc<Wire>, sql: &str) -> QueryResult<()> {
 }
 
 /// Commits behind other statements, or fails and leaves no transaction open: a skipped COMMIT would.
-async fn commit(wire: Arc<Wire>, first: &str) -> QueryResult<()> {
+async fn commit(wire: Arc<Transport>, first: &str) -> QueryResult<()> {
     let result = row_stream::batch(wire.clone(), format!("{first}; COMMIT").into()).await;
     if result.is_err() && !wire.is_broken() {
         // Its own error says no more than the first.
@@ -435,7 +443,7 @@ impl AsyncConnectionCore for PgConnection {
         T: AsQuery + 'query,
         T::Query: QueryFragment<Pg> + QueryId + 'query,
     {
-        let built = Built::new(&source.as_query());
+        let built = RenderedQuery::new(&source.as_query());
         let wire = self.wire.clone();
         async move {
             let _own = OwnStatement::begin(&wire);
@@ -451,7 +459,7 @@ impl AsyncConnectionCore for PgConnection {
     where
         T: QueryFragment<Pg> + QueryId + 'query,
     {
-        execute(self.wire.clone(), Built::new(&source)).boxed()
+        execute(self.wire.clone(), RenderedQuery::new(&source)).boxed()
     }
 }
 
@@ -467,7 +475,7 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
         T: AsQuery + 'query,
         T::Query: QueryFragment<Pg> + QueryId + 'query,
     {
-        let built = Built::new(&source.as_query());
+        let built = RenderedQuery::new(&source.as_query());
         async {
             let _own = OwnStatement::begin(&self.wire);
             row_stream::load(&self.wire, &built?).await
@@ -482,11 +490,11 @@ impl<'a> AsyncConnectionCore for &'a PgConnection {
     where
         T: QueryFragment<Pg> + QueryId + 'query,
     {
-        execute(self.wire.clone(), Built::new(&source)).boxed()
+        execute(self.wire.clone(), RenderedQuery::new(&source)).boxed()
     }
 }
 
-async fn execute(wire: Arc<Wire>, built: QueryResult<Built>) -> QueryResult<usize> {
+async fn execute(wire: Arc<Transport>, built: QueryResult<RenderedQuery>) -> QueryResult<usize> {
     let _own = OwnStatement::begin(&wire);
     Ok(usize::try_from(row_stream::execute(&wire, &built?).await?).unwrap_or(usize::MAX))
 }

@@ -237,12 +237,12 @@ impl Pool {
     }
 
     /// Notifies every process, soon, that cached rows may have changed.
-    pub(crate) fn announce(&self) {
+    pub(crate) fn notify_cache(&self) {
         self.notify(ANNOUNCEMENTS, |inner| &inner.announcing);
     }
 
     /// Notifies every process, soon, that there may be new events.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn notify_events(&self) {
         self.notify(EVENTS, |inner| &inner.telling);
     }
 

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use tokio::task::JoinHandle;
 
 use super::lending::first_columns;
-use super::transport::Wire;
+use super::transport::Transport;
 use crate::error::Receipt;
 
 /// How long is waited for answers that have come, or never will.
@@ -76,7 +76,7 @@ impl Asked {
     }
 
     /// Sends the question for the id, unless it was sent: what is sent next follows it without a wait.
-    pub fn before_write(self: &Arc<Self>, wire: &Wire) {
+    pub fn before_write(self: &Arc<Self>, wire: &Transport) {
         if self.answers.id.get().is_some() || self.asking.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -96,7 +96,7 @@ impl Asked {
 
     /// Sends the question whether the id has been written down; ahead of the COMMIT nobody waits for the answer. An id that has not may be given
     /// to another transaction after a crash.
-    pub async fn ask_whether_kept(&self, wire: &Wire) {
+    pub async fn ask_whether_kept(&self, wire: &Transport) {
         self.settle().await;
         let Some((_, place)) = self.answers.id.get() else { return };
         // The place is the server's: it is checked, because it becomes part of a statement.
@@ -112,7 +112,7 @@ impl Asked {
         });
     }
 
-    fn ask(&self, wire: &Wire, sql: &str, answer: impl FnOnce(&[String]) + Send + 'static) {
+    fn ask(&self, wire: &Transport, sql: &str, answer: impl FnOnce(&[String]) + Send + 'static) {
         // The answer is taken by a task: one that nobody reads would block the next ones.
         let Some(stream) = wire.queue(sql) else { return };
         let task = wire.spawn(async move {

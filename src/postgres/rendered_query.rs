@@ -18,13 +18,13 @@ use crate::error::Error;
 const MAX_BINDS: usize = 65_535;
 
 /// One statement, ready to be sent.
-pub(crate) struct Built {
+pub(crate) struct RenderedQuery {
     pub sql: Arc<str>,
     pub binds: Vec<Bind>,
     pub types: Vec<Type>,
 }
 
-impl Built {
+impl RenderedQuery {
     /// Whether the text begins as a query that cannot write: not `WITH`, which can.
     pub fn only_reads(&self) -> bool {
         self.sql.trim_ascii_start().starts_with("SELECT")
@@ -50,7 +50,7 @@ impl Built {
                 return Err(DieselError::SerializationError(Box::new(error)));
             }
         }
-        Ok(Built {
+        Ok(RenderedQuery {
             sql: sql.finish().into(),
             types,
             binds: collector.binds.into_iter().map(Bind).collect(),

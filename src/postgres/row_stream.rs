@@ -12,9 +12,9 @@ use tokio_postgres::RowStream;
 
 use super::driver_row::PgRow;
 use super::lending::first_columns;
-use super::rendered_query::Built;
+use super::rendered_query::RenderedQuery;
 use super::sqlstate;
-use super::transport::{Deadline, Guard, Wire, first_cause};
+use super::transport::{Deadline, Guard, Transport, first_cause};
 
 /// Rows that a dropped stream still takes from what has already arrived, before it gives the rest
 /// up and the connection with it.
@@ -151,7 +151,10 @@ impl Stream for Rows<'_> {
 
 /// Sends a statement and waits for its first two rows. A plan that a migration made stale is
 /// prepared again, once: the server refuses it before the first row.
-pub(super) async fn load<'a>(wire: &Arc<Wire>, built: &Built) -> QueryResult<Rows<'a>> {
+pub(super) async fn load<'a>(
+    wire: &Arc<Transport>,
+    built: &RenderedQuery,
+) -> QueryResult<Rows<'a>> {
     let guard = Guard::arm(wire, &built.sql)?;
     match guard.answered(read_ahead(wire, built, &guard)).await? {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
@@ -193,8 +196,8 @@ impl Started {
 }
 
 async fn read_ahead(
-    wire: &Wire,
-    built: &Built,
+    wire: &Transport,
+    built: &RenderedQuery,
     guard: &Guard,
 ) -> Result<Started, tokio_postgres::Error> {
     let mut rows = Box::pin(wire.query(built, guard).await?);
@@ -220,7 +223,7 @@ async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::E
 }
 
 /// Runs a statement without rows; returns how many it changed.
-pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64> {
+pub(super) async fn execute(wire: &Arc<Transport>, built: &RenderedQuery) -> QueryResult<u64> {
     let guard = Guard::arm(wire, &built.sql)?;
     match guard.answered(wire.execute(built, &guard)).await? {
         Ok(n) => {
@@ -232,7 +235,7 @@ pub(super) async fn execute(wire: &Arc<Wire>, built: &Built) -> QueryResult<u64>
 }
 
 /// Runs statements without binds, by the simple protocol.
-pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
+pub(super) async fn batch(wire: Arc<Transport>, sql: Arc<str>) -> QueryResult<()> {
     let guard = Guard::arm_batch(&wire, &sql)?;
     match guard.answered(wire.client.batch_execute(&sql)).await? {
         Ok(()) => {
@@ -244,7 +247,7 @@ pub(super) async fn batch(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<()> {
 }
 
 /// As [`batch`]; returns the first column of every row, as text.
-pub(super) async fn ask(wire: Arc<Wire>, sql: Arc<str>) -> QueryResult<Vec<String>> {
+pub(super) async fn ask(wire: Arc<Transport>, sql: Arc<str>) -> QueryResult<Vec<String>> {
     let guard = Guard::arm_batch(&wire, &sql)?;
     match guard.answered(wire.client.simple_query(&sql)).await? {
         Ok(messages) => {

@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
-use super::rendered_query::Built;
+use super::rendered_query::RenderedQuery;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::types::UserId;
 use crate::types::text::quote_literal;
 
-/// What is to be known of the tables in order to tell whether their policies bind a role.
+/// What is to be known of the tables to determine whether their policies bind a role.
 pub(crate) struct OwnedTables {
     /// Those in which users own rows, and whether they also hold rows that nobody owns.
     pub names: Vec<(&'static str, bool)>,
@@ -262,8 +262,8 @@ impl Tenant {
     }
 
     /// A connection with a transaction for reading.
-    pub async fn reading(&self, pool: &Pool) -> Result<Named> {
-        let named = Named { connection: pool.checkout().await?, open: true };
+    pub async fn reading(&self, pool: &Pool) -> Result<TenantConnection> {
+        let named = TenantConnection { connection: pool.checkout().await?, open: true };
         self.begin(&named, "BEGIN").await?;
         Ok(named)
     }
@@ -274,10 +274,10 @@ impl Tenant {
     pub async fn statement<T>(
         &self,
         pool: &Pool,
-        built: &Built,
-        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+        built: &RenderedQuery,
+        run: impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
-        let mut named = Named { connection: pool.checkout().await?, open: true };
+        let mut named = TenantConnection { connection: pool.checkout().await?, open: true };
         let first = self.attempt(&mut named, built, &run).await;
         match first {
             // The plan that a migration made stale is forgotten now. It had no effect.
@@ -292,9 +292,9 @@ impl Tenant {
 
     async fn attempt<T>(
         &self,
-        named: &mut Named,
-        built: &Built,
-        run: &impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+        named: &mut TenantConnection,
+        built: &RenderedQuery,
+        run: &impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         if built.only_reads() {
             // Before the pipeline: what it asks must not come between its two statements.
@@ -316,12 +316,12 @@ impl Tenant {
 
 /// A connection with a transaction in somebody's name, which ends with the loan: what was not committed is
 /// undone.
-pub(crate) struct Named {
+pub(crate) struct TenantConnection {
     connection: Pooled,
     open: bool,
 }
 
-impl Named {
+impl TenantConnection {
     fn undo(&mut self) {
         if std::mem::take(&mut self.open) {
             self.connection.send_now("ROLLBACK");
@@ -329,14 +329,14 @@ impl Named {
     }
 }
 
-impl Deref for Named {
+impl Deref for TenantConnection {
     type Target = PgConnection;
     fn deref(&self) -> &PgConnection {
         &self.connection
     }
 }
 
-impl Drop for Named {
+impl Drop for TenantConnection {
     fn drop(&mut self) {
         self.undo();
     }

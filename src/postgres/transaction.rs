@@ -14,9 +14,9 @@ use super::outcome;
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
 use super::receipts::Asked;
-use super::rendered_query::Built;
+use super::rendered_query::RenderedQuery;
 use super::tenant::Tenant;
-use super::transport::Wire;
+use super::transport::Transport;
 use crate::error::{Error, Receipt, Resource, Result};
 
 const ENDED: &str = "it was committed, rolled back or dropped";
@@ -35,15 +35,15 @@ fn answered(connection: &PgConnection) -> Result<()> {
 pub(crate) struct Transaction {
     connection: RwLock<Option<Pooled>>,
     /// What is under way on it can be seen also while somebody holds it.
-    wire: Weak<Wire>,
+    wire: Weak<Transport>,
     identity: Identity,
     /// Why nothing more runs in it, where it ended while somebody else held the connection: it is rolled back
     /// as soon as that can be had.
     over: OnceLock<&'static str>,
     /// Cached rows were written: other processes are notified after the commit.
-    announces: AtomicBool,
+    notifies_cache: AtomicBool,
     /// Events were written: other processes are notified of these, too.
-    tells: AtomicBool,
+    notifies_events: AtomicBool,
     /// Longest wait for others to let go of the connection.
     patience: Duration,
     pool: Pool,
@@ -85,8 +85,8 @@ impl Transaction {
             wire: Arc::downgrade(connection.wire()),
             connection: RwLock::new(Some(connection)),
             over: OnceLock::new(),
-            announces: AtomicBool::new(false),
-            tells: AtomicBool::new(false),
+            notifies_cache: AtomicBool::new(false),
+            notifies_events: AtomicBool::new(false),
             asked: OnceLock::new(),
             resolve_within: options.resolve_within,
         }
@@ -113,8 +113,8 @@ impl Transaction {
     /// have been sent just before.
     pub async fn statement<T>(
         &self,
-        built: &Built,
-        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+        built: &RenderedQuery,
+        run: impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let connection = self.shared().await?;
         let done = run(&connection, built).await?;
@@ -267,11 +267,11 @@ impl Transaction {
             }
             Err(error) => return Err(error),
         };
-        if self.announces() {
-            pool.announce();
+        if self.notifies_cache() {
+            pool.notify_cache();
         }
-        if self.tells.load(Ordering::Acquire) {
-            pool.tell();
+        if self.notifies_events.load(Ordering::Acquire) {
+            pool.notify_events();
         }
         done
     }
@@ -310,17 +310,17 @@ impl Transaction {
         }
     }
 
-    pub fn announce(&self) {
-        self.announces.store(true, Ordering::Release);
+    pub fn notify_cache(&self) {
+        self.notifies_cache.store(true, Ordering::Release);
     }
 
     /// Whether cached rows were written in it, once it is committed.
-    pub fn announces(&self) -> bool {
-        self.announces.load(Ordering::Acquire)
+    pub fn notifies_cache(&self) -> bool {
+        self.notifies_cache.load(Ordering::Acquire)
     }
 
-    pub fn tell(&self) {
-        self.tells.store(true, Ordering::Release);
+    pub fn notify_events(&self) {
+        self.notifies_events.store(true, Ordering::Release);
     }
 
     /// For what must not be part of it.

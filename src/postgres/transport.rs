@@ -17,7 +17,7 @@ use super::cancel::Canceller;
 use super::companions::{Companions, Waiting};
 use super::lending::OwnSql;
 use super::receipts::Asked;
-use super::rendered_query::Built;
+use super::rendered_query::RenderedQuery;
 use super::scope::{Scope, Sending};
 use super::sqlstate;
 use super::sqlstate::{closed, diesel_error, diesel_error_of};
@@ -46,7 +46,7 @@ const FORGOTTEN: &str = "26000";
 const READ_ONLY_AGE: Duration = Duration::from_secs(1);
 
 /// The driver's client and everything that statements in flight need of it.
-pub(super) struct Wire {
+pub(super) struct Transport {
     pub client: Client,
     driver: Driver,
     statements: Mutex<Statements>,
@@ -78,14 +78,14 @@ pub(super) struct Wire {
     forgotten: AtomicBool,
 }
 
-impl Wire {
+impl Transport {
     pub fn new(
         client: Client,
         driver: Driver,
         canceller: Canceller,
         options: &super::pg_connection::Options,
     ) -> Self {
-        Wire {
+        Transport {
             client,
             driver,
             statements: Mutex::new(Statements::new(
@@ -265,7 +265,10 @@ impl Wire {
         self.statements.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn prepared_for(&self, built: &Built) -> Result<Statement, tokio_postgres::Error> {
+    async fn prepared_for(
+        &self,
+        built: &RenderedQuery,
+    ) -> Result<Statement, tokio_postgres::Error> {
         if let Some(statement) = self.statements().get(&built.sql, &built.types) {
             return Ok(statement);
         }
@@ -281,7 +284,7 @@ impl Wire {
     /// Sends a statement and returns the stream of its rows.
     pub async fn query(
         &self,
-        built: &Built,
+        built: &RenderedQuery,
         guard: &Guard,
     ) -> Result<RowStream, tokio_postgres::Error> {
         match self.mode {
@@ -302,7 +305,7 @@ impl Wire {
     /// migration made stale is prepared again, once: the server refused it before it had any effect.
     pub async fn execute(
         &self,
-        built: &Built,
+        built: &RenderedQuery,
         guard: &Guard,
     ) -> Result<u64, tokio_postgres::Error> {
         match self.execute_once(built, guard).await {
@@ -317,7 +320,7 @@ impl Wire {
 
     async fn execute_once(
         &self,
-        built: &Built,
+        built: &RenderedQuery,
         guard: &Guard,
     ) -> Result<u64, tokio_postgres::Error> {
         match self.mode {
@@ -348,7 +351,7 @@ impl Wire {
     }
 }
 
-impl Drop for Wire {
+impl Drop for Transport {
     /// What was abandoned ends on the server too, also where that hears no cancel request because it waits for
     /// the data of a COPY.
     fn drop(&mut self) {
@@ -377,7 +380,7 @@ pub(super) fn first_cause(
 /// the server is asked to cancel it and the connection is never used again, because whatever is
 /// still coming would be read as the next statement's answer or stall it.
 pub(super) struct Guard {
-    wire: Arc<Wire>,
+    wire: Arc<Transport>,
     sql: Arc<str>,
     started: Instant,
     armed: bool,
@@ -393,7 +396,7 @@ impl Guard {
     ///
     /// # Errors
     /// The connection was discarded or is closed: nothing is sent.
-    pub fn arm(wire: &Arc<Wire>, sql: &Arc<str>) -> QueryResult<Self> {
+    pub fn arm(wire: &Arc<Transport>, sql: &Arc<str>) -> QueryResult<Self> {
         wire.check_open()?;
         Ok(Self::armed(wire, sql, wire.sends(wire.scope.sends_one(sql)), false))
     }
@@ -402,12 +405,12 @@ impl Guard {
     ///
     /// # Errors
     /// As [`arm`](Self::arm).
-    pub fn arm_batch(wire: &Arc<Wire>, sql: &Arc<str>) -> QueryResult<Self> {
+    pub fn arm_batch(wire: &Arc<Transport>, sql: &Arc<str>) -> QueryResult<Self> {
         wire.check_open()?;
         Ok(Self::armed(wire, sql, wire.sends(wire.scope.sends(sql)), true))
     }
 
-    fn armed(wire: &Arc<Wire>, sql: &Arc<str>, sending: Sending, sent: bool) -> Self {
+    fn armed(wire: &Arc<Transport>, sql: &Arc<str>, sending: Sending, sent: bool) -> Self {
         Guard {
             sql: sql.clone(),
             started: Instant::now(),

@@ -17,7 +17,7 @@ use crate::prices::reading::Series;
 use crate::prices::series::{
     AdjustedSeries, Adjustment, AdjustmentCheck, Period, SeriesBar, resample,
 };
-use crate::store::{Swept, UpsertReport};
+use crate::store::{SweepReport, UpsertReport};
 use crate::types::{BarId, Listed, Page, PageRequest, Ticker};
 
 /// Price bars: one per ticker and trading day.
@@ -334,7 +334,7 @@ pub trait PriceRepository: Send + Sync {
 
     /// Retention: forgets up to `limit` values that were corrected or deleted longer than `age` ago,
     /// oldest first. Reads as of an earlier time than the newest of them are refused then, as `HistorySwept`.
-    async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept> {
+    async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<SweepReport> {
         unsupported("prices.sweep_revisions")
     }
 }

@@ -4,12 +4,12 @@ use std::any::Any;
 
 use futures_util::future::BoxFuture;
 
-use super::entry_key::AddressRef;
+use super::entry_key::EntryKeyRef;
 
 /// Keeps copies of rows, and so has to hear when rows have changed. The cache does; this room does not know it.
 pub(crate) trait Copies: Send + Sync + 'static {
     /// The row of this key has this version now.
-    fn replaced<'a>(&'a self, key: AddressRef<'a>, version: i64) -> BoxFuture<'a, ()>;
+    fn replaced<'a>(&'a self, key: EntryKeyRef<'a>, version: i64) -> BoxFuture<'a, ()>;
 
     /// Any row may have changed. Returns when the log of changes has been read.
     fn catch_up(&self) -> BoxFuture<'_, ()>;

@@ -7,32 +7,34 @@ use crate::types::{Document, PortfolioId, Ticker};
 
 /// Which of the two caches a key belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Space {
+pub(crate) enum Namespace {
     /// Documents of providers: `market_data_cache`.
     MarketData,
     /// Results of analyses: `analysis_results`.
     Analyses,
 }
 
-impl Space {
+impl Namespace {
     /// The space's name in `cache_leases` and `cache_changes`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Space::MarketData => "market_data",
-            Space::Analyses => "analyses",
+            Namespace::MarketData => "market_data",
+            Namespace::Analyses => "analyses",
         }
     }
 
     pub fn parse(name: &str) -> Option<Self> {
-        [Space::MarketData, Space::Analyses].into_iter().find(|space| space.as_str() == name)
+        [Namespace::MarketData, Namespace::Analyses]
+            .into_iter()
+            .find(|space| space.as_str() == name)
     }
 }
 
 /// The key of a cached value. Equality is that of the spelling: parameters that are equal as JSON
 /// values but are written differently are two copies in memory, and one row in the database.
 #[derive(Debug, Clone)]
-pub(crate) struct Address {
-    pub space: Space,
+pub(crate) struct EntryKey {
+    pub space: Namespace,
     pub ticker: Ticker,
     /// Data type or analysis type.
     pub name: Box<str>,
@@ -40,19 +42,19 @@ pub(crate) struct Address {
     pub portfolio: Option<PortfolioId>,
 }
 
-/// An [`Address`] that is looked up without being made.
+/// An [`EntryKey`] that is looked up without being made.
 #[derive(Clone, Copy)]
-pub(crate) struct AddressRef<'a> {
-    pub space: Space,
+pub(crate) struct EntryKeyRef<'a> {
+    pub space: Namespace,
     pub ticker: &'a Ticker,
     pub name: &'a str,
     pub parameters: Option<&'a Document>,
     pub portfolio: Option<PortfolioId>,
 }
 
-impl AddressRef<'_> {
-    pub fn to_owned(self) -> Address {
-        Address {
+impl EntryKeyRef<'_> {
+    pub fn to_owned(self) -> EntryKey {
+        EntryKey {
             space: self.space,
             ticker: self.ticker.clone(),
             name: self.name.into(),
@@ -67,15 +69,15 @@ impl AddressRef<'_> {
         self.parameters.map_or(Ok(()), |parameters| parameters.check_storable("parameters"))
     }
 
-    fn parts(&self) -> (Space, &str, &str, Option<&str>, Option<PortfolioId>) {
+    fn parts(&self) -> (Namespace, &str, &str, Option<&str>, Option<PortfolioId>) {
         let parameters = self.parameters.map(Document::as_str);
         (self.space, self.ticker.as_str(), self.name, parameters, self.portfolio)
     }
 }
 
-impl Address {
-    pub fn as_ref(&self) -> AddressRef<'_> {
-        AddressRef {
+impl EntryKey {
+    pub fn as_ref(&self) -> EntryKeyRef<'_> {
+        EntryKeyRef {
             space: self.space,
             ticker: &self.ticker,
             name: &self.name,
@@ -87,32 +89,32 @@ impl Address {
     /// About how many bytes of memory the key uses.
     pub fn weight(&self) -> usize {
         let parameters = self.parameters.as_ref().map_or(0, |p| p.as_str().len());
-        std::mem::size_of::<Address>() + self.ticker.as_str().len() + self.name.len() + parameters
+        std::mem::size_of::<EntryKey>() + self.ticker.as_str().len() + self.name.len() + parameters
     }
 }
 
-impl PartialEq for Address {
+impl PartialEq for EntryKey {
     fn eq(&self, other: &Self) -> bool {
         self.as_ref().parts() == other.as_ref().parts()
     }
 }
 
-impl Eq for Address {}
+impl Eq for EntryKey {}
 
-impl Hash for Address {
+impl Hash for EntryKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.as_ref().hash(state);
     }
 }
 
-impl Hash for AddressRef<'_> {
+impl Hash for EntryKeyRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.parts().hash(state);
     }
 }
 
-impl equivalent::Equivalent<Address> for AddressRef<'_> {
-    fn equivalent(&self, key: &Address) -> bool {
+impl equivalent::Equivalent<EntryKey> for EntryKeyRef<'_> {
+    fn equivalent(&self, key: &EntryKey) -> bool {
         self.parts() == key.as_ref().parts()
     }
 }

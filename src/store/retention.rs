@@ -62,7 +62,7 @@ impl Retention {
 
 /// What one batch of a clean-up did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Swept {
+pub struct SweepReport {
     /// Rows deleted.
     pub deleted: u64,
     /// Whether the batch was full, so that another may find more; otherwise nothing is left but what
@@ -70,9 +70,9 @@ pub struct Swept {
     pub more_left: bool,
 }
 
-impl Swept {
+impl SweepReport {
     /// The outcome of a batch of up to `limit` rows.
     pub(crate) fn new(deleted: u64, limit: u32) -> Self {
-        Swept { deleted, more_left: limit > 0 && deleted >= u64::from(limit) }
+        SweepReport { deleted, more_left: limit > 0 && deleted >= u64::from(limit) }
     }
 }

@@ -13,10 +13,10 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::RwLockMappedWriteGuard;
 
 use super::copies::Copies;
-use super::entry_key::AddressRef;
+use super::entry_key::EntryKeyRef;
 use crate::error::{Entity, Error, Result, Unreadable};
 use crate::postgres::{
-    Built, Lease, PgConnection, Pool, Pooled, Tenant, Transaction, Waiting, produced,
+    Lease, PgConnection, Pool, Pooled, RenderedQuery, Tenant, Transaction, Waiting, channel_stream,
 };
 use crate::types::{Listed, Page, PageRequest};
 
@@ -28,7 +28,7 @@ pub(crate) struct Session {
 }
 
 /// Tables whose triggers write events. Of the cache only what ends is one: see [`Session::invalidated`].
-const TELLING: [&str; 3] = ["analysis_results", "positions", "price_history"];
+const EVENT_TABLES: [&str; 3] = ["analysis_results", "positions", "price_history"];
 
 #[derive(Clone)]
 pub(crate) enum Source {
@@ -90,16 +90,16 @@ impl Session {
     }
 
     /// Notifies every process that cached rows may have changed, soon after they are committed.
-    pub fn announce(&self) {
+    pub fn notify_cache(&self) {
         match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.announce(),
-            Source::Transaction(transaction) => transaction.announce(),
+            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.notify_cache(),
+            Source::Transaction(transaction) => transaction.notify_cache(),
         }
     }
 
-    /// As [`announce`](Self::announce), and lets this process's own copies of the row know.
-    pub async fn replaced(&self, key: AddressRef<'_>, version: i64) {
-        self.announce();
+    /// As [`notify_cache`](Self::notify_cache), and lets this process's own copies of the row know.
+    pub async fn replaced(&self, key: EntryKeyRef<'_>, version: i64) {
+        self.notify_cache();
         if let Some(cache) = self.copies() {
             cache.replaced(key, version).await;
         }
@@ -108,8 +108,8 @@ impl Session {
     /// As [`replaced`](Self::replaced), of whichever rows: returns when the log has been read, but for a unit of work,
     /// whose commit waits for that.
     pub async fn invalidated(&self) {
-        self.announce();
-        self.tell();
+        self.notify_cache();
+        self.notify_events();
         if let Some(cache) = self.copies() {
             cache.catch_up().await;
         }
@@ -117,16 +117,16 @@ impl Session {
 
     /// To be called when rows were written on a [`connection`](Self::connection); of all else it is known here.
     pub fn wrote(&self) {
-        if TELLING.contains(&self.table) {
-            self.tell();
+        if EVENT_TABLES.contains(&self.table) {
+            self.notify_events();
         }
     }
 
     /// Notifies every process that there may be new events, soon after they are committed.
-    fn tell(&self) {
+    fn notify_events(&self) {
         match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.tell(),
-            Source::Transaction(transaction) => transaction.tell(),
+            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.notify_events(),
+            Source::Transaction(transaction) => transaction.notify_events(),
         }
     }
 
@@ -135,7 +135,9 @@ impl Session {
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {
             Source::Pool(pool, _) => Ok(Lease::Pooled(pool.checkout().await?)),
-            Source::Tenant(pool, tenant, _) => Ok(Lease::Named(tenant.reading(pool).await?)),
+            Source::Tenant(pool, tenant, _) => {
+                Ok(Lease::TenantConnection(tenant.reading(pool).await?))
+            }
             Source::Transaction(transaction) => Ok(Lease::Shared(transaction.shared().await?)),
         }
     }
@@ -173,8 +175,8 @@ impl Session {
     /// Runs one statement wherever this session's run.
     async fn statement<T>(
         &self,
-        built: &Built,
-        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+        built: &RenderedQuery,
+        run: impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let done = match &self.source {
             Source::Tenant(pool, tenant, _) => tenant.statement(pool, built, run).await,
@@ -192,8 +194,8 @@ impl Session {
     /// nothing is written, unless the statement was a transaction by itself and the error says so.
     async fn written<T>(
         &self,
-        built: &Built,
-        run: impl for<'a> Fn(&'a PgConnection, &'a Built) -> BoxFuture<'a, Result<T>>,
+        built: &RenderedQuery,
+        run: impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
         let error = match self.statement(built, run).await {
             Err(error @ Error::Corrupt { .. }) => error,
@@ -224,7 +226,7 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         self.statement(&built?, |connection, built| connection.all(built).boxed()).await
     }
 
@@ -237,7 +239,7 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         let mut rows =
             self.statement(&built?, |connection, built| connection.each(built).boxed()).await?;
         self.report(rows.iter_mut().filter_map(|row| row.as_mut().err()));
@@ -273,7 +275,7 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let (built, limit) = (Built::new(&query.as_query()), request.limit as usize);
+        let (built, limit) = (RenderedQuery::new(&query.as_query()), request.limit as usize);
         let mut page = self
             .statement(&built?, |connection, built| connection.page(built, at, limit).boxed())
             .await?;
@@ -302,8 +304,8 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = Built::new(&query.as_query());
-        let sent = produced(move |sender| {
+        let built = RenderedQuery::new(&query.as_query());
+        let sent = channel_stream(move |sender| {
             async move {
                 let sent = async {
                     let connection = self.connection().await?;
@@ -331,7 +333,7 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         self.statement(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
@@ -361,7 +363,7 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = Built::new(&query.as_query());
+        let built = RenderedQuery::new(&query.as_query());
         self.written(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
@@ -380,7 +382,7 @@ impl Session {
 
     /// Runs one statement; returns how many rows it changed.
     pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = Built::new(&query);
+        let built = RenderedQuery::new(&query);
         drop(query);
         self.statement(&built?, |connection, built| connection.count(built).boxed()).await
     }

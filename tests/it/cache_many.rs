@@ -111,7 +111,7 @@ pub fn values(answers: &[Result<Cached<String>>]) -> Vec<(&str, Origin)> {
 pub fn errors(answers: &[Result<Cached<String>>]) -> Vec<Option<&'static str>> {
     let name = |error: &Error| match error {
         Error::Fetch { .. } => "fetch",
-        Error::PutOff { .. } => "put off",
+        Error::BackingOff { .. } => "put off",
         Error::Timeout { .. } => "timeout",
         other => panic!("{other:?}"),
     };

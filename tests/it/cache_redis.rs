@@ -33,7 +33,7 @@ pub fn patient(redis: &RedisServer) -> RedisOptions {
 /// Memory, Redis and the database; changes are looked for ten times a second.
 pub fn every_level(redis: &RedisServer) -> CacheOptions {
     let poll_every = Duration::from_millis(100);
-    CacheOptions::default().redis(patient(redis)).poll_every(poll_every).trust_for(GENEROUS)
+    CacheOptions::default().redis(patient(redis)).poll_every(poll_every).max_staleness(GENEROUS)
 }
 
 /// A handle as another process has it: the same database, a cache of its own.

@@ -157,7 +157,8 @@ async fn cached(db: &Database, policy: Policy) -> Result<()> {
             for n in 0..2 {
                 match cache.get_or_fetch::<u32>(&key, &policy, gives(Fetched::new(n))).await {
                     Ok(_)
-                    | Err(Error::PutOff { .. } | Error::Timeout { .. } | Error::Fetch { .. }) => {}
+                    | Err(Error::BackingOff { .. } | Error::Timeout { .. } | Error::Fetch { .. }) =>
+                        {}
                     Err(other) => return Err(other),
                 }
             }
@@ -166,7 +167,7 @@ async fn cached(db: &Database, policy: Policy) -> Result<()> {
             for n in [Some(4_u32), None] {
                 let fetch = move |_| async move { Ok::<_, BoxError>(n) };
                 match cache.get_or_fetch::<Option<u32>>(&key, &policy, fetch).await {
-                    Ok(_) | Err(Error::PutOff { .. } | Error::Timeout { .. }) => {}
+                    Ok(_) | Err(Error::BackingOff { .. } | Error::Timeout { .. }) => {}
                     Err(other) => return Err(other),
                 }
             }
@@ -251,7 +252,7 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
         "cache/policy::retry_after" => cached(db, policy().retry_after(span)).await,
         "cache/policy::retry_at_most" => cached(db, policy().retry_at_most(span)).await,
         "cache/options::poll_every" => levels(db, options().poll_every(span)).await,
-        "cache/options::trust_for" => levels(db, options().trust_for(span)).await,
+        "cache/options::max_staleness" => levels(db, options().max_staleness(span)).await,
         "cache/options::lease" => levels(db, options().lease(span)).await,
         "cache/options::database_timeout" => levels(db, options().database_timeout(span)).await,
         "cache/redis/options::timeout" => {

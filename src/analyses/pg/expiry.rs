@@ -7,7 +7,7 @@ use diesel::sql_types::{Interval, Nullable, Text, Uuid as SqlUuid};
 
 use crate::analyses::key::AnalysisSelector;
 use crate::error::Result;
-use crate::store::{Session, Swept};
+use crate::store::{Session, SweepReport};
 use crate::types::span;
 
 /// A caller that computes under such a lease has read its inputs before the invalidation: without the lease
@@ -102,7 +102,11 @@ fn sweep(limit: u32) -> SqlQuery {
     ))
 }
 
-pub(super) async fn sweep_expired(session: &Session, limit: u32, keep: Duration) -> Result<Swept> {
+pub(super) async fn sweep_expired(
+    session: &Session,
+    limit: u32,
+    keep: Duration,
+) -> Result<SweepReport> {
     let statement = sweep(limit).bind::<Interval, _>(span::age(keep));
-    Ok(Swept::new(session.execute(statement).await?, limit))
+    Ok(SweepReport::new(session.execute(statement).await?, limit))
 }

@@ -26,7 +26,7 @@ use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
 use crate::error::{Entity, Error, Result};
 use crate::postgres::PgConnection;
 use crate::schema::analysis_results;
-use crate::store::{Aged, Session, Swept, newest_first, settled};
+use crate::store::{Aged, Session, SweepReport, newest_first, settled};
 use crate::types::{
     AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker, bound,
 };
@@ -312,7 +312,7 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all)]
-        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
             expiry::sweep_expired(&self.session, limit, keep).await
         }
     }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use redis::{FromRedisValue, Pipeline, Value};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::packed::Packed;
+use crate::cache::packed::Encoded;
 use crate::cache::sync::KEPT;
-use crate::store::AddressRef;
+use crate::store::EntryKeyRef;
 use crate::types::canonical::canonical;
 use crate::types::{Document, UnitInterval};
 
@@ -74,7 +74,7 @@ impl Keys {
     }
 
     /// `{prefix:namespace}:space:ticker:name:portfolio:parameters`. The last part may hold anything.
-    pub fn entry(&self, address: AddressRef<'_>) -> String {
+    pub fn entry(&self, address: EntryKeyRef<'_>) -> String {
         format!(
             "{}:{}:{}:{}:{}:{}",
             self.tag,
@@ -116,7 +116,7 @@ pub(super) fn put(
     hash: &str,
     keys: [&str; 2],
     generation: &str,
-    packed: &Packed,
+    packed: &Encoded,
 ) {
     tombstone(pipe, hash, keys, packed.version);
     let kept_for = millis(packed.kept_for);
@@ -179,7 +179,7 @@ pub(super) fn get(pipe: &mut Pipeline, key: &str) {
 }
 
 /// The entry of these replies; `None`: no entry of this generation exists, or this crate did not write it.
-pub(super) fn read(life: Value, fields: Value, generation: &str) -> Option<Packed> {
+pub(super) fn read(life: Value, fields: Value, generation: &str) -> Option<Encoded> {
     type Fields = (Option<String>, Option<String>, Option<String>, Option<String>);
     let (Some(version), Some(written_under), Some(meta), Some(body)) =
         Fields::from_redis_value(fields).ok()?
@@ -196,7 +196,7 @@ pub(super) fn read(life: Value, fields: Value, generation: &str) -> Option<Packe
     let kept_for = life.min(meta.kept_for);
     let elapsed = meta.kept_for - kept_for;
     (kept_for > 0).then_some(())?;
-    Some(Packed {
+    Some(Encoded {
         version: version.parse().ok()?,
         revision: meta.revision,
         age: Duration::from_millis(meta.age.saturating_add(elapsed)),

@@ -1,7 +1,7 @@
 //! A level of the cache in Redis, which all processes share.
 //!
 //! Redis is never the source of a value, and never needed: an operation that fails, or takes longer
-//! than its limit, counts as a miss, and the [breaker](Breaker) then leaves the level out for a while.
+//! than its limit, counts as a miss, and the [breaker](CircuitBreaker) then leaves the level out for a while.
 //! What must not happen is that it serves what the database has replaced:
 //!
 //! - *Versions.* Each entry carries its row's version, and never replaces a newer one. A change of a row
@@ -37,11 +37,11 @@ use std::time::{Duration, Instant};
 
 use redis::{Client, Pipeline, RedisError};
 
-use crate::cache::breaker::Breaker;
-use crate::cache::packed::Packed;
+use crate::cache::breaker::CircuitBreaker;
+use crate::cache::packed::Encoded;
 use crate::cache::{Change, Changed, ChangedKey};
 use crate::error::Result;
-use crate::store::{AddressRef, Space};
+use crate::store::{EntryKeyRef, Namespace};
 use layout::Keys;
 use link::{Link, Replies};
 
@@ -52,7 +52,7 @@ pub(crate) struct RedisLevel {
     keys: Keys,
     link: Link,
     timeout: Duration,
-    breaker: Breaker,
+    breaker: CircuitBreaker,
     errors: AtomicU64,
     /// What was loaded before is not put: it may be of what an emptying was for.
     horizon: Mutex<Instant>,
@@ -71,19 +71,19 @@ impl RedisLevel {
             link: Link::new(client, keys.generation.clone()),
             keys,
             timeout: options.timeout,
-            breaker: Breaker::new("redis"),
+            breaker: CircuitBreaker::new("redis"),
             errors: AtomicU64::new(0),
             horizon: Mutex::new(Instant::now()),
         })
     }
 
     /// The value, with what remains of its life.
-    pub async fn get(&self, address: AddressRef<'_>) -> Option<Packed> {
+    pub async fn get(&self, address: EntryKeyRef<'_>) -> Option<Encoded> {
         self.get_many(&[address]).await.pop().flatten()
     }
 
     /// The values in the order of `addresses`, in one round trip.
-    pub async fn get_many(&self, addresses: &[AddressRef<'_>]) -> Vec<Option<Packed>> {
+    pub async fn get_many(&self, addresses: &[EntryKeyRef<'_>]) -> Vec<Option<Encoded>> {
         let mut found = vec![None; addresses.len()];
         if addresses.is_empty() {
             return found;
@@ -113,12 +113,12 @@ impl RedisLevel {
 
     /// Keeps the value, loaded from the database then, for as long as it may be kept, unless a newer one is there or
     /// the level has been emptied since.
-    pub async fn put(&self, address: AddressRef<'_>, packed: &Packed, loaded: Instant) {
+    pub async fn put(&self, address: EntryKeyRef<'_>, packed: &Encoded, loaded: Instant) {
         self.put_many(&[(address, packed)], loaded).await;
     }
 
     /// As [`put`](Self::put), in one round trip.
-    pub async fn put_many(&self, entries: &[(AddressRef<'_>, &Packed)], loaded: Instant) {
+    pub async fn put_many(&self, entries: &[(EntryKeyRef<'_>, &Encoded)], loaded: Instant) {
         if entries.is_empty() {
             return;
         }
@@ -160,7 +160,7 @@ impl RedisLevel {
                     let key = self.keys.entry(address(change, key));
                     let keys = [key.as_str(), &self.keys.generation];
                     layout::tombstone(&mut pipe, self.link.script(), keys, change.version);
-                    if change.space == Space::Analyses {
+                    if change.space == Namespace::Analyses {
                         layout::unordered(&mut pipe);
                     }
                 }
@@ -176,8 +176,12 @@ impl RedisLevel {
 
     /// Drops all that is in the level.
     pub async fn forget_all(&self) {
-        self.forget(&[Change { space: Space::MarketData, changed: Changed::Space, version: 0 }])
-            .await;
+        self.forget(&[Change {
+            space: Namespace::MarketData,
+            changed: Changed::Namespace,
+            version: 0,
+        }])
+        .await;
     }
 
     /// The snapshot of the log up to which the level has applied changes; `None`: it is unknown.
@@ -237,8 +241,8 @@ impl RedisLevel {
     }
 }
 
-fn address<'a>(change: &Change, key: &'a ChangedKey) -> AddressRef<'a> {
-    AddressRef {
+fn address<'a>(change: &Change, key: &'a ChangedKey) -> EntryKeyRef<'a> {
+    EntryKeyRef {
         space: change.space,
         ticker: &key.ticker,
         name: &key.name,

@@ -22,7 +22,7 @@ use super::entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEn
 use super::key::{CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry};
 use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::market_data_cache;
-use crate::store::{Aged, Session, Swept, newest_first, settled};
+use crate::store::{Aged, Session, SweepReport, newest_first, settled};
 use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker, span};
 
 diesel::define_sql_function! {
@@ -187,7 +187,7 @@ pub trait MarketCacheRepository: Send + Sync {
 
     /// Deletes up to `limit` entries that expired `keep` ago or earlier, their stale windows
     /// included, longest expired first. Sweepers at work at once share the entries and do not wait for each other.
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
         unsupported("market_cache.sweep_expired")
     }
 
@@ -500,9 +500,9 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
-        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<Swept> {
+        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
             let statement = sweep_expired(limit).bind::<Interval, _>(span::age(keep));
-            Ok(Swept::new(self.session.execute(statement).await?, limit))
+            Ok(SweepReport::new(self.session.execute(statement).await?, limit))
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]

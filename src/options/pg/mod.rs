@@ -16,7 +16,9 @@ use super::occ::OptionContract;
 use super::quote::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch};
 use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::options_data;
-use crate::store::{Plan, Retention, Session, Swept, UpsertReport, batch, newest_first, settled};
+use crate::store::{
+    Plan, Retention, Session, SweepReport, UpsertReport, batch, newest_first, settled,
+};
 use crate::types::{Listed, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound};
 
 /// Option quotes: snapshots of chains. A snapshot is what is stored of one underlying with one time.
@@ -145,7 +147,7 @@ pub trait OptionRepository: Send + Sync {
     /// the last snapshot of each day is kept, by ticker and time, on the way to which one index entry is
     /// read of each old snapshot that stays. Sweepers at work at once share the quotes and do not wait for
     /// each other.
-    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
+    async fn sweep(&self, limit: u32, retention: &Retention) -> Result<SweepReport> {
         unsupported("options.sweep")
     }
 }
@@ -380,7 +382,7 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "options.sweep", skip_all)]
-        async fn sweep(&self, limit: u32, retention: &Retention) -> Result<Swept> {
+        async fn sweep(&self, limit: u32, retention: &Retention) -> Result<SweepReport> {
             retention::sweep(&self.session, limit, retention).await
         }
     }

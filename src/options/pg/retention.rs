@@ -3,14 +3,18 @@
 use diesel::sql_types::Interval;
 
 use crate::error::Result;
-use crate::store::{Retention, Session, Swept};
+use crate::store::{Retention, Session, SweepReport};
 use crate::types::span;
 
-pub(super) async fn sweep(session: &Session, limit: u32, retention: &Retention) -> Result<Swept> {
+pub(super) async fn sweep(
+    session: &Session,
+    limit: u32,
+    retention: &Retention,
+) -> Result<SweepReport> {
     let doomed = if retention.keep_last_of_day { REPLACED } else { OLD };
     let statement = diesel::sql_query(statement(doomed, limit))
         .bind::<Interval, _>(span::age(retention.older_than));
-    Ok(Swept::new(session.execute(statement).await?, limit))
+    Ok(SweepReport::new(session.execute(statement).await?, limit))
 }
 
 /// The limit is part of the text (a program sweeps with one): of a placeholder the planner would

@@ -27,7 +27,7 @@ use crate::prices::series::{
     AdjustedSeries, Adjustment, AdjustmentCheck, Period, Resampler, SeriesBar,
 };
 use crate::schema::price_history;
-use crate::store::{Session, Swept, UpsertReport, batch, newest_first, settled};
+use crate::store::{Session, SweepReport, UpsertReport, batch, newest_first, settled};
 use crate::types::{BarId, Listed, Page, PageRequest, Ticker, TradingDay};
 
 /// [`PriceRepository`] on PostgreSQL.
@@ -397,7 +397,7 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "prices.sweep_revisions", skip_all)]
-        async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<Swept> {
+        async fn sweep_revisions(&self, limit: u32, age: Duration) -> Result<SweepReport> {
             revisions::sweep(&self.session, limit, age).await
         }
     }

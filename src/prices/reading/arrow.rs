@@ -15,7 +15,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use super::columns;
 use super::columns::{Wanted, corrupt, days, fixed, flag, micros};
 use crate::error::{Error, Result, Unreadable};
-use crate::postgres::{PgConnection, Sender, produced};
+use crate::postgres::{PgConnection, Sender, channel_stream};
 use crate::store::{CopiedRow, Session};
 use crate::types::{Ticker, numeric};
 
@@ -371,7 +371,7 @@ pub(crate) fn record_batches(
         true => wanted.by_ticker_and_day(&columns),
         false => wanted.in_any_order(&columns),
     };
-    produced(move |sender| {
+    channel_stream(move |sender| {
         async move {
             let sent = async {
                 let reading = session.reading().await?;
@@ -399,7 +399,7 @@ pub(crate) fn archive_batches<'a>(
         "COPY (SELECT {} FROM {table} ORDER BY ticker COLLATE \"C\", date) TO STDOUT (FORMAT binary)",
         stored.join(", ")
     );
-    produced(move |sender| {
+    channel_stream(move |sender| {
         async move {
             let batcher = Batcher::new(&ARCHIVED, ArrowOptions::new());
             send(connection, &statement, batcher, &sender).await

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::arrow::{ARCHIVED, archive_schema};
 use super::values::Values;
 use crate::error::{Error, Result};
-use crate::postgres::produced;
+use crate::postgres::channel_stream;
 
 const VERSION: &str = "1";
 const VERSION_KEY: &str = "buffetbot.version";
@@ -278,7 +278,7 @@ pub(crate) async fn remove(path: impl Into<PathBuf>) -> Result<()> {
 /// read on a thread of their own, one batch ahead.
 pub(crate) fn read(path: impl Into<PathBuf>) -> BoxStream<'static, Result<RecordBatch>> {
     let path = path.into();
-    produced(move |sender| {
+    channel_stream(move |sender| {
         async move {
             let (batches, mut received) = mpsc::channel(1);
             let target = path.clone();

@@ -9,7 +9,7 @@ use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Timestamp
 use super::knowledge;
 use crate::error::Result;
 use crate::prices::bars::{PriceBar, PriceRevision};
-use crate::store::{Session, Swept};
+use crate::store::{Session, SweepReport};
 use crate::types::{Listed, Ticker, bound, span};
 
 /// The columns of a bar, as both tables have them.
@@ -137,7 +137,7 @@ pub(crate) async fn of_day(
     session.fetch_list(statement).await
 }
 
-pub(crate) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<Swept> {
+pub(crate) async fn sweep(session: &Session, limit: u32, age: Duration) -> Result<SweepReport> {
     let statement = diesel::sql_query(format!(
         "
     WITH doomed AS MATERIALIZED (
@@ -149,7 +149,7 @@ pub(crate) async fn sweep(session: &Session, limit: u32, age: Duration) -> Resul
     WHERE revision.number = doomed.number"
     ));
     let statement = statement.bind::<Interval, _>(span::age(age));
-    let swept = Swept::new(session.execute(statement).await?, limit);
+    let swept = SweepReport::new(session.execute(statement).await?, limit);
     knowledge::sweep(session, limit, age).await?;
     Ok(swept)
 }

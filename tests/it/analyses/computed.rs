@@ -150,7 +150,7 @@ async fn b16_a_result_that_cannot_be_stored_puts_nobody_off() {
         let error = failing(&here, &other, &policy).await.expect_err("the model is down");
         let is_expected = match expected {
             "fetch" => matches!(error, Error::Fetch { .. }),
-            _ => matches!(error, Error::PutOff { .. }),
+            _ => matches!(error, Error::BackingOff { .. }),
         };
         assert!(is_expected, "{expected}: {error:?}");
     }
@@ -283,7 +283,7 @@ async fn a_stale_result_stands_in_while_the_model_is_down() {
         };
         let again = db.get_or_compute(&key(), &policy, compute).await;
         assert_eq!(again.expect("a stale result").origin, Origin::Stale);
-        assert!(matches!(failing(db, &key(), &an_hour()).await, Err(Error::PutOff { .. })));
+        assert!(matches!(failing(db, &key(), &an_hour()).await, Err(Error::BackingOff { .. })));
     }
     assert_eq!((model.computed(), rows(&*db).await), (0, 1));
 }

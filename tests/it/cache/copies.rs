@@ -14,12 +14,12 @@ use crate::support::{eventually, raw};
 /// A process that is told of changes by notifications, if at all: it looks by itself too seldom to
 /// matter, and trusts its memory for as long.
 fn told() -> CacheOptions {
-    CacheOptions::default().poll_every(GENEROUS * 4).trust_for(GENEROUS * 4)
+    CacheOptions::default().poll_every(GENEROUS * 4).max_staleness(GENEROUS * 4)
 }
 
 /// A process that looks for itself.
 fn looking() -> CacheOptions {
-    CacheOptions::default().poll_every(MS * 50).trust_for(GENEROUS * 4)
+    CacheOptions::default().poll_every(MS * 50).max_staleness(GENEROUS * 4)
 }
 
 /// Takes the value into memory; the next lookup is answered from there.
@@ -49,7 +49,7 @@ async fn cut(observer: &tokio_postgres::Client) -> usize {
 fn c3_memory_serves_and_forgets_after_the_runtime_of_its_reader_has_ended() {
     let lasting = tokio::runtime::Runtime::new().expect("a runtime");
     let test = lasting.block_on(database());
-    let brief = CacheOptions::default().poll_every(MS * 50).trust_for(MS * 500);
+    let brief = CacheOptions::default().poll_every(MS * 50).max_staleness(MS * 500);
     let db = Database::connect_lazy(test.config()).expect("a handle");
     let db = db.with_cache(brief).expect("a cache");
     let short = tokio::runtime::Runtime::new().expect("a runtime");
@@ -201,7 +201,7 @@ async fn a_listener_that_was_cut_off_catches_up() {
 async fn without_notifications_memory_is_trusted_for_its_bound_only() {
     let db = database().await;
     let bound = MS * 500;
-    let options = || CacheOptions::default().poll_every(MS * 100).trust_for(bound);
+    let options = || CacheOptions::default().poll_every(MS * 100).max_staleness(bound);
     let [here, there] = [(); 2].map(|()| process(&db, options()));
     put(&there, "AAPL", 0).await;
     holds(&here, "AAPL", 0).await;

@@ -21,7 +21,7 @@ fn fails() -> impl Fetch<u32> {
 }
 
 fn is_put_off(answer: &Asked) -> bool {
-    matches!(answer, Err(Error::PutOff { retry_in }) if !retry_in.is_zero())
+    matches!(answer, Err(Error::BackingOff { retry_in }) if !retry_in.is_zero())
 }
 
 #[tokio::test]
@@ -168,7 +168,7 @@ async fn pauses_double_and_are_shared_and_end_with_a_success() {
             let refused = done(ask(handle, "AAPL", &policy, never())).await;
             assert!(is_put_off(&refused), "{refused:?}");
         }
-        assert_eq!(failing.cache().counters().put_off, 1);
+        assert_eq!(failing.cache().counters().backing_off, 1);
         db.sql("UPDATE cache_leases SET expires_at = now()").await;
     }
     let [here, _] = forgetful(&db);

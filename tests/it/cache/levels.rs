@@ -109,7 +109,7 @@ async fn without_the_database_failures_are_hidden_and_paused_as_well() {
     let failed = provider.fail(here.cache(), &key("MSFT"), &policy).await;
     assert!(matches!(failed, Err(Error::Fetch { .. })), "{failed:?}");
     let refused = provider.fail(here.cache(), &key("MSFT"), &policy).await;
-    assert!(matches!(refused, Err(Error::PutOff { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::BackingOff { .. })), "{refused:?}");
     // A negative result.
     let nothing = |_| async { Ok::<_, BoxError>(None::<u32>) };
     let policy = Policy::ttl(MS * 50).negative_ttl(HOUR);

@@ -153,16 +153,16 @@ async fn b16_what_a_fetch_says_of_the_request_puts_nobody_off() {
     assert_eq!((*answer.value, answer.origin), (1, Origin::Fetched));
     assert_eq!(here.cache().counters().fetch_errors, 0);
     // Unless it says so, and then for as long as it says.
-    let busy = |_| async { Err::<u32, _>(Error::PutOff { retry_in: HOUR * 2 }) };
+    let busy = |_| async { Err::<u32, _>(Error::BackingOff { retry_in: HOUR * 2 }) };
     let answer = done(ask(&here, "MSFT", &policy, busy)).await;
     assert!(
-        matches!(&answer, Err(Error::PutOff { retry_in }) if *retry_in == HOUR * 2),
+        matches!(&answer, Err(Error::BackingOff { retry_in }) if *retry_in == HOUR * 2),
         "{answer:?}"
     );
     for handle in [&here, &there] {
         let answer = done(ask(handle, "MSFT", &policy, never())).await;
         assert!(
-            matches!(&answer, Err(Error::PutOff { retry_in }) if *retry_in > HOUR),
+            matches!(&answer, Err(Error::BackingOff { retry_in }) if *retry_in > HOUR),
             "{answer:?}"
         );
     }
@@ -250,12 +250,12 @@ async fn a_fetch_that_panics_is_a_failed_one() {
         assert_eq!(format!("{error:#}"), "the fetch failed: the fetch panicked");
     }
     assert_eq!(here.cache().counters().fetch_errors, 1);
-    let put_off = ask(&there, "AAPL", &policy, never());
-    assert!(matches!(done(put_off).await, Err(Error::PutOff { .. })), "in every process");
+    let backing_off = ask(&there, "AAPL", &policy, never());
+    assert!(matches!(done(backing_off).await, Err(Error::BackingOff { .. })), "in every process");
     eventually("the lease was given up, and the pause ends", async || {
         match done(ask(&there, "AAPL", &policy, gives(3))).await {
             Ok(cached) => *cached.value == 3,
-            Err(Error::PutOff { .. }) => false,
+            Err(Error::BackingOff { .. }) => false,
             Err(error) => panic!("{error:?}"),
         }
     })

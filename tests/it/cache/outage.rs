@@ -23,7 +23,7 @@ async fn while_the_database_is_down_lookups_go_on() {
     let config = Config::new(&server.url()).expect("a URL").pool_size(2).pool_max_overflow(0);
     let db = Database::connect(config).await.expect("the database");
     db.migrate().await.expect("the tables");
-    let options = CacheOptions::default().trust_for(MS * 300).poll_every(MS * 100);
+    let options = CacheOptions::default().max_staleness(MS * 300).poll_every(MS * 100);
     let db = db.with_cache(options).expect("a cache");
     put(&db, "AAPL", 1).await;
     assert_eq!(value(&db, "AAPL").await, Some(1));

@@ -16,7 +16,7 @@ const ROUNDS: u32 = 150;
 async fn readers_never_keep_what_was_overwritten() {
     let db = database().await;
     // Memory that is told, and would keep what it has if it were not told.
-    let options = || CacheOptions::default().trust_for(GENEROUS * 4).poll_every(MS * 200);
+    let options = || CacheOptions::default().max_staleness(GENEROUS * 4).poll_every(MS * 200);
     let handles = [(); 3].map(|()| process(&db, options()));
     db.sql("CREATE SEQUENCE written").await;
     put(&handles[0], "AAPL", 0).await;
@@ -64,7 +64,7 @@ async fn readers_never_keep_what_was_overwritten() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn after_every_write_each_process_comes_to_the_new_value_and_never_back() {
     let db = database().await;
-    let options = || CacheOptions::default().trust_for(GENEROUS * 4).poll_every(GENEROUS);
+    let options = || CacheOptions::default().max_staleness(GENEROUS * 4).poll_every(GENEROUS);
     let handles = [(); 2].map(|()| process(&db, options()));
     for round in 0..ROUNDS {
         // The read of the old value is under way while the new one is written.
@@ -146,7 +146,7 @@ impl<'de> Deserialize<'de> for Slow {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn what_was_read_before_a_change_is_not_kept_after_it() {
     let db = database().await;
-    let options = CacheOptions::default().trust_for(GENEROUS * 4).poll_every(MS * 50);
+    let options = CacheOptions::default().max_staleness(GENEROUS * 4).poll_every(MS * 50);
     let [here, there] = [(); 2].map(|()| process(&db, options.clone()));
     put(&there, "AAPL", 1).await;
     put(&there, "MSFT", 1).await;

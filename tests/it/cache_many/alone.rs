@@ -20,13 +20,13 @@ async fn a_failing_fetch_fails_what_has_no_stale_value() {
     assert_eq!(source.to_string(), "the provider is down");
     // Nobody asks again during the pause, here or elsewhere.
     for db in [&other, &process(&db, CacheOptions::default())] {
-        let put_off = provider.fail(db, &keys(0..3), &policy).await;
-        assert_eq!(errors(&put_off), [Some("put off"), None, Some("put off")]);
-        assert_eq!(values(&put_off[1..2]), [("stale", Origin::Stale)]);
+        let backing_off = provider.fail(db, &keys(0..3), &policy).await;
+        assert_eq!(errors(&backing_off), [Some("put off"), None, Some("put off")]);
+        assert_eq!(values(&backing_off[1..2]), [("stale", Origin::Stale)]);
     }
     assert_eq!(provider.calls().len(), 1);
     let counters = other.cache().counters();
-    assert_eq!((counters.fetch_errors, counters.put_off, counters.stale_served), (3, 3, 2));
+    assert_eq!((counters.fetch_errors, counters.backing_off, counters.stale_served), (3, 3, 2));
     assert_eq!(leases(&db).await, 0);
 }
 
@@ -38,10 +38,10 @@ async fn the_pause_doubles_with_every_failure_wherever_it_was() {
     for failures in 0..3 {
         let handle = process(&db, CacheOptions::default());
         provider.fail(&handle, &keys(0..2), &policy).await;
-        let put_off = provider.fail(&handle, &keys(0..2), &policy).await;
-        for answer in put_off {
+        let backing_off = provider.fail(&handle, &keys(0..2), &policy).await;
+        for answer in backing_off {
             match answer {
-                Err(Error::PutOff { retry_in }) => {
+                Err(Error::BackingOff { retry_in }) => {
                     let pause = HOUR * (1 << failures);
                     assert!(retry_in <= pause && retry_in > pause - GENEROUS, "{retry_in:?}");
                 }

@@ -88,7 +88,7 @@ async fn an_expired_value_in_redis_stands_in_for_one_that_cannot_be_fetched() {
     // Without a window nobody is served it.
     let strict = an_hour();
     let strict = second.cache().get_or_fetch::<u32>(&key("AAPL"), &strict, fail).await;
-    assert!(matches!(strict, Err(Error::PutOff { .. })), "{strict:?}");
+    assert!(matches!(strict, Err(Error::BackingOff { .. })), "{strict:?}");
 }
 
 #[tokio::test]

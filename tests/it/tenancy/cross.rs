@@ -32,7 +32,7 @@ impl Nothing for u64 {
     }
 }
 
-impl Nothing for Swept {
+impl Nothing for SweepReport {
     fn is_nothing(&self) -> bool {
         self.deleted == 0
     }

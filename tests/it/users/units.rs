@@ -132,7 +132,7 @@ const CHANGES: [(&str, Option<&str>, Option<&str>, Change); 14] = [
 async fn e3_what_a_unit_of_work_has_changed_is_not_served_once_it_is_committed() {
     let test = TestDatabase::new().await.expect("a database");
     // Told of changes by notifications alone: it does not look in between.
-    let options = CacheOptions::default().poll_every(HOUR).trust_for(HOUR);
+    let options = CacheOptions::default().poll_every(HOUR).max_staleness(HOUR);
     let db = Database::clone(&test).with_cache(options).expect("a cache");
     for way in ["begin", "as_user, begin", "transaction", "as_user, transaction"] {
         for (name, result, document, change) in CHANGES {
@@ -168,7 +168,7 @@ async fn e3_what_a_unit_of_work_has_changed_is_not_served_once_it_is_committed()
 #[tokio::test]
 async fn e3_a_unit_of_work_that_changes_nothing_leaves_memory_as_it_is() {
     let test = TestDatabase::new().await.expect("a database");
-    let options = CacheOptions::default().poll_every(HOUR).trust_for(HOUR);
+    let options = CacheOptions::default().poll_every(HOUR).max_staleness(HOUR);
     let db = Database::clone(&test).with_cache(options).expect("a cache");
     let held = Held::new(&db).await;
     let unit = db.begin().await.expect("begun");

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use super::layout::Keys;
 use crate::cache::redis::*;
-use crate::store::{Address, Space};
+use crate::store::{EntryKey, Namespace};
 use crate::types::Document;
 use server::Server;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn address(name: &str, parameters: Option<&str>) -> Address {
-    Address {
-        space: Space::MarketData,
+fn address(name: &str, parameters: Option<&str>) -> EntryKey {
+    EntryKey {
+        space: Namespace::MarketData,
         ticker: "AAPL".parse().expect("a ticker"),
         name: name.into(),
         parameters: parameters.map(document),
@@ -27,8 +27,8 @@ fn document(json: &str) -> Document {
     Document::parse(json).expect("JSON")
 }
 
-fn packed(version: i64) -> Packed {
-    Packed {
+fn packed(version: i64) -> Encoded {
+    Encoded {
         version,
         revision: 3,
         age: MINUTE,
@@ -40,8 +40,8 @@ fn packed(version: i64) -> Packed {
     }
 }
 
-fn change(address: &Address, version: i64) -> Change {
-    let Address { space, ticker, name, parameters, portfolio } = address.clone();
+fn change(address: &EntryKey, version: i64) -> Change {
+    let EntryKey { space, ticker, name, parameters, portfolio } = address.clone();
     Change {
         space,
         changed: Changed::Key(ChangedKey { ticker, name, parameters, portfolio }),
@@ -50,17 +50,17 @@ fn change(address: &Address, version: i64) -> Change {
 }
 
 fn everything(version: i64) -> Change {
-    Change { space: Space::MarketData, changed: Changed::Space, version }
+    Change { space: Namespace::MarketData, changed: Changed::Namespace, version }
 }
 
 /// The version that the level serves.
-async fn version(level: &RedisLevel, address: &Address) -> Option<i64> {
+async fn version(level: &RedisLevel, address: &EntryKey) -> Option<i64> {
     let found = level.get(address.as_ref()).await?;
     assert_eq!(found.body, packed(found.version).body);
     Some(found.version)
 }
 
-fn key(address: &Address) -> String {
+fn key(address: &EntryKey) -> String {
     Keys::new("buffetbot", "db").entry(address.as_ref())
 }
 
@@ -73,15 +73,15 @@ fn about(a: Duration, b: Duration) -> bool {
 async fn every_field_comes_back() {
     let server = Server::start(&[]).await;
     let (writer, reader) = (server.level(), server.level());
-    let full = Packed {
+    let full = Encoded {
         source: Some("über: \"x\"".into()),
         quality: Some("0.95".parse().expect("a share")),
         revision: i64::MAX,
         ..packed(i64::MAX)
     };
-    let large = Packed { body: document(&format!("\"{}\"", "é".repeat(2_500_000))), ..packed(1) };
-    let analysis = Address {
-        space: Space::Analyses,
+    let large = Encoded { body: document(&format!("\"{}\"", "é".repeat(2_500_000))), ..packed(1) };
+    let analysis = EntryKey {
+        space: Namespace::Analyses,
         portfolio: Some(uuid::Uuid::from_u128(7).into()),
         ..address("fundamentals", Some(r#"{"a": 1.0, "b": [{}]}"#))
     };
@@ -92,9 +92,9 @@ async fn every_field_comes_back() {
         .put_many(&[(plain.as_ref(), &packed(0)), (large_at.as_ref(), &large)], Instant::now())
         .await;
 
-    let respelled = Address { parameters: Some(document(r#"{"b":[{}],"a":1}"#)), ..analysis };
+    let respelled = EntryKey { parameters: Some(document(r#"{"b":[{}],"a":1}"#)), ..analysis };
     let missing = address("nothing", None);
-    let asked = [&large_at, &missing, &respelled, &plain].map(Address::as_ref);
+    let asked = [&large_at, &missing, &respelled, &plain].map(EntryKey::as_ref);
     let found = reader.get_many(&asked).await;
     for (found, put) in found.iter().zip([Some(&large), None, Some(&full), Some(&packed(0))]) {
         let (Some(found), Some(put)) = (found, put) else {
@@ -105,7 +105,7 @@ async fn every_field_comes_back() {
         assert!(about(found.fresh_for, put.fresh_for) && found.fresh_for <= put.fresh_for);
         assert!(about(found.kept_for, put.kept_for) && found.kept_for <= put.kept_for);
         let (age, fresh_for, kept_for) = (put.age, put.fresh_for, put.kept_for);
-        assert_eq!(&Packed { age, fresh_for, kept_for, ..found.clone() }, put);
+        assert_eq!(&Encoded { age, fresh_for, kept_for, ..found.clone() }, put);
     }
     assert!(reader.get_many(&[]).await.is_empty());
     assert_eq!((writer.errors(), reader.errors()), (0, 0));
@@ -126,7 +126,7 @@ async fn times_follow_what_is_left_of_the_life() {
     }
     assert!(!level.get(at.as_ref()).await.expect("an entry").is_fresh());
     // A life beyond all clocks is shortened to one that Redis can keep.
-    level.put(at.as_ref(), &Packed { kept_for: Duration::MAX, ..packed(2) }, Instant::now()).await;
+    level.put(at.as_ref(), &Encoded { kept_for: Duration::MAX, ..packed(2) }, Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(2));
     let _: i64 = server.ask(&["PERSIST", &key(&at)]).await;
     assert_eq!(version(&level, &at).await, None, "an entry without an end is none of ours");
@@ -162,7 +162,9 @@ async fn a_tombstone_keeps_out_what_is_older() {
     level.put(at.as_ref(), &packed(7), Instant::now()).await;
     assert_eq!(version(&level, &at).await, Some(7));
     // What is over when it is put leaves nothing, and takes along what is older.
-    level.put(at.as_ref(), &Packed { kept_for: Duration::ZERO, ..packed(8) }, Instant::now()).await;
+    level
+        .put(at.as_ref(), &Encoded { kept_for: Duration::ZERO, ..packed(8) }, Instant::now())
+        .await;
     assert_eq!(version(&level, &at).await, None);
     let life: i64 = server.ask(&["PTTL", &key(&at)]).await;
     assert!((60_000..=120_000).contains(&life), "{life}");
@@ -277,10 +279,10 @@ fn no_two_addresses_share_a_key() {
         for parameters in [None, Some("null"), Some("{}"), Some(r#""a""#), Some(r#"":a""#)] {
             for portfolio in [None, Some(uuid::Uuid::from_u128(1).into())] {
                 for ticker in ["A", "A:A", "A%3AA", "{A}"] {
-                    for space in [Space::MarketData, Space::Analyses] {
+                    for space in [Namespace::MarketData, Namespace::Analyses] {
                         let ticker = ticker.parse().expect("a ticker");
                         let at = address(name, parameters);
-                        all.push(Address { space, ticker, portfolio, ..at });
+                        all.push(EntryKey { space, ticker, portfolio, ..at });
                     }
                 }
             }
@@ -333,7 +335,7 @@ async fn a_position_is_one_of_the_log_or_none() {
 async fn of_analyses_what_a_change_does_not_name_is_dropped_whatever_its_version() {
     let server = Server::start(&[]).await;
     let (level, at) = (server.level(), address("fundamentals", None));
-    let result = Address { space: Space::Analyses, ..at.clone() };
+    let result = EntryKey { space: Namespace::Analyses, ..at.clone() };
     for at in [&at, &result] {
         level.put(at.as_ref(), &packed(7), Instant::now()).await;
         level.forget(&[change(at, 7)]).await;
