@@ -4,19 +4,17 @@
 use std::future::Future;
 
 use buffetbot_db::{
-    Adjustment, ArrowOptions, Database, PageRequest, PriceBarFilter, PriceRepository, Ticker,
-    Weekdays,
+    Adjustment, ArrowOptions, Database, PageRequest, PriceBarFilter, PriceLayout, PriceRepository,
+    Ticker, Weekdays,
 };
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
 use super::{day, parsed};
 use crate::support::handle::Handle;
-use crate::support::plan::{Recorder, bars_read};
+use crate::support::plan::{BarsRead, MOST, Recorder, bars_read};
 
 const KEY: &str = "ticker_date_key";
-/// More than there are of anything.
-const MOST: &str = "9223372036854775807";
 
 /// Ten years of trading days of so many tickers, stored as the repository stores them: by band of days, then by ticker. The
 /// indexes come last, in half the time.
@@ -39,38 +37,63 @@ fn seed(tickers: u32) -> String {
     )
 }
 
-/// Days that are read.
-struct Days {
-    first: NaiveDate,
-    last: NaiveDate,
-    /// The same as literals, the second one after the last.
-    literals: [&'static str; 2],
-    /// All of them in this year.
-    year: Option<u32>,
-}
+/// Days as literals, the second one after the last.
+type Days = [&'static str; 2];
 
-/// A read, by the statement of it that reads bars, and its arguments: as many of them as it has.
+const MONTH: Days = ["'2018-03-01Z'", "'2018-04-01Z'"];
+const EVERYTHING: Days = ["'0001-01-01Z'", "'9999-01-01Z'"];
+
+/// The statement of a read that reads bars, for the days of `MONTH`.
 struct Read {
     name: &'static str,
     sql: String,
-    arguments: Vec<String>,
+    arguments: Vec<&'static str>,
 }
 
 impl Read {
-    fn new(name: &'static str, sql: String, arguments: &[&str]) -> Self {
-        let arguments: Vec<_> = (1..)
-            .zip(arguments)
-            .filter(|(number, _)| sql.contains(&format!("${number}")))
-            .map(|(_, argument)| (*argument).to_owned())
-            .collect();
+    /// With the arguments of one placeholder after the other: as many of them as there are.
+    fn new(name: &'static str, sql: String, arguments: &[&'static str]) -> Self {
+        let numbered = (1..).zip(arguments).filter(|(n, _)| sql.contains(&format!("${n}")));
+        let arguments = numbered.map(|(_, argument)| *argument).collect();
         Read { name, sql, arguments }
+    }
+
+    /// The same for other days. The times of a COPY are in its text.
+    fn of(&self, days: Days) -> (String, Vec<&'static str>) {
+        let (mut sql, mut arguments) = (self.sql.clone(), self.arguments.clone());
+        for (old, new) in MONTH.into_iter().zip(days) {
+            let copied = |day: &str| day.replace("Z'", " 00:00:00+00'");
+            sql = sql.replace(&copied(old), &copied(new));
+            arguments.iter_mut().filter(|argument| **argument == old).for_each(|it| *it = new);
+        }
+        (sql, arguments)
+    }
+
+    /// What is wrong with a plan: it is to go through the key, in its order, and through no partition of another year.
+    fn fault(&self, bars: &BarsRead, days: Days, layout: PriceLayout) -> Option<String> {
+        let is_by_key = !bars.indexes.is_empty()
+            && bars.indexes.iter().all(|index| index.ends_with(KEY))
+            && ["Seq Scan", "Bitmap Heap Scan"].iter().all(|node| !bars.nodes.contains(*node))
+            // What was known of a day is in another order.
+            && (self.name == "revisions" || !bars.nodes.contains("Sort"));
+        let is_pruned = layout == PriceLayout::Plain
+            || days == EVERYTHING
+            || bars.tables.iter().eq(["price_history_2018"]);
+        if is_by_key && is_pruned {
+            return None;
+        }
+        let BarsRead { tables, indexes, nodes, plan } = bars;
+        Some(format!(
+            "{} of {days:?}, {layout:?}: {tables:?} by {indexes:?}: {nodes:?}\n{}\n{plan:?}",
+            self.name, self.sql
+        ))
     }
 }
 
-/// All reads by ticker and days of these days.
-async fn reads(db: &Database, recorder: &Recorder, days: &Days) -> Vec<Read> {
+/// All reads by ticker and days.
+async fn reads(db: &Database, recorder: &Recorder) -> Vec<Read> {
     let (prices, one, few) = (db.prices(), parsed::<Ticker>("T7"), ["T7", "T8", "T9"].map(parsed));
-    let (first, last, [from, until]) = (days.first, days.last, days.literals);
+    let (first, last, [from, until]) = (day("2018-03-01"), day("2018-03-31"), MONTH);
     let filter = PriceBarFilter {
         tickers: Some(vec![one.clone()]),
         from: Some(first),
@@ -91,7 +114,7 @@ async fn reads(db: &Database, recorder: &Recorder, days: &Days) -> Vec<Read> {
     let adjusted = prices.adjusted(&one, first, last, last, Adjustment::Splits);
     read!("adjusted", of_one, adjusted);
     read!("gaps", of_one, prices.gaps(&one, first, last, &Weekdays));
-    read!("nearest", of_few, prices.nearest(&few, last, (last - first).num_days() as u32));
+    read!("nearest", of_few, prices.nearest(&few, last, 30));
     read!("stream_range", of_few, prices.stream_range(&few, first, last).try_collect::<Vec<_>>());
     let ordered = prices.record_batches(&few, first, last, ArrowOptions::new());
     read!("record_batches", [], ordered.try_collect::<Vec<_>>());
@@ -118,90 +141,38 @@ async fn statement<T>(
 ) -> String {
     recorder.take();
     reading.await.expect("read");
-    let of_bars =
-        |sql: &String| sql.contains("FROM price_history") || sql.contains("\"price_history\"");
-    let mut found: Vec<String> = recorder
-        .take()
-        .into_iter()
-        // Nor that of actions, with the bars before them.
-        .filter(|sql| of_bars(sql) && !sql.contains("corporate_actions"))
-        .collect();
+    let mut found = recorder.take();
+    // Nor that of actions, with the bars before them.
+    found.retain(|sql| {
+        sql.replace('"', "").contains("FROM price_history") && !sql.contains("corporate_actions")
+    });
     assert_eq!(found.len(), 1, "{found:?}");
     let sql = found.remove(0);
-    match sql.strip_prefix("COPY (").and_then(|sql| sql.split_once(") TO STDOUT")) {
+    match sql.strip_prefix("COPY (").and_then(|sql| sql.rsplit_once(") TO STDOUT")) {
         Some((query, _)) => query.to_owned(),
         None => sql,
     }
 }
 
-/// Every read goes through the key, in its order, and through no partition of another year.
 async fn assert_all_by_the_key(tickers: u32) {
     let (db, recorder) = Recorder::database().await;
     db.sql(&seed(tickers)).await;
-    let everything = Days {
-        first: NaiveDate::MIN,
-        last: NaiveDate::MAX,
-        literals: ["'0001-01-01Z'", "'9999-01-01Z'"],
-        year: None,
-    };
-    let month = Days {
-        first: day("2018-03-01"),
-        last: day("2018-03-31"),
-        literals: ["'2018-03-01Z'", "'2018-04-01Z'"],
-        year: Some(2018),
-    };
-    let mut wrong = Vec::new();
-    for is_partitioned in [false, true] {
-        if is_partitioned {
+    let mut faults = Vec::new();
+    for layout in [PriceLayout::Plain, PriceLayout::ByYear] {
+        if layout == PriceLayout::ByYear {
             let partitions = db.price_partitions();
             partitions.partition_by_year(Some(2014), 1, |_| {}).await.expect("partitioned");
         }
-        // The statements are the same for any days.
-        for read in reads(&db, &recorder, &month).await {
-            for days in [&everything, &month] {
-                let with = |argument: &String| {
-                    let place = month.literals.iter().position(|literal| literal == argument);
-                    place.map_or(argument.clone(), |place| days.literals[place].to_owned())
-                };
-                let sql = month.literals.iter().zip(days.literals).fold(
-                    read.sql.clone(),
-                    |sql, (of_month, of_days)| {
-                        // The times of a COPY are in its text.
-                        let [old, new] = [of_month, of_days]
-                            .map(|day| day.trim_matches('\'').replace('Z', " 00:00:00+00"));
-                        sql.replace(&old, &new)
-                    },
-                );
-                let arguments: Vec<String> = read.arguments.iter().map(with).collect();
-                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-                for bars in bars_read(&db, &sql, &arguments).await {
-                    let by_key = !bars.indexes.is_empty()
-                        && bars.indexes.iter().all(|index| index.ends_with(KEY))
-                        && !bars.nodes.contains("Seq Scan")
-                        && !bars.nodes.contains("Bitmap Heap Scan")
-                        // What was known of a day is in another order.
-                        && (read.name == "revisions" || !bars.nodes.contains("Sort"));
-                    let expected = match (is_partitioned, days.year) {
-                        (true, Some(year)) => Some(format!("price_history_{year}")),
-                        (true, None) => None,
-                        (false, _) => Some("price_history".to_owned()),
-                    };
-                    let is_pruned = expected
-                        .is_none_or(|table| bars.tables.iter().all(|found| *found == table));
-                    if !by_key || !is_pruned {
-                        let span = days.year.map_or("all days", |_| "a month");
-                        let layout = if is_partitioned { "by year" } else { "plain" };
-                        wrong.push(format!(
-                            "{} of {span}, {layout}: {:?} by {:?}: {:?}\n{sql}\n{:?}",
-                            read.name, bars.tables, bars.indexes, bars.nodes, bars.plan
-                        ));
-                    }
-                }
+        for read in reads(&db, &recorder).await {
+            for days in [EVERYTHING, MONTH] {
+                let (sql, arguments) = read.of(days);
+                let plans = bars_read(&db, &sql, &arguments).await;
+                faults.extend(plans.iter().filter_map(|bars| read.fault(bars, days, layout)));
             }
         }
     }
-    let briefly: Vec<_> = wrong.iter().filter_map(|text| text.lines().next()).collect();
-    assert!(wrong.is_empty(), "{}\n\nthe first of them: {}", briefly.join("\n"), wrong[0]);
+    let briefly: Vec<_> = faults.iter().filter_map(|fault| fault.lines().next()).collect();
+    assert!(faults.is_empty(), "{}\n\nthe first of them: {}", briefly.join("\n"), faults[0]);
 }
 
 #[tokio::test]

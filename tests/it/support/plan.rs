@@ -10,6 +10,9 @@ use diesel::sql_types::Json;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 use serde_json::Value;
 
+/// The argument of a limit that limits nothing.
+pub const MOST: &str = "9223372036854775807";
+
 /// The texts of statements in the order they finished.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Vec<String>>>);
