@@ -19,7 +19,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::catalog::connect;
 use crate::support::handle::{Handle, by_year};
-use crate::support::plan::{Recorder, assert_not_read_whole};
+use crate::support::plan::{MOST, Recorder, assert_not_read_whole};
 use crate::support::{eventually, parsed};
 
 fn day(text: &str) -> NaiveDate {
@@ -305,7 +305,7 @@ async fn every_hot_statement_reads_its_partition_by_an_index() {
     let prices = db.prices();
     let ticker = parsed("T7");
     let (from, to) = (day("2024-03-01"), day("2024-03-31"));
-    let range = ["'T7'", "'2024-03-01Z'", "'2024-04-01Z'"];
+    let range = ["'T7'", "'2024-03-01Z'", "'2024-04-01Z'", MOST];
     let several = ["'{T7,T8}'", range[1], range[2]];
     let tickers = [parsed("T7"), parsed("T8")];
     let partition = "price_history_2024";

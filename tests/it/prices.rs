@@ -3,6 +3,7 @@
 mod columns;
 mod digest;
 mod ingest;
+mod kept_plans;
 mod knowledge;
 mod plans;
 mod reading;

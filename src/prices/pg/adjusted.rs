@@ -4,10 +4,10 @@ use chrono::{DateTime, NaiveDate, Utc};
 use diesel::prelude::{QueryDsl, QueryableByName, SelectableHelper};
 use diesel::sql_types::{Bool, Nullable, Numeric, Text, Timestamptz, Uuid as SqlUuid};
 
-use super::between;
 use crate::error::Result;
 use crate::prices::actions::{ActionKind, kind_of};
 use crate::prices::bars::PriceBar;
+use crate::prices::reading::walk;
 use crate::prices::series::{Adjustment, PricedAction};
 use crate::store::{Session, Tried};
 use crate::types::{
@@ -76,8 +76,7 @@ pub(crate) async fn read(
     as_of: NaiveDate,
     adjustment: Adjustment,
 ) -> Result<(Listed<PriceBar>, Vec<PricedAction>)> {
-    let (from, to) = TradingDay::bounds(first, last);
-    let bars = between(ticker, from, to).select(PriceBar::as_select());
+    let bars = walk::between(ticker, TradingDay::bounds(first, last)).select(PriceBar::as_select());
     let (from, until) = TradingDay::bounds(first, as_of);
     let actions = diesel::sql_query(ACTIONS)
         .bind::<Text, _>(ticker)

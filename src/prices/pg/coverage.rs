@@ -5,34 +5,32 @@ use diesel::prelude::QueryDsl;
 use diesel::sql_types::{Array, Text, Timestamptz};
 use futures_util::TryStreamExt;
 
-use super::between;
 use crate::error::Result;
 use crate::prices::bars::{Coverage, Gaps, PriceBar};
 use crate::prices::calendar::TradingCalendar;
+use crate::prices::reading::walk;
+use crate::prices::reading::walk::Times;
 use crate::schema::price_history;
 use crate::store::Session;
 use crate::types::{Listed, Ticker, TradingDay};
 
 /// One index probe for each ticker, within the days that count.
-const NEAREST: &str = "
-    SELECT bar.*
-    FROM unnest($1::text[]) WITH ORDINALITY AS wanted (ticker, place)
-    CROSS JOIN LATERAL (
-        SELECT * FROM price_history
-        WHERE ticker = wanted.ticker AND date >= $2 AND date < $3
-        ORDER BY date DESC LIMIT 1
-    ) AS bar
-    ORDER BY wanted.place";
-
 pub(crate) async fn nearest(
     session: &Session,
     tickers: &[Ticker],
-    (from, until): (DateTime<Utc>, DateTime<Utc>),
+    (from, until): Times,
 ) -> Result<Listed<PriceBar>> {
     if tickers.is_empty() {
         return Ok(Listed::default());
     }
-    let statement = diesel::sql_query(NEAREST)
+    let bar = walk::last("*", "wanted.symbol", "$2", "$3");
+    let statement = diesel::sql_query(format!(
+        "SELECT bar.*
+        FROM unnest($1::text[]) WITH ORDINALITY AS wanted (symbol, place)
+        CROSS JOIN LATERAL ({bar}) AS bar
+        ORDER BY wanted.place"
+    ));
+    let statement = statement
         .bind::<Array<Text>, _>(tickers)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(until);
@@ -66,7 +64,7 @@ pub(crate) async fn gaps(
 ) -> Result<Gaps> {
     let (start, end) = TradingDay::bounds(from, to);
     let (start_day, end_day) = (start.date_naive(), end.date_naive().pred_opt().unwrap_or(to));
-    let query = between(ticker, start, end).select(price_history::date);
+    let query = walk::between(ticker, (start, end)).select(price_history::date);
     let days: Vec<NaiveDate> = session
         .stream::<_, DateTime<Utc>, _>(query)
         .map_ok(|date| date.date_naive())

@@ -13,7 +13,7 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 
 use crate::prices::PriceRepository;
-use crate::prices::reading::{Series, columns, digest, latest, revisions, streamed};
+use crate::prices::reading::{Series, columns, digest, latest, revisions, streamed, walk};
 use crate::prices::storing::{room, upsert};
 
 use super::series;
@@ -50,11 +50,12 @@ macro_rules! filtered {
             $filter.to.unwrap_or(NaiveDate::MAX),
         );
         let mut query = price_history::table.into_boxed();
-        match $filter.tickers.as_deref() {
+        match ($filter.tickers.as_deref(), walked($filter)) {
+            (_, Some(ticker)) => query = query.filter(walk::is_of(ticker)),
             // One ticker alone lets the index give the order, too.
-            Some([ticker]) => query = query.filter(price_history::ticker.eq(ticker)),
-            Some(tickers) => query = query.filter(price_history::ticker.eq_any(tickers)),
-            None => {}
+            (Some([ticker]), _) => query = query.filter(price_history::ticker.eq(ticker)),
+            (Some(tickers), _) => query = query.filter(price_history::ticker.eq_any(tickers)),
+            (None, _) => {}
         }
         if $filter.from.is_some() {
             query = query.filter(price_history::date.ge(from));
@@ -72,14 +73,12 @@ macro_rules! filtered {
     }};
 }
 
-/// The ticker's rows from one time up to another, by rising day.
-#[diesel::dsl::auto_type]
-fn between<'a>(ticker: &'a Ticker, from: DateTime<Utc>, until: DateTime<Utc>) -> _ {
-    price_history::table
-        .filter(price_history::ticker.eq(ticker))
-        .filter(price_history::date.ge(from))
-        .filter(price_history::date.lt(until))
-        .order(price_history::date)
+/// The ticker of whose days a filter asks: such a query is to be in the order of a [walk].
+fn walked(filter: &PriceBarFilter) -> Option<&Ticker> {
+    match filter.tickers.as_deref() {
+        Some([ticker]) if filter.from.is_some() || filter.to.is_some() => Some(ticker),
+        _ => None,
+    }
 }
 
 settled!(
@@ -158,13 +157,7 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "prices.find_by_day", skip_all)]
         async fn find_by_day(&self, ticker: &Ticker, day: NaiveDate) -> Result<Option<PriceBar>> {
-            let (from, to) = TradingDay::bounds(day, day);
-            let query = price_history::table
-                .filter(price_history::ticker.eq(ticker))
-                .filter(price_history::date.ge(from))
-                .filter(price_history::date.lt(to))
-                .order(price_history::date)
-                .limit(1);
+            let query = walk::between(ticker, TradingDay::bounds(day, day)).limit(1);
             self.session.fetch_optional(query.select(PriceBar::as_select())).await
         }
 
@@ -175,8 +168,7 @@ settled!(
             from: NaiveDate,
             to: NaiveDate,
         ) -> Result<Listed<PriceBar>> {
-            let (from, to) = TradingDay::bounds(from, to);
-            let query = between(ticker, from, to);
+            let query = walk::between(ticker, TradingDay::bounds(from, to));
             self.session.fetch_list(query.select(PriceBar::as_select())).await
         }
 
@@ -187,14 +179,11 @@ settled!(
             from: NaiveDate,
             to: NaiveDate,
         ) -> Result<Listed<PriceBar>> {
-            let (from, to) = TradingDay::bounds(from, to);
-            let query = price_history::table
-                .filter(price_history::ticker.eq_any(tickers))
-                .filter(price_history::date.ge(from))
-                .filter(price_history::date.lt(to));
-            let query = query.select(PriceBar::as_select());
+            let Some(query) = walk::of_each(tickers, TradingDay::bounds(from, to)) else {
+                return Ok(Listed::default());
+            };
             let mut bars: Listed<PriceBar> = self.session.fetch_list(query).await?;
-            // Sorted here, so that the order of the tickers is not left to the server's collation.
+            // They are sorted already, by the way in which the server joins, but nothing promises it.
             bars.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker).then_with(|| a.date.cmp(&b.date)));
             Ok(bars)
         }
@@ -326,14 +315,25 @@ settled!(
             filter: &PriceBarFilter,
             page: &PageRequest,
         ) -> Result<Page<PriceBar>> {
-            let query =
+            let mut query =
                 newest_first!(filtered!(filter), page, price_history::date, price_history::id);
+            if walked(filter).is_some() {
+                query = query.order((
+                    price_history::ticker.desc(),
+                    price_history::date.desc(),
+                    price_history::id.desc(),
+                ));
+            }
             self.session.fetch_page(query.select(PriceBar::as_select()), page, "date").await
         }
 
         #[tracing::instrument(level = "debug", name = "prices.count", skip_all)]
         async fn count(&self, filter: &PriceBarFilter) -> Result<u64> {
-            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            let query = filtered!(filter);
+            let count: i64 = match walked(filter) {
+                Some(_) => self.session.fetch_one(walk::counted(query)).await?,
+                None => self.session.fetch_one(query.count()).await?,
+            };
             Ok(count.unsigned_abs())
         }
 

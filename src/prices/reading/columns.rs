@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 
+use super::walk;
 use crate::error::{Error, Result, Unreadable};
 use crate::store::{CopiedRow, Session};
 use crate::types::text::quote_literal;
@@ -281,13 +282,12 @@ fn array(values: impl Iterator<Item = impl AsRef<str>>) -> String {
     quote_literal(&(array + "}"))
 }
 
-/// One walk through the index for each ticker wanted.
+/// One walk for each ticker wanted.
 fn copy_of(wanted: &str, from: &str, until: &str, columns: &str) -> String {
+    let bars = walk::rising(columns, "wanted.ticker", from, until);
     format!(
         "COPY (SELECT wanted.ticker, bar.* FROM {wanted} CROSS JOIN LATERAL (
-            SELECT {columns} FROM price_history
-            WHERE ticker = wanted.ticker AND date >= {from} AND date < {until}
-            ORDER BY date OFFSET 0
+            {bars}
         ) AS bar) TO STDOUT (FORMAT binary)"
     )
 }

@@ -12,6 +12,7 @@ pub(crate) mod revisions;
 pub(crate) mod streamed;
 #[cfg(feature = "arrow")]
 mod values;
+pub(crate) mod walk;
 
 #[cfg(feature = "arrow")]
 pub use arrow::{ArrowOptions, Decimals, archive_schema, bars_schema};

@@ -6,19 +6,11 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Timestamptz};
 
-use super::knowledge;
+use super::{knowledge, walk};
 use crate::error::Result;
 use crate::prices::bars::{PriceBar, PriceRevision};
 use crate::store::{Session, SweepReport};
 use crate::types::{Listed, Ticker, bound, span};
-
-/// The columns of a bar, as both tables have them.
-macro_rules! bar_columns {
-    () => {
-        "id, ticker, date, open_price, high_price, low_price, close_price, volume, adjusted_close,
-        data_source, created_at, is_suspect, corrected_at"
-    };
-}
 
 /// A version is known from the first point that sees its transaction; between that point and the one before, from the
 /// time of its statement. The same holds of its end. A time that is later than the point which sees the transaction is of a
@@ -47,31 +39,27 @@ macro_rules! is_past {
 }
 
 /// What the points around the time see of the table and of the revisions.
-const AS_OF: &str = concat!(
-    "
+fn as_of() -> String {
+    let bars = walk::rising("*", "wanted.symbol", "$2", "$3");
+    let (columns, is_added) =
+        (walk::COLUMNS, is_past!("added_by", "COALESCE(corrected_at, created_at)"));
+    let is_removed = is_past!("removed_by", "replaced_at");
+    format!(
+        "
     WITH around AS MATERIALIZED (
         SELECT $5::TEXT::TXID_SNAPSHOT AS previous, $6::TEXT::TXID_SNAPSHOT AS next,
             $7::TIMESTAMPTZ AS next_at, $8::BOOLEAN AS is_foreign
     )
-    SELECT ",
-    bar_columns!(),
-    ", NULL::BIGINT AS number
-    FROM price_history
-    WHERE ticker = ANY ($1) AND date >= $2 AND date < $3
-        AND ",
-    is_past!("added_by", "COALESCE(corrected_at, created_at)"),
-    "
+    SELECT {columns}, NULL::BIGINT AS number
+    FROM unnest($1::TEXT[]) AS wanted (symbol) CROSS JOIN LATERAL ({bars}) AS bar
+    WHERE {is_added}
     UNION ALL
-    SELECT ",
-    bar_columns!(),
-    ", number
+    SELECT {columns}, number
     FROM price_revisions
     WHERE ticker = ANY ($1) AND date >= $2 AND date < $3
-        AND ",
-    is_past!("added_by", "COALESCE(corrected_at, created_at)"),
-    " AND NOT ",
-    is_past!("removed_by", "replaced_at"),
-);
+        AND {is_added} AND NOT {is_removed}"
+    )
+}
 
 #[derive(QueryableByName)]
 struct Version {
@@ -89,8 +77,8 @@ pub(crate) async fn range_as_of(
 ) -> Result<Listed<PriceBar>> {
     let known_at = bound::floor(known_at);
     let (around, session) = knowledge::around(session, known_at).await?;
-    let statement = diesel::sql_query(AS_OF)
-        .bind::<Array<Text>, _>(tickers)
+    let statement = diesel::sql_query(as_of())
+        .bind::<Array<Text>, _>(walk::each_once(tickers))
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to)
         .bind::<Timestamptz, _>(known_at)
@@ -111,26 +99,24 @@ pub(crate) async fn range_as_of(
     Ok(versions.map(|versions| versions.into_iter().map(|version| version.bar).collect()))
 }
 
-const OF_DAY: &str = concat!(
-    "
-    SELECT * FROM (SELECT ",
-    bar_columns!(),
-    ", replaced_at, removed_by IS NOT NULL AS is_counted, number
+fn known() -> String {
+    let (columns, bars) = (walk::COLUMNS, walk::rising("*", "$1", "$2", "$3"));
+    format!(
+        "
+    SELECT * FROM (SELECT {columns}, replaced_at, removed_by IS NOT NULL AS is_counted, number
     FROM price_revisions WHERE ticker = $1 AND date >= $2 AND date < $3
     UNION ALL
-    SELECT ",
-    bar_columns!(),
-    ", NULL, TRUE, NULL
-    FROM price_history WHERE ticker = $1 AND date >= $2 AND date < $3) AS known
+    SELECT {columns}, NULL, TRUE, NULL FROM ({bars}) AS bar) AS known
     ORDER BY is_counted, CASE WHEN is_counted THEN NULL ELSE replaced_at END, number NULLS LAST"
-);
+    )
+}
 
 pub(crate) async fn of_day(
     session: &Session,
     ticker: &Ticker,
     (from, to): (DateTime<Utc>, DateTime<Utc>),
 ) -> Result<Listed<PriceRevision>> {
-    let statement = diesel::sql_query(OF_DAY)
+    let statement = diesel::sql_query(known())
         .bind::<Text, _>(ticker)
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(to);

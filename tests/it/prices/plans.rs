@@ -8,7 +8,7 @@ use diesel::sql_types::Text;
 use diesel_async::{RunQueryDsl, SimpleAsyncConnection};
 
 use super::{day, parsed};
-use crate::support::plan::{Recorder, assert_index, assert_not_read_whole};
+use crate::support::plan::{MOST, Recorder, assert_index, assert_not_read_whole};
 
 /// 100 tickers over 400 days of 2024 and 2025.
 const SEED: &str = "
@@ -41,7 +41,7 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     let prices = db.prices();
     let ticker = parsed("T7");
     let (from, to) = (day("2024-03-01"), day("2024-03-31"));
-    let range = ["'T7'", "'2024-03-01Z'", "'2024-04-01Z'"];
+    let range = ["'T7'", "'2024-03-01Z'", "'2024-04-01Z'", MOST];
     let table = "price_history";
     recorder.take();
     assert_eq!(prices.range(&ticker, from, to).await.expect("read").len(), 31);
@@ -97,5 +97,5 @@ async fn every_hot_statement_is_one_and_has_its_index() {
 
     recorder.take();
     assert_eq!(prices.delete_range(&ticker, from, to).await.expect("deleted"), 31);
-    assert_index(&db, &recorder.only(), &range, table, KEY).await;
+    assert_index(&db, &recorder.only(), &range[..3], table, KEY).await;
 }
