@@ -7,7 +7,7 @@
 //!
 //! - `ticker = ANY (ARRAY[$1])`: from `=` the server would conclude that all bars have one ticker, and that an order by day is
 //!   one by ticker and day. Not `ANY ($1)`: an array that is bound is taken for ten tickers, and a plan for so many is costly
-//!   enough that, of a table by year, each read would be planned anew.
+//!   enough that, of a table by year, each read would be planned again.
 //! - `ORDER BY ticker, date` is the order of the key, and of no other index.
 //! - A limit that is not known when the plan is made is taken for a tenth of the rows. So few come sooner from an index that
 //!   has the order than from a sort.
@@ -81,7 +81,7 @@ impl<Q: QueryFragment<Pg>> QueryFragment<Pg> for Counted<Q> {
     }
 }
 
-/// These columns of a ticker's bars, by rising day, as SQL of which ticker and times are part: placeholders, literals, or columns
+/// These columns of a ticker's bars, by rising day, as SQL; the ticker and the times are placeholders, literals, or columns
 /// of what it is joined to. Here the limit is hidden in a query of its own, also from plans that are made for one execution: these
 /// would sort the bars of many days.
 pub(crate) fn rising(columns: &str, ticker: &str, from: &str, until: &str) -> String {

@@ -3,10 +3,9 @@
 
 use std::future::Future;
 
-use buffetbot_db::{
-    Adjustment, ArrowOptions, Database, PageRequest, PriceBarFilter, PriceLayout, PriceRepository,
-    Ticker, Weekdays,
-};
+use buffetbot_db::Database;
+use buffetbot_db::prices::{Adjustment, ArrowOptions, PriceBarFilter, PriceLayout, Weekdays};
+use buffetbot_db::types::{PageRequest, Ticker};
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 
@@ -116,7 +115,7 @@ async fn reads(db: &Database, recorder: &Recorder) -> Vec<Read> {
     read!("gaps", of_one, prices.gaps(&one, first, last, &Weekdays));
     read!("nearest", of_few, prices.nearest(&few, last, 30));
     read!("stream_range", of_few, prices.stream_range(&few, first, last).try_collect::<Vec<_>>());
-    let ordered = prices.record_batches(&few, first, last, ArrowOptions::new());
+    let ordered = db.record_batches(&few, first, last, ArrowOptions::new());
     read!("record_batches", [], ordered.try_collect::<Vec<_>>());
     let now = DateTime::<Utc>::MAX_UTC;
     let (time, points) = ("'9999-01-01Z'", "'1:100000000:'");
