@@ -294,7 +294,8 @@ pub(crate) async fn get_or_compute_by(
 ) -> Result<Cached<AnalysisResult>> {
     policy.validate()?;
     let given = |row: AnalysisResult, origin| {
-        let (seen_at, loaded) = (Utc::now(), Instant::now());
+        // Of whose clock the row's times are is not known: its age counts from its last change.
+        let (seen_at, loaded) = (row.updated_at, Instant::now());
         Cached::new(Arc::new(entry(row, seen_at, loaded)), origin, loaded)
     };
     if let Some(row) = analyses.latest_fresh(key).await? {

@@ -44,6 +44,7 @@ fn samples() -> Vec<Error> {
         },
         Error::Retryable { sqlstate: code("40001") },
         Error::Cancelled,
+        Error::Unsupported { call: "prices.digest" },
         Error::Timeout { limit: Limit::Statement },
         Error::Unavailable { reason: text(), sqlstate: Some(code("57P01")) },
         Error::unavailable(text()),

@@ -1,8 +1,10 @@
 //! Exact decimals, one type per kind of column.
 
+use std::iter::Sum;
+use std::ops::{Add, Mul, Sub};
 use std::str::FromStr;
 
-use bigdecimal::{BigDecimal, Zero};
+use bigdecimal::{BigDecimal, ToPrimitive, Zero};
 use diesel::sql_types::Numeric;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -126,6 +128,28 @@ fn is_number(text: &str) -> bool {
     has_digits && digits(whole) && digits(fraction) && digits(&exponent)
 }
 
+/// An exact number: the amounts of this module, and [`BigDecimal`]. Amounts are added, subtracted and multiplied by reference
+/// with any other; the result is a `BigDecimal`, which no column bounds.
+///
+/// ```
+/// use buffetbot_db::types::{Price, Shares};
+///
+/// let (price, shares): (Price, Shares) = ("189.95".parse()?, "12.5".parse()?);
+/// assert_eq!((&price * &shares).normalized().to_string(), "2374.375");
+/// assert_eq!(price.to_f64(), 189.95);
+/// # Ok::<(), buffetbot_db::Error>(())
+/// ```
+pub trait Amount {
+    /// The number.
+    fn as_decimal(&self) -> &BigDecimal;
+}
+
+impl Amount for BigDecimal {
+    fn as_decimal(&self) -> &BigDecimal {
+        self
+    }
+}
+
 macro_rules! decimal {
     ($(
         $(#[$doc:meta])*
@@ -175,6 +199,50 @@ macro_rules! decimal {
             /// The number.
             pub fn into_decimal(self) -> BigDecimal {
                 self.0
+            }
+
+            /// The float nearest to the number, for statistics; what the columns hold is far within the range of floats.
+            pub fn to_f64(&self) -> f64 {
+                self.0.to_f64().unwrap_or(f64::NAN)
+            }
+
+            /// This number divided by another, to 100 digits; `None` where that is zero.
+            pub fn checked_div(&self, other: &impl Amount) -> Option<BigDecimal> {
+                let other = other.as_decimal();
+                (!other.is_zero()).then(|| &self.0 / other)
+            }
+        }
+
+        impl Amount for $name {
+            fn as_decimal(&self) -> &BigDecimal {
+                &self.0
+            }
+        }
+
+        impl<R: Amount> Add<&R> for &$name {
+            type Output = BigDecimal;
+            fn add(self, other: &R) -> BigDecimal {
+                &self.0 + other.as_decimal()
+            }
+        }
+
+        impl<R: Amount> Sub<&R> for &$name {
+            type Output = BigDecimal;
+            fn sub(self, other: &R) -> BigDecimal {
+                &self.0 - other.as_decimal()
+            }
+        }
+
+        impl<R: Amount> Mul<&R> for &$name {
+            type Output = BigDecimal;
+            fn mul(self, other: &R) -> BigDecimal {
+                &self.0 * other.as_decimal()
+            }
+        }
+
+        impl<'a> Sum<&'a $name> for BigDecimal {
+            fn sum<I: Iterator<Item = &'a $name>>(numbers: I) -> BigDecimal {
+                numbers.fold(BigDecimal::zero(), |sum, number| sum + &number.0)
             }
         }
 

@@ -29,8 +29,8 @@ pub(crate) use activity::of_activity;
 pub(crate) use count::Count;
 pub use data_type::DataType;
 pub use decimal::{
-    AdjustedPrice, Cost, Delta, DividendAmount, Greek, ImpliedVolatility, Percentage, Premium,
-    Price, Score, Shares, SplitShares, UnitInterval,
+    AdjustedPrice, Amount, Cost, Delta, DividendAmount, Greek, ImpliedVolatility, Percentage,
+    Premium, Price, Score, Shares, SplitShares, UnitInterval,
 };
 pub use document::Document;
 pub(crate) use document::JSONB_VERSION;

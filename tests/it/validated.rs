@@ -87,6 +87,11 @@ fn numbers() -> impl Strategy<Value = String> {
     ]
 }
 
+/// As [`numbers`], more of them between 0 and 1 with few digits.
+fn fractions() -> impl Strategy<Value = String> {
+    prop_oneof![1 => "0?\\.[0-9]{1,3}", 1 => numbers()]
+}
+
 fn texts(likely: &'static str) -> impl Strategy<Value = String> {
     prop_oneof![3 => likely, 1 => any::<String>()]
 }
@@ -130,7 +135,7 @@ validated! {
     costs: Cost as Numeric, "positions SET average_cost = $1" returning "average_cost", numbers();
     percentages: Percentage as Numeric, "positions SET allocation_percentage = $1" returning "allocation_percentage", numbers();
     scores: Score as Numeric, "analysis_results SET score = $1" returning "score", numbers();
-    unit_intervals: UnitInterval as Numeric, "analysis_results SET confidence_level = $1" returning "confidence_level", numbers();
+    unit_intervals: UnitInterval as Numeric, "analysis_results SET confidence_level = $1" returning "confidence_level", fractions();
     premiums: Premium as Numeric, "options_data SET bid = $1" returning "bid", numbers();
     deltas: Delta as Numeric, "options_data SET delta = $1" returning "delta", numbers();
     greeks: Greek as Numeric, "options_data SET vega = $1" returning "vega", numbers();

@@ -189,6 +189,28 @@ impl NewPriceBar {
     }
 }
 
+impl From<NewPriceBar> for PriceBar {
+    /// The bar as a store returns it: with an id, and created at midnight UTC of its day. For fakes of
+    /// [`PriceRepository`](crate::prices::PriceRepository).
+    fn from(new: NewPriceBar) -> Self {
+        PriceBar {
+            id: BarId::generate(),
+            ticker: new.ticker,
+            date: new.date.midnight_utc(),
+            open: new.open,
+            high: new.high,
+            low: new.low,
+            close: new.close,
+            volume: new.volume,
+            adjusted_close: new.adjusted_close,
+            data_source: Some(new.data_source.into_owned()),
+            created_at: new.date.midnight_utc(),
+            is_suspect: new.is_suspect,
+            corrected_at: None,
+        }
+    }
+}
+
 /// A change of one bar; what it is a bar of stays.
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
 #[diesel(table_name = price_history)]

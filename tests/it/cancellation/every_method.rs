@@ -133,6 +133,9 @@ pub fn calls() -> Vec<(&'static str, Start)> {
         market_cache.update(given.entry.id, &CacheEntryPatch { data_source: Some(None), ..CacheEntryPatch::default() });
         market_cache.delete(CacheEntryId::generate());
         market_cache.get(&given.entry.key());
+        market_cache.get_with(&given.entry.key(), &mut |_: &CacheEntry| Ok(()));
+        market_cache.put_with(&given.entry.key(), &|| Ok(document()), &PutOptions::ttl(Duration::from_secs(3600)));
+        market_cache.clock();
         market_cache.get_many(&[given.entry.key()]);
         market_cache.get_stale(&given.entry.key());
         market_cache.put(&given.entry.key(), &document(), &PutOptions::ttl(Duration::from_secs(3600)));

@@ -155,7 +155,7 @@ async fn what_cannot_be_stored_is_told_and_the_rest_is_stored(handle: &impl Hand
     let envelope = |members: &str| format!(r#"{{"data":1,"ticker":"A","type":"news",{members}}}"#);
     let bad = [
         ("no_json", "{".into(), "document: JSON ends early at line 1 column 1"),
-        ("not_a_number", r#"{"data":NaN}"#.into(), "document: holds NaN"),
+        ("not_a_number", r#"{"data":NaN}"#.into(), "document: contains NaN"),
         ("no_object", "[1]".into(), "is not a JSON object"),
         ("no_data", r#"{"timestamp":1}"#.into(), "data: missing"),
         ("surrogate", r#"{"data":"\ud800"}"#.into(), "half a surrogate pair"),

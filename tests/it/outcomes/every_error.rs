@@ -103,7 +103,7 @@ fn mistakes() -> Vec<(&'static str, Start)> {
         positions.update(given.portfolio.id, PositionId::generate(), &PositionPatch { notes: Some(None), ..PositionPatch::default() });
         positions.remove(given.portfolio.id, PositionId::generate());
         positions.move_to(given.portfolio.id, PositionId::generate(), given.other_portfolio.id);
-        analyses.create_many(&[long(given)]);
+        analyses.create(&long(given));
         analyses.create_many(&[long(given)]);
         analyses.list(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() }, &given.page);
         analyses.count(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() });

@@ -50,14 +50,14 @@ const MEND: &str = "
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// One statement that commits by itself.
-const SINGLE: [&str; 32] = [
+const SINGLE: [&str; 31] = [
     "analyses.create",
-    "analyses.save",
     "analyses.update",
     "corporate_actions.create",
     "corporate_actions.update",
     "market_cache.create",
     "market_cache.put",
+    "market_cache.put_with",
     "market_cache.refresh",
     "market_cache.update",
     "options.create",
@@ -66,7 +66,6 @@ const SINGLE: [&str; 32] = [
     "portfolios.create",
     "portfolios.deactivate",
     "portfolios.update",
-    "positions.add",
     "positions.create",
     "positions.move_to",
     "positions.remove",
@@ -87,9 +86,8 @@ const SINGLE: [&str; 32] = [
 ];
 
 /// Transactions.
-const BATCHES: [&str; 10] = [
+const BATCHES: [&str; 9] = [
     "analyses.create_many",
-    "analyses.save_many",
     "corporate_actions.create_many",
     "market_cache.create_many",
     "options.create_many",
