@@ -21,7 +21,7 @@ use crate::types::{OptionType, Price, Ticker, TradingDay, parse_time};
 /// `vega` are optional. Other columns are ignored and listed.
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
-/// of it. A quote is stored as by [`upsert_many`](OptionRepository::upsert_many).
+/// of it. A quote is stored as by [`upsert_many`](crate::options::OptionRepository::upsert_many).
 ///
 /// # Errors
 /// As [`prices_from_csv`](super::prices_from_csv).

@@ -22,11 +22,11 @@ use crate::types::{DividendAmount, SplitShares, Ticker, TradingDay};
 /// `open`, `high`, `low`, `close`, `volume`, and `adjusted_close`, `Adj Close` or `adjclose`; date and
 /// close are needed. A dividend of the day (`ex-dividend`, `Dividends`; 0 for none) and a split
 /// (`split_ratio`, `Stock Splits`: so many new shares for an old one; 0 or 1 for none) are stored as
-/// [corporate actions](CorporateActionRepository), after the bars of their batch. Other columns are
+/// [corporate actions](crate::prices::CorporateActionRepository), after the bars of their batch. Other columns are
 /// ignored and listed. Dates are ISO 8601; of one with a time and an offset the local day counts.
 ///
 /// Each batch of 10,000 rows is a transaction of its own; in a unit of work the whole file is part
-/// of it. A bar is stored as by [`upsert_many_with`](PriceRepository::upsert_many_with); a value that
+/// of it. A bar is stored as by [`upsert_many_with`](crate::prices::PriceRepository::upsert_many_with); a value that
 /// is not a price (NaN, zero, infinite) makes its row rejected, whatever the policy for suspicious bars; so does a day that cannot be
 /// right, that is of an archived year, or that no partition holds. What happened on a day that cannot be right is not
 /// stored either.

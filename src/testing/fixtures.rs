@@ -34,7 +34,7 @@ pub fn new_user() -> Result<NewUser> {
 /// An account, made here.
 ///
 /// # Errors
-/// Those of [`UserRepository::create`].
+/// Those of [`UserRepository::create`](crate::users::UserRepository::create).
 pub async fn user(repositories: &impl Repositories) -> Result<User> {
     repositories.users().create(&new_user()?).await
 }
@@ -42,7 +42,7 @@ pub async fn user(repositories: &impl Repositories) -> Result<User> {
 /// A portfolio of this user, made here; the name is its own, the risk tolerance moderate.
 ///
 /// # Errors
-/// Those of [`PortfolioRepository::create`].
+/// Those of [`PortfolioRepository::create`](crate::portfolios::PortfolioRepository::create).
 pub async fn portfolio(repositories: &impl Repositories, owner: UserId) -> Result<Portfolio> {
     let portfolio = NewPortfolio::new(owner, "", RiskTolerance::Moderate);
     let name = format!("Portfolio {}", portfolio.id);

@@ -136,7 +136,7 @@ const ID_BYTES: i32 = 16;
 /// Above what the declared precision can hold.
 const TOO_LARGE: u128 = 10u128.pow(PRECISION as u32);
 
-/// The schema of [`record_batches`](crate::prices::PriceRepository::record_batches):
+/// The schema of [`record_batches`](crate::RepositorySet::record_batches):
 ///
 /// | column | type | what |
 /// |---|---|---|

@@ -248,7 +248,8 @@ async fn b13_no_refusal_of_the_server_costs_the_unit_the_call_beside_it() {
     let all = methods(&REPOSITORIES.map(|(repository, _)| repository));
     let missing: Vec<_> = all.difference(&named).collect();
     assert!(missing.is_empty(), "not tried: {missing:?}");
-    for (name, start) in calls {
+    // It asks no table, which could be missing.
+    for (name, start) in calls.into_iter().filter(|(name, _)| *name != "market_cache.clock") {
         let (repository, _) = name.split_once('.').expect("a name");
         let rename = |table| format!("ALTER TABLE {table} RENAME TO {table}_that_was");
         let renamed: Vec<String> = tables(repository).iter().map(rename).collect();
