@@ -45,7 +45,7 @@
 //! # async fn example() -> buffetbot_db::Result<()> {
 //! use buffetbot_db::prelude::*;
 //!
-//! # let db = testing::TestDatabase::new().await?;
+//! # let db = buffetbot_db::testing::TestDatabase::new().await?;
 //! # /*
 //! let db = Database::connect(Config::from_env()?).await?; // or Database::embedded().await?
 //! # */

@@ -17,6 +17,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// own what it uses.
 ///
 /// ```
+/// # use buffetbot_db::cache::Policy;
 /// # use buffetbot_db::prelude::*;
 /// # async fn example(db: &Database, key: &CacheKey, policy: &Policy) -> Result<()> {
 /// let price = db.cache().get_or_fetch::<f64>(key, policy, |_| async { Ok::<_, Error>(430.47) });

@@ -198,12 +198,15 @@ impl Database {
     /// let uow = db.begin_with(options).await?;
     /// uow.users().create(user).await?;
     /// match uow.commit().await {
-    ///     Err(Error::OutcomeUnknown { receipt: Some(receipt), .. }) => match db.outcome(&receipt).await? {
-    ///         Outcome::Committed => Ok(()),
-    ///         Outcome::Aborted => db.users().create(user).await.map(drop),
-    ///         // Kept, to be asked for again later.
-    ///         _ => Err(Error::OutcomeUnknown { receipt: Some(receipt), reason: "still unknown".into() }),
-    ///     },
+    ///     Err(unknown @ Error::OutcomeUnknown { .. }) => {
+    ///         let Error::OutcomeUnknown { receipt: Some(receipt), .. } = &unknown else { return Err(unknown) };
+    ///         match db.outcome(receipt).await? {
+    ///             Outcome::Committed => Ok(()),
+    ///             Outcome::Aborted => db.users().create(user).await.map(drop),
+    ///             // The receipt is in the error, to be asked for later.
+    ///             _ => Err(unknown),
+    ///         }
+    ///     }
     ///     other => other,
     /// }
     /// # }
