@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use buffetbot_db::market_cache::PutOptions;
 use buffetbot_db::import::{CachedFile, FileCacheOptions, FileCacheSource, check_cache_files};
+use buffetbot_db::market_cache::PutOptions;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::Runtime;
 
