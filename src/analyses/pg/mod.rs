@@ -294,12 +294,7 @@ settled!(
             Ok(expired)
         }
 
-        #[tracing::instrument(
-            level = "debug",
-            name = "analyses.invalidate_stale_inputs",
-            skip_all,
-            err
-        )]
+        #[tracing::instrument(level = "debug", name = "analyses.invalidate_stale_inputs", skip_all)]
         async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
             let expired = outdated::expire(&self.session, ticker).await?;
             self.session.invalidated().await;
