@@ -3,6 +3,7 @@
 mod entry;
 mod key;
 mod pg;
+mod repository;
 
 pub use entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEntry, PutOptions};
 pub use key::{
@@ -10,4 +11,4 @@ pub use key::{
     TypeSize,
 };
 pub(crate) use pg::PgMarketCache;
-pub use pg::{MarketCacheExt, MarketCacheRepository};
+pub use repository::{MarketCacheExt, MarketCacheRepository};

@@ -10,7 +10,7 @@ pub const REPOSITORIES: [(&str, &str); 9] = [
     ("positions", "portfolios/position_repository.rs"),
     ("analyses", "analyses/repository.rs"),
     ("audit", "audit/repository.rs"),
-    ("market_cache", "market_cache/pg/mod.rs"),
+    ("market_cache", "market_cache/repository.rs"),
     ("corporate_actions", "prices/actions/repository.rs"),
     ("prices", "prices/repository.rs"),
     ("options", "options/pg/mod.rs"),
