@@ -57,7 +57,7 @@ const NEVER_ZERO: [&str; 12] = [
     "cache/redis/options::timeout",
     "market_cache/entry::ttl",
     "analyses/result::ttl",
-    "market_cache/pg::refresh",
+    "market_cache/repository::refresh",
 ];
 
 fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
@@ -291,15 +291,15 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
             db.options().sweep(10, &retention).await?;
             db.options().sweep(10, &retention.keep_last_of_day()).await.map(drop)
         }
-        "market_cache/pg::refresh" => {
+        "market_cache/repository::refresh" => {
             let key = key();
             db.market_cache().put(&key, &document, &PutOptions::ttl(DAY)).await?;
             db.market_cache().refresh(&key, span).await.map(drop)
         }
-        "market_cache/pg::sweep_expired" => {
+        "market_cache/repository::sweep_expired" => {
             db.market_cache().sweep_expired(10, span).await.map(drop)
         }
-        "market_cache/pg::list_stale" => db.market_cache().list_stale(span, 10).await.map(drop),
+        "market_cache/repository::list_stale" => db.market_cache().list_stale(span, 10).await.map(drop),
         "users/repository::erase_inactive" => db.users().erase_inactive(span, 10).await.map(drop),
         "audit/repository::sweep" => db.audit().sweep(10, span).await.map(drop),
         "prices/repository::sweep_revisions" => {
