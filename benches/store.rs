@@ -131,7 +131,7 @@ async fn updates(db: &Database, raw: &Raw, sizes: &Sizes) -> Outcome<Vec<Row>> {
     let users = db.users().create_many(&new).await?;
     raw.batch("VACUUM ANALYZE users").await?;
     let ours = async |i: usize| {
-        let patch = UserPatch { first_name: Some(Some(format!("N{i}"))), ..UserPatch::default() };
+        let patch = UserPatch::default().first_name(format!("N{i}"));
         std::hint::black_box(db.users().update(users[i % 500].id, &patch).await.expect("update"));
     };
     let other = async |i: usize| {

@@ -67,8 +67,8 @@ async fn tenants(db: &Database, effort: Effort) -> Outcome<Vec<Row>> {
     };
     let update = async |repos: &RepositorySet, i: usize| {
         let position = &positions[i % 200];
-        let notes = Some(Some(format!("note {i}")));
-        let patch = PositionPatch { notes, ..PositionPatch::default() };
+        let notes = format!("note {i}");
+        let patch = PositionPatch::default().notes(notes);
         let changed = repos.positions().update(position.portfolio_id, position.id, &patch).await;
         std::hint::black_box(changed.expect("update"));
     };
@@ -146,8 +146,8 @@ async fn logs(db: &Database, fast: Effort, bulk: Effort) -> Outcome<Vec<Row>> {
         db.positions().create_many(&many).await.expect("stored");
     };
     let touch = async |i: usize| {
-        let name = Some(Some(format!("N{i}")));
-        let patch = UserPatch { first_name: name, ..UserPatch::default() };
+        let name = format!("N{i}");
+        let patch = UserPatch::default().first_name(name);
         std::hint::black_box(db.users().update(owner.id, &patch).await.expect("update"));
     };
     // The switch is part of both, and small beside a hundred updates.

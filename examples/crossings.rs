@@ -73,7 +73,8 @@ mod tests {
         ) -> Result<Listed<PriceBar>> {
             let bar = |(day, close): (u64, &u32)| {
                 let day = NaiveDate::default() + Days::new(day);
-                Ok(NewPriceBar::new(tickers[0].clone(), day, close.to_string().parse()?).into())
+                let new = NewPriceBar::new(tickers[0].clone(), day, close.to_string().parse()?);
+                Ok(new.stored_at(day.and_time(chrono::NaiveTime::MIN).and_utc()))
             };
             Ok((0..).zip(&self.0).map(bar).collect::<Result<Vec<_>>>()?.into())
         }

@@ -161,7 +161,7 @@ async fn portfolio(db: &Database) -> Result<Portfolio> {
 async fn rows(db: &Database) -> Result<Vec<(&'static str, u64)>> {
     let (users, portfolios, options) =
         (UserFilter::default(), PortfolioFilter::default(), OptionQuoteFilter::default());
-    let analyses = AnalysisFilter { scope: AnalysisScope::All, ..AnalysisFilter::default() };
+    let analyses = AnalysisFilter::default().scope(AnalysisScope::All);
     let (cache, prices) = (CacheFilter::default(), PriceBarFilter::default());
     let (users, portfolios, analyses, cache, prices, options) = tokio::try_join!(
         db.users().count(&users),

@@ -138,7 +138,7 @@ pub fn latest(bars: &[LatestBar]) {
 }
 
 pub async fn chain(db: &Database, ticker: &Ticker) -> Result<()> {
-    let filter = ChainFilter { option_type: Some(OptionType::Call), ..ChainFilter::default() };
+    let filter = ChainFilter::default().option_type(OptionType::Call);
     let calls = db.options().latest_chain(ticker, &filter).await?;
     let Some(first) = calls.first() else { return Ok(()) };
     heading(&format!(

@@ -59,11 +59,8 @@ async fn stored(db: &Database) -> Result<Vec<(&'static str, Vec<Row>)>> {
     // In here: its methods have the names of others'.
     use diesel_async::RunQueryDsl;
 
-    let options = TransactionOptions {
-        isolation: Isolation::RepeatableRead,
-        read_only: true,
-        ..TransactionOptions::default()
-    };
+    let options =
+        TransactionOptions::default().isolation(Isolation::RepeatableRead).read_only(true);
     let unit = db.begin_with(options).await?;
     let connection = unit.connection().await?;
     let mut stored = Vec::new();

@@ -143,10 +143,7 @@ async fn work(db: &Database, account: &Account, step: usize, ledger: &Ledger) ->
         ),
         _ => drop(
             db.audit()
-                .list(
-                    &AuditFilter { user_id: Some(account.user), ..Default::default() },
-                    &PageRequest::first(5),
-                )
+                .list(&AuditFilter::default().user_id(account.user), &PageRequest::first(5))
                 .await?,
         ),
     }

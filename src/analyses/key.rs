@@ -46,7 +46,8 @@ impl AnalysisKey {
 }
 
 /// Whose results a list includes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AnalysisScope {
     /// Public ones only.
     #[default]
@@ -58,7 +59,9 @@ pub enum AnalysisScope {
 }
 
 /// Which results a list, a count or a summary includes; the default is all public ones.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AnalysisFilter {
     /// Whose results.
     pub scope: AnalysisScope,
@@ -78,6 +81,53 @@ pub struct AnalysisFilter {
     pub calculated_before: Option<DateTime<Utc>>,
     /// Whose complete result contains this document (JSONB's `@>`).
     pub metadata_contains: Option<Document>,
+}
+
+impl AnalysisFilter {
+    /// Whose results.
+    pub fn scope(self, scope: AnalysisScope) -> Self {
+        AnalysisFilter { scope, ..self }
+    }
+
+    /// Only these tickers; an empty list matches nothing.
+    pub fn tickers(self, tickers: impl Into<Vec<Ticker>>) -> Self {
+        AnalysisFilter { tickers: Some(tickers.into()), ..self }
+    }
+
+    /// Only these types; an empty list matches nothing.
+    pub fn analysis_types(self, analysis_types: impl Into<Vec<AnalysisType>>) -> Self {
+        AnalysisFilter { analysis_types: Some(analysis_types.into()), ..self }
+    }
+
+    /// Of exactly this strategy.
+    pub fn strategy(self, strategy: impl Into<String>) -> Self {
+        AnalysisFilter { strategy: Some(strategy.into()), ..self }
+    }
+
+    /// With exactly this verdict.
+    pub fn recommendation(self, recommendation: impl Into<String>) -> Self {
+        AnalysisFilter { recommendation: Some(recommendation.into()), ..self }
+    }
+
+    /// Only fresh ones, or only expired ones, by the database's clock.
+    pub fn is_fresh(self, is_fresh: impl Into<Option<bool>>) -> Self {
+        AnalysisFilter { is_fresh: is_fresh.into(), ..self }
+    }
+
+    /// Computed at this time or later.
+    pub fn calculated_from(self, calculated_from: impl Into<Option<DateTime<Utc>>>) -> Self {
+        AnalysisFilter { calculated_from: calculated_from.into(), ..self }
+    }
+
+    /// Computed before this time.
+    pub fn calculated_before(self, calculated_before: impl Into<Option<DateTime<Utc>>>) -> Self {
+        AnalysisFilter { calculated_before: calculated_before.into(), ..self }
+    }
+
+    /// Whose complete result contains this document (JSONB's `@>`).
+    pub fn metadata_contains(self, metadata_contains: impl Into<Option<Document>>) -> Self {
+        AnalysisFilter { metadata_contains: metadata_contains.into(), ..self }
+    }
 }
 
 /// Which results are meant to be invalidated: those that match every part that is given. At least

@@ -3,6 +3,7 @@
 mod inputs;
 mod key;
 mod lineage;
+mod patch;
 pub(crate) mod pg;
 mod repository;
 mod result;
@@ -10,6 +11,7 @@ mod result;
 pub use inputs::{DocumentRevision, Inputs};
 pub use key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary};
 pub use lineage::{BarsLineage, BarsSource, DocumentLineage, Lineage};
+pub use patch::AnalysisPatch;
 pub(crate) use pg::PgAnalyses;
 pub use repository::AnalysisRepository;
-pub use result::{AnalysisPatch, AnalysisResult, Expiry, NewAnalysis};
+pub use result::{AnalysisResult, Expiry, NewAnalysis};

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 
 use super::key::{AnalysisFilter, AnalysisKey, AnalysisSelector, AnalysisSummary};
 use super::lineage::Lineage;
-use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
+use super::patch::AnalysisPatch;
+use super::result::{AnalysisResult, NewAnalysis};
 use crate::error::{Result, unsupported};
 use crate::store::{Aged, SweepReport};
 use crate::types::{
     AnalysisId, AnalysisType, Document, Listed, Page, PageRequest, PortfolioId, Ticker,
+    stream_pages,
 };
 
 /// Results of analyses: a history, and a cache of the latest ones until they expire. A result is
@@ -46,6 +50,11 @@ pub trait AnalysisRepository: Send + Sync {
         page: &PageRequest,
     ) -> Result<Page<AnalysisResult>> {
         unsupported("analyses.list")
+    }
+
+    /// All results of the filter, newest first, page by page: see [`stream_pages`](crate::types::stream_pages).
+    fn stream<'a>(&'a self, filter: &'a AnalysisFilter) -> BoxStream<'a, Result<AnalysisResult>> {
+        stream_pages(move |page| async move { self.list(filter, &page).await }.boxed())
     }
 
     /// How many results there are.
@@ -155,10 +164,10 @@ pub trait AnalysisRepository: Send + Sync {
         unsupported("analyses.lineage")
     }
 
-    /// Deletes up to `limit` results that expired `keep` ago or earlier and whose stale windows, if
+    /// Deletes up to `limit` results that expired `grace` ago or earlier and whose stale windows, if
     /// they had one, ended then, too; the longest past serving first.
     /// Sweepers at work at once share the results and do not wait for each other.
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
+    async fn sweep_expired(&self, limit: u32, grace: Duration) -> Result<SweepReport> {
         unsupported("analyses.sweep_expired")
     }
 }

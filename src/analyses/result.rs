@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
-use diesel::prelude::{AsChangeset, Queryable, QueryableByName, Selectable};
+use diesel::prelude::{Queryable, QueryableByName, Selectable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,6 @@ use super::inputs::Inputs;
 use super::key::AnalysisKey;
 use crate::error::{Error, Result};
 use crate::schema::analysis_results;
-use crate::store::patch;
 use crate::types::{
     AnalysisId, AnalysisType, Document, PortfolioId, Score, Ticker, UnitInterval, bound, span, text,
 };
@@ -277,6 +276,51 @@ impl NewAnalysis {
         Error::invalid("expires_at", "must be later than calculated_at")
     }
 
+    /// The key under which the result will be looked up.
+    pub fn key(&self) -> AnalysisKey {
+        AnalysisKey {
+            ticker: self.ticker.clone(),
+            analysis_type: self.analysis_type,
+            portfolio: self.portfolio_id,
+            parameters: self.parameters.clone(),
+        }
+    }
+
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    /// Inputs that JSON cannot hold are left out.
+    pub fn stored_at(self, at: DateTime<Utc>) -> AnalysisResult {
+        let after = |span| span::later(at, span).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let expires_at = match self.expiry {
+            Expiry::Never => None,
+            Expiry::After(span) => Some(after(span)),
+            Expiry::At(time) => Some(time),
+        };
+        let stale_until = expires_at
+            .filter(|_| !self.stale_for.is_zero())
+            .map(|expiry| span::later(expiry, self.stale_for).unwrap_or(DateTime::<Utc>::MAX_UTC));
+        AnalysisResult {
+            id: self.id,
+            portfolio_id: self.portfolio_id,
+            ticker: self.ticker,
+            analysis_type: self.analysis_type,
+            strategy: self.strategy,
+            score: self.score,
+            metadata: self.metadata,
+            recommendation: self.recommendation,
+            confidence_level: self.confidence_level,
+            summary: self.summary,
+            calculated_at: self.calculated_at.unwrap_or(at),
+            expires_at,
+            parameters: self.parameters,
+            data_quality_score: self.data_quality_score,
+            created_at: at,
+            updated_at: at,
+            inputs: self.inputs.and_then(|inputs| Document::encode(&inputs).ok()),
+            version: 1,
+            stale_until,
+        }
+    }
+
     /// The bytes of its documents and text, about what it weighs in a statement.
     pub(crate) fn weight(&self) -> usize {
         let documents = [&self.metadata, &self.parameters];
@@ -287,65 +331,12 @@ impl NewAnalysis {
     }
 }
 
-/// A change of a result. What it is about (ticker, type, portfolio) stays.
-#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
-#[diesel(table_name = analysis_results)]
-#[serde(default)]
-pub struct AnalysisPatch {
-    /// Another strategy, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub strategy: Option<Option<String>>,
-    /// Another score, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub score: Option<Option<Score>>,
-    /// Another complete result, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub metadata: Option<Option<Document>>,
-    /// Another verdict, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub recommendation: Option<Option<String>>,
-    /// Another confidence, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub confidence_level: Option<Option<UnitInterval>>,
-    /// Another text, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub summary: Option<Option<String>>,
-    /// When it was computed.
-    pub calculated_at: Option<DateTime<Utc>>,
-    /// From when it is stale, or never.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub expires_at: Option<Option<DateTime<Utc>>>,
-    /// Other parameters, or none: the result is looked up by these from then on.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub parameters: Option<Option<Document>>,
-    /// Another quality, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub data_quality_score: Option<Option<UnitInterval>>,
-    /// Other inputs, or none.
-    #[serde(deserialize_with = "patch::nullable")]
-    pub inputs: Option<Option<Inputs>>,
-}
-
-impl AnalysisPatch {
-    pub(crate) fn validate(&self) -> Result<()> {
-        let text = |field: &'_ Option<Option<String>>| field.clone().flatten();
-        check_texts(
-            text(&self.strategy).as_deref(),
-            text(&self.recommendation).as_deref(),
-            text(&self.summary).as_deref(),
-        )?;
-        let [metadata, parameters] =
-            [&self.metadata, &self.parameters].map(|field| field.as_ref().and_then(Option::as_ref));
-        check_depths(metadata, parameters, self.inputs.as_ref().and_then(Option::as_ref))
-    }
-}
-
 /// Maximum length of a strategy, in characters.
 const STRATEGY_LENGTH: usize = 100;
 /// Maximum length of a verdict, in characters.
 const RECOMMENDATION_LENGTH: usize = 50;
 
-fn check_depths(
+pub(super) fn check_depths(
     metadata: Option<&Document>,
     parameters: Option<&Document>,
     inputs: Option<&Inputs>,
@@ -356,7 +347,7 @@ fn check_depths(
     inputs.map_or(Ok(()), Inputs::check_storable)
 }
 
-fn check_texts(
+pub(super) fn check_texts(
     strategy: Option<&str>,
     recommendation: Option<&str>,
     summary: Option<&str>,

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use diesel::pg::Pg;
 use diesel::prelude::{Queryable, Selectable};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::schema::audit_log;
@@ -38,7 +38,9 @@ pub struct AuditEntry {
 }
 
 /// Which entries of the log a list or a count includes; the default is all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AuditFilter {
     /// On this user's rows.
     pub user_id: Option<UserId>,
@@ -52,4 +54,36 @@ pub struct AuditFilter {
     pub from: Option<DateTime<Utc>>,
     /// Recorded before this time.
     pub before: Option<DateTime<Utc>>,
+}
+
+impl AuditFilter {
+    /// On this user's rows.
+    pub fn user_id(self, user_id: impl Into<Option<UserId>>) -> Self {
+        AuditFilter { user_id: user_id.into(), ..self }
+    }
+
+    /// On this row.
+    pub fn row_id(self, row_id: impl Into<Option<Uuid>>) -> Self {
+        AuditFilter { row_id: row_id.into(), ..self }
+    }
+
+    /// On rows of this table.
+    pub fn table_name(self, table_name: impl Into<Option<AuditedTable>>) -> Self {
+        AuditFilter { table_name: table_name.into(), ..self }
+    }
+
+    /// Of changes in this user's name.
+    pub fn actor_id(self, actor_id: impl Into<Option<UserId>>) -> Self {
+        AuditFilter { actor_id: actor_id.into(), ..self }
+    }
+
+    /// Recorded at this time or later.
+    pub fn from(self, from: impl Into<Option<DateTime<Utc>>>) -> Self {
+        AuditFilter { from: from.into(), ..self }
+    }
+
+    /// Recorded before this time.
+    pub fn before(self, before: impl Into<Option<DateTime<Utc>>>) -> Self {
+        AuditFilter { before: before.into(), ..self }
+    }
 }

@@ -24,7 +24,7 @@ use crate::analyses::{
 };
 use crate::error::{Entity, Error, Result, Unreadable};
 use crate::postgres::PgConnection;
-use crate::store::{EntryKey, EntryKeyRef, Session};
+use crate::store::{EntryKey, EntryKeyRef, Session, tables};
 use crate::types::{AnalysisType, Document, span};
 
 /// How long a result without an expiry is kept in memory and Redis; then its row is read again.
@@ -97,27 +97,8 @@ fn prepared(key: &AnalysisKey, mut new: NewAnalysis, policy: &Policy) -> NewAnal
 
 /// The result that a computation would have stored, had nobody come before it.
 fn unstored(new: NewAnalysis, now: DateTime<Utc>) -> AnalysisResult {
-    AnalysisResult {
-        id: new.id,
-        portfolio_id: new.portfolio_id,
-        ticker: new.ticker,
-        analysis_type: new.analysis_type,
-        strategy: new.strategy,
-        score: new.score,
-        metadata: new.metadata,
-        recommendation: new.recommendation,
-        confidence_level: new.confidence_level,
-        summary: new.summary,
-        calculated_at: new.calculated_at.unwrap_or(now),
-        expires_at: Some(now),
-        parameters: new.parameters,
-        data_quality_score: new.data_quality_score,
-        created_at: now,
-        updated_at: now,
-        inputs: new.inputs.and_then(|inputs| Document::encode(&inputs).ok()),
-        version: 0,
-        stale_until: None,
-    }
+    let stored = new.stored_at(now);
+    AnalysisResult { expires_at: Some(now), version: 0, stale_until: None, ..stored }
 }
 
 /// The key of an address of this space.
@@ -145,18 +126,17 @@ async fn store(
         }
     }
     let row = match outcome {
-        Outcome::New(new) => scope.fetch_optional(stored::insert(&[new.as_ref()])).await?,
+        Outcome::New(new) => scope.write_optional(stored::insert(&[new.as_ref()])).await?,
         Outcome::Unchanged { previous, ttl, stale_for } => {
             let kept = (!stale_for.is_zero()).then(|| span::interval_of_sum(*ttl, *stale_for));
             let statement = diesel::sql_query(EXTEND)
                 .bind::<SqlUuid, _>(previous.value.id)
                 .bind::<Interval, _>(span::interval(*ttl))
                 .bind::<Nullable<Interval>, _>(kept);
-            scope.fetch_optional(statement).await?
+            scope.write_optional(statement).await?
         }
     };
     scope.commit().await?;
-    session.notify_cache();
     Ok(row)
 }
 
@@ -231,7 +211,7 @@ impl Cacheable for Analyses {
             let database = database.ok_or_else(unavailable)?;
             let outcome = Outcome::new(&key_of(address.as_ref())?, new, policy, previous)?;
             let loaded = Instant::now();
-            let session = &database.session;
+            let session = &database.session.about(&tables::ANALYSIS_RESULTS);
             if let Some(row) = database.write(store(session, address, token, &outcome)).await? {
                 // Stored in the transaction that has just ended: it is as old as that.
                 let seen_at = row.updated_at;

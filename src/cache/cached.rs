@@ -1,14 +1,18 @@
 //! What a lookup returns.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::packed::Encoded;
 use crate::error::Result;
 use crate::types::{Document, UnitInterval, span};
 
 /// Where a value came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Origin {
     /// This process's memory.
@@ -23,7 +27,27 @@ pub enum Origin {
     Stale,
 }
 
-/// A cached value, and what is known of it.
+impl Origin {
+    /// Its name, as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Memory => "memory",
+            Origin::Redis => "redis",
+            Origin::Database => "database",
+            Origin::Fetched => "fetched",
+            Origin::Stale => "stale",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A cached value, and what is known of it. As JSON: `value`, `origin`, `age_seconds`, and where they are known `source`
+/// and `quality`.
 #[derive(Debug)]
 pub struct Cached<T> {
     /// The value, shared with the memory level.
@@ -59,6 +83,32 @@ impl<T> Cached<T> {
     /// `None` where the value was not stored in the database.
     pub fn revision(&self) -> Option<i64> {
         (self.entry.revision > 0).then_some(self.entry.revision)
+    }
+}
+
+impl<T: Serialize> Serialize for Cached<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a, T> {
+            value: &'a T,
+            origin: Origin,
+            age_seconds: f64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            source: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            quality: Option<&'a UnitInterval>,
+        }
+        let age_seconds = self.age.as_secs_f64();
+        let (source, quality) = (self.source(), self.quality());
+        Fields { value: &*self.value, origin: self.origin, age_seconds, source, quality }
+            .serialize(serializer)
+    }
+}
+
+/// The value, its origin and its age.
+impl<T: fmt::Display> fmt::Display for Cached<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}, {:?} old)", self.value, self.origin, self.age)
     }
 }
 

@@ -11,7 +11,7 @@ use super::lease;
 use super::lease::LeaseOutcome;
 use crate::error::{Error, Resource, Result, Unreadable};
 use crate::postgres::Pool;
-use crate::store::{EntryKeyRef, Session, Source};
+use crate::store::{EntryKeyRef, Session, Source, tables};
 
 /// The pool, a limit on each use of it, and a breaker.
 pub(crate) struct DatabaseLevel {
@@ -26,7 +26,7 @@ pub(crate) struct DatabaseLevel {
 impl DatabaseLevel {
     pub fn new(pool: Pool, options: &super::CacheOptions, counters: Arc<Counters>) -> Self {
         DatabaseLevel {
-            session: Session::new(Source::Pool(pool.clone(), None), "market_data_cache"),
+            session: Session::new(Source::Pool(pool.clone(), None), &tables::MARKET_DATA_CACHE),
             pool,
             breaker: CircuitBreaker::new("PostgreSQL"),
             timeout: options.database_timeout,

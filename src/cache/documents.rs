@@ -1,7 +1,7 @@
 //! Documents of providers, as one of the things that are cached.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -22,7 +22,7 @@ use super::lease::{Keyed, keyed};
 use super::packed::Encoded;
 use super::policy::Policy;
 use crate::error::{Error, Result, Unreadable};
-use crate::market_cache::{CacheKey, PutOptions};
+use crate::market_cache::{CacheKey, PutOptions, upsert};
 use crate::postgres::PgConnection;
 use crate::store::{EntryKey, EntryKeyRef};
 use crate::types::{CacheEntryId, Document, Listed, Tag, UnitInterval, span, tag};
@@ -86,35 +86,30 @@ impl Row {
     }
 }
 
-/// The lease is given up and the document stored by one statement; only the lease's holder stores, and
-/// over a row that was written since the lease was taken not even that. Without a token anybody does.
-macro_rules! store {
-    ($source:literal, $newer:literal) => {
-        concat!(
-            "WITH held AS (",
-            $source,
-            ") INSERT INTO market_data_cache AS c (id, ticker, data_type, parameters, data, \
-             data_source, data_quality_score, tags, cached_at, expires_at, stale_until) \
-             SELECT $7, $2, $3, $4, $8, $9, $10, $11, now(), now() + $12::INTERVAL, \
-             now() + $13::INTERVAL FROM held \
-             ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET \
-             parameters = excluded.parameters, data = excluded.data, \
-             data_source = excluded.data_source, \
-             data_quality_score = excluded.data_quality_score, tags = excluded.tags, cached_at = excluded.cached_at, \
-             expires_at = excluded.expires_at, stale_until = excluded.stale_until ",
-            $newer,
-            " RETURNING version, revision"
-        )
-    };
+/// The document is stored by the rows of `held`, over a row that is there `only_where` that holds.
+fn store(held: &str, only_where: &str) -> String {
+    let document = upsert(
+        "SELECT $7, $2, $3, $4, $8, $9, $10, now(), now() + $12::INTERVAL, now() + $13::INTERVAL, $11
+        FROM held",
+        &format!("{only_where} RETURNING version, revision"),
+    );
+    format!("WITH held AS ({held}) {document}")
 }
 
-const STORE_LEASED: &str = store!(
-    "DELETE FROM cache_leases WHERE space = $1 AND ticker = $2 AND name = $3 \
-     AND parameters_key = cache_parameters_key($4) AND portfolio_id IS NOT DISTINCT FROM $5::UUID \
-     AND token = $6 RETURNING 1",
-    "WHERE c.version < $6"
-);
-const STORE: &str = store!("SELECT $1::TEXT, $5::UUID, $6::BIGINT", "");
+/// The lease is given up and the document stored by one statement; only the lease's holder stores, and over a row that was
+/// written since the lease was taken not even that.
+static STORE_LEASED: LazyLock<String> = LazyLock::new(|| {
+    store(
+        "DELETE FROM cache_leases WHERE space = $1 AND ticker = $2 AND name = $3
+            AND parameters_key = cache_parameters_key($4) AND portfolio_id IS NOT DISTINCT FROM $5::UUID
+            AND token = $6 RETURNING 1",
+        "WHERE stored.version < $6",
+    )
+});
+
+/// Without a token anybody stores.
+static STORE: LazyLock<String> =
+    LazyLock::new(|| store("SELECT $1::TEXT, $5::UUID, $6::BIGINT", ""));
 
 /// The document stays, its times are renewed.
 const EXTEND: &str = "
@@ -206,7 +201,7 @@ impl<T: CacheValue> PendingWrite<T> {
             keyed(statement, address.as_ref()).bind::<Nullable<BigInt>, _>(token)
         };
         let statement = match &self.body {
-            Some(body) => with(if token.is_some() { STORE_LEASED } else { STORE })
+            Some(body) => with(if token.is_some() { &*STORE_LEASED } else { &*STORE })
                 .bind::<SqlUuid, _>(CacheEntryId::generate())
                 .bind::<Jsonb, _>(body)
                 .bind::<Nullable<Text>, _>(self.source.as_deref())
@@ -217,8 +212,7 @@ impl<T: CacheValue> PendingWrite<T> {
         let statement = statement
             .bind::<Interval, _>(span::interval(self.ttl))
             .bind::<Nullable<Interval>, _>(kept);
-        let stamp = database.write(database.session.fetch_optional(statement)).await?;
-        database.session.notify_cache();
+        let stamp = database.write(database.session.write_optional(statement)).await?;
         Ok(stamp)
     }
 

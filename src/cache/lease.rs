@@ -107,7 +107,7 @@ pub(super) async fn take(
     span: Duration,
 ) -> Result<LeaseOutcome> {
     let statement = keyed(TAKE, address).bind::<Interval, _>(span::interval(span));
-    let row: Option<Row> = connection.fetch_optional(statement).await?;
+    let row: Option<Row> = connection.write_optional(statement).await?;
     let Some(row) = row else { return Ok(LeaseOutcome::Held { for_now: Duration::ZERO }) };
     let failures = row.failures.unsigned_abs();
     let remaining = (row.expires_at - row.seen_at).to_std().unwrap_or_default();

@@ -38,38 +38,48 @@ impl Default for CacheOptions {
     }
 }
 
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {
-        $($(#[$doc])* pub fn $name(self, $name: $ty) -> Self {
-            CacheOptions { $name, ..self }
-        })*
-    };
-}
-
 impl CacheOptions {
-    setters! {
-        /// Bytes of the memory level (64 MiB); 0 leaves it out. A value weighs what its JSON text
-        /// does, plus about 250 bytes: a struct takes about that, a `serde_json::Value` several times
-        /// as much.
-        memory: u64,
-        /// Whether PostgreSQL is a level (yes). Without it nothing is shared between processes, and
-        /// nothing outlives them, unless Redis is there; and a fetch that is under way may bring back what
-        /// was put or invalidated meanwhile.
-        database: bool,
-        /// The policy of calls that ask for [`Cache::policy`](super::Cache::policy).
-        policy: Policy,
-        /// How often the log of changes is read when no notification comes (1 s; zero is refused, less than
-        /// 5 ms counts as 5 ms).
-        poll_every: Duration,
-        /// The staleness bound: a value in memory is served without asking the database only while
-        /// the log of changes was read this lately (3 s).
-        max_staleness: Duration,
-        /// How long a fetch stays reserved for a process that has died (5 s; zero is refused, less than
-        /// 100 ms counts as 100 ms, more than a minute as a minute); one that lives renews.
-        lease: Duration,
-        /// How long one read or write of the database level may take (5 s; zero is refused) before the call continues
-        /// without that level.
-        database_timeout: Duration,
+    /// Bytes of the memory level (64 MiB); 0 leaves it out. A value weighs what its JSON text
+    /// does, plus about 250 bytes: a struct takes about that, a `serde_json::Value` several times
+    /// as much.
+    pub fn memory(self, memory: u64) -> Self {
+        CacheOptions { memory, ..self }
+    }
+
+    /// Whether PostgreSQL is a level (yes). Without it nothing is shared between processes, and
+    /// nothing outlives them, unless Redis is there; and a fetch that is under way may bring back what
+    /// was put or invalidated meanwhile.
+    pub fn database(self, database: bool) -> Self {
+        CacheOptions { database, ..self }
+    }
+
+    /// The policy of calls that ask for [`Cache::policy`](super::Cache::policy).
+    pub fn policy(self, policy: Policy) -> Self {
+        CacheOptions { policy, ..self }
+    }
+
+    /// How often the log of changes is read when no notification comes (1 s; zero is refused, less than
+    /// 5 ms counts as 5 ms).
+    pub fn poll_every(self, poll_every: Duration) -> Self {
+        CacheOptions { poll_every, ..self }
+    }
+
+    /// The staleness bound: a value in memory is served without asking the database only while
+    /// the log of changes was read this lately (3 s).
+    pub fn max_staleness(self, max_staleness: Duration) -> Self {
+        CacheOptions { max_staleness, ..self }
+    }
+
+    /// How long a fetch stays reserved for a process that has died (5 s; zero is refused, less than
+    /// 100 ms counts as 100 ms, more than a minute as a minute); one that lives renews.
+    pub fn lease(self, lease: Duration) -> Self {
+        CacheOptions { lease, ..self }
+    }
+
+    /// How long one read or write of the database level may take (5 s; zero is refused) before the call continues
+    /// without that level.
+    pub fn database_timeout(self, database_timeout: Duration) -> Self {
+        CacheOptions { database_timeout, ..self }
     }
 
     /// # Errors

@@ -69,35 +69,45 @@ impl Default for Policy {
     }
 }
 
-macro_rules! setters {
-    ($($(#[$doc:meta])* $name:ident: $ty:ty,)*) => {
-        $($(#[$doc])* pub fn $name(self, $name: $ty) -> Self {
-            Policy { $name, ..self }
-        })*
-    };
-}
-
 impl Policy {
     /// Fresh for this long; defaults otherwise.
     pub fn ttl(ttl: Duration) -> Self {
         Policy { ttl, ..Policy::default() }
     }
 
-    setters! {
-        /// With another [`jitter`](Policy::jitter).
-        jitter: f64,
-        /// With a stale window: see [`stale_for`](Policy::stale_for).
-        stale_for: Duration,
-        /// With another [`negative_ttl`](Policy::negative_ttl).
-        negative_ttl: Duration,
-        /// With another [`soft_timeout`](Policy::soft_timeout).
-        soft_timeout: Duration,
-        /// With another [`hard_timeout`](Policy::hard_timeout).
-        hard_timeout: Duration,
-        /// With another [`retry_after`](Policy::retry_after).
-        retry_after: Duration,
-        /// With another [`retry_at_most`](Policy::retry_at_most).
-        retry_at_most: Duration,
+    /// With another [`jitter`](Policy::jitter).
+    pub fn jitter(self, jitter: f64) -> Self {
+        Policy { jitter, ..self }
+    }
+
+    /// With a stale window: see [`stale_for`](Policy::stale_for).
+    pub fn stale_for(self, stale_for: Duration) -> Self {
+        Policy { stale_for, ..self }
+    }
+
+    /// With another [`negative_ttl`](Policy::negative_ttl).
+    pub fn negative_ttl(self, negative_ttl: Duration) -> Self {
+        Policy { negative_ttl, ..self }
+    }
+
+    /// With another [`soft_timeout`](Policy::soft_timeout).
+    pub fn soft_timeout(self, soft_timeout: Duration) -> Self {
+        Policy { soft_timeout, ..self }
+    }
+
+    /// With another [`hard_timeout`](Policy::hard_timeout).
+    pub fn hard_timeout(self, hard_timeout: Duration) -> Self {
+        Policy { hard_timeout, ..self }
+    }
+
+    /// With another [`retry_after`](Policy::retry_after).
+    pub fn retry_after(self, retry_after: Duration) -> Self {
+        Policy { retry_after, ..self }
+    }
+
+    /// With another [`retry_at_most`](Policy::retry_at_most).
+    pub fn retry_at_most(self, retry_at_most: Duration) -> Self {
+        Policy { retry_at_most, ..self }
     }
 
     /// Refreshed in the background after this share of its TTL: see [`eager`](Policy::eager).

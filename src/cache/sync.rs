@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use super::change::{Change, Changed, ChangedKey};
 use super::core::CacheInner;
 use crate::error::{Error, Result};
-use crate::postgres::{ANNOUNCEMENTS, PgConnection};
+use crate::postgres::PgConnection;
+use crate::store::tables::CACHE_CHANNEL;
 use crate::store::{Namespace, SNAPSHOT, Snapshot, oldest};
 use crate::types::{Document, PortfolioId, Ticker};
 
@@ -174,7 +175,7 @@ async fn run(core: Weak<CacheInner>) {
         let pool = database.pool().clone();
         drop(strong);
         // A connection of its own: the pool may be exhausted.
-        match pool.listen(ANNOUNCEMENTS, wake.clone()).await {
+        match pool.listen(CACHE_CHANNEL, wake.clone()).await {
             Ok(connection) => reader.follow(&core, &connection, &wake, every).await,
             Err(error) => {
                 tracing::debug!(target: "buffetbot_db::cache", %error, "no connection for the log");

@@ -3,6 +3,7 @@
 use super::Database;
 use crate::error::Result;
 use crate::prices::PricePartitions;
+use crate::store::tables;
 use crate::tenancy::{self, Diagnosis};
 use crate::users::Accounts;
 
@@ -75,7 +76,7 @@ impl Database {
     /// Signing up and logging in.
     pub fn accounts(&self) -> Accounts {
         Accounts::new(
-            self.session("users"),
+            self.session(&tables::USERS),
             #[cfg(feature = "passwords")]
             self.hasher().clone(),
         )

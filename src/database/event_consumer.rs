@@ -10,7 +10,7 @@ use super::Database;
 use super::unit_of_work::UnitOfWork;
 use crate::error::{Entity, Error, Result, Unreadable};
 use crate::events::{BEGINNING, Event, EventFilter, Position, log, wait};
-use crate::store::Session;
+use crate::store::{Session, tables};
 use crate::types::{Listed, text};
 
 /// Events of one delivery, unless [`EventConsumer::batch`] says otherwise.
@@ -99,7 +99,7 @@ impl EventConsumer {
             .bind::<Text, _>(name)
             .bind::<Bool, _>(from_beginning)
             .bind::<Text, _>(BEGINNING);
-        database.session("event_consumers").execute(statement).await?;
+        database.session(&tables::EVENT_CONSUMERS).execute(statement).await?;
         let (name, news) = (name.into(), database.waker().subscribe());
         Ok(EventConsumer { database: database.clone(), name, filter, batch: BATCH, news })
     }
@@ -130,7 +130,7 @@ impl EventConsumer {
     /// As [`next`](Self::next).
     pub async fn try_next(&mut self) -> Result<Option<Delivery>> {
         let unit = self.database.begin().await?;
-        let session = unit.session("event_consumers");
+        let session = unit.session(&tables::EVENT_CONSUMERS);
         let take = diesel::sql_query(TAKE).bind::<Text, _>(&*self.name);
         let row: Option<ConsumerRow> = session.fetch_optional(take).await?;
         let Some(row) = row else {
@@ -206,7 +206,7 @@ impl Delivery {
     /// # Errors
     /// As [`UnitOfWork::commit`]; `NotFound` when the consumer was forgotten meanwhile. The events come again then.
     pub async fn commit(self) -> Result<()> {
-        move_on(&self.unit.session("event_consumers"), &self.name, &self.behind).await?;
+        move_on(&self.unit.session(&tables::EVENT_CONSUMERS), &self.name, &self.behind).await?;
         self.unit.commit().await
     }
 }

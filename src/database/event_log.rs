@@ -9,9 +9,9 @@ use diesel::sql_types::{BigInt, Interval, Text, Timestamptz};
 use super::Database;
 use super::event_consumer::EventConsumer;
 use crate::error::Result;
-use crate::events::{BEGINNING, ConsumerState, EventFilter};
-use crate::store::SweepReport;
-use crate::types::{Listed, span};
+use crate::events::{self, BEGINNING, ConsumerState, Event, EventFilter};
+use crate::store::{SweepReport, tables};
+use crate::types::{Listed, PageRequest, span};
 
 /// What a consumer has in part is counted in full.
 const CONSUMERS: &str = "
@@ -58,6 +58,20 @@ impl EventLog<'_> {
         EventConsumer::register(self.database, name, filter, true).await
     }
 
+    /// Events after the one of this id, by id, at most `limit` (brought into 1 to 10,000); all that are kept after 0. For a
+    /// client that was away for a while and knows the last event it saw, as the `Last-Event-ID` of a browser's stream of
+    /// events.
+    ///
+    /// A transaction that commits late may add an event below ids that were read before. A program that must miss none uses a
+    /// [`consumer`](Self::consumer).
+    ///
+    /// # Errors
+    /// Those of a query.
+    pub async fn since(&self, id: i64, filter: &EventFilter, limit: u32) -> Result<Listed<Event>> {
+        let limit = limit.clamp(1, PageRequest::MAX_LIMIT) as usize;
+        events::log::since(&self.database.session(&tables::EVENTS), id, filter, limit).await
+    }
+
     /// All consumers by name, and how far they are: one that nobody runs any more keeps its events from being swept.
     ///
     /// # Errors
@@ -65,12 +79,9 @@ impl EventLog<'_> {
     pub async fn consumers(&self) -> Result<Listed<ConsumerState>> {
         let query = diesel::sql_query(CONSUMERS);
         let rows: Listed<StateRow> =
-            self.database.session("event_consumers").fetch_list(query).await?;
-        let state = |row: StateRow| ConsumerState {
-            name: row.name,
-            behind: row.behind.unsigned_abs(),
-            moved_at: row.moved_at,
-        };
+            self.database.session(&tables::EVENT_CONSUMERS).fetch_list(query).await?;
+        let state =
+            |row: StateRow| ConsumerState::new(row.name, row.behind.unsigned_abs(), row.moved_at);
         Ok(rows.map(|rows| rows.into_iter().map(state).collect()))
     }
 
@@ -81,7 +92,7 @@ impl EventLog<'_> {
     pub async fn forget(&self, name: &str) -> Result<bool> {
         let statement = diesel::sql_query("DELETE FROM event_consumers WHERE name = $1");
         let statement = statement.bind::<Text, _>(name);
-        Ok(self.database.session("event_consumers").execute(statement).await? > 0)
+        Ok(self.database.session(&tables::EVENT_CONSUMERS).execute(statement).await? > 0)
     }
 
     /// Deletes events that are older than `age` and that every consumer has gone past, the oldest first, up to `limit` of
@@ -104,7 +115,10 @@ impl EventLog<'_> {
     WHERE event.transaction = doomed.transaction AND event.id = doomed.id"
         ));
         let statement = statement.bind::<Interval, _>(span::age(age));
-        Ok(SweepReport::new(self.database.session("events").execute(statement).await?, limit))
+        Ok(SweepReport::new(
+            self.database.session(&tables::EVENTS).execute(statement).await?,
+            limit,
+        ))
     }
 
     /// To be called once after the database was restored into another server, whose transactions have other numbers:
@@ -114,7 +128,7 @@ impl EventLog<'_> {
     /// Those of a statement; nothing has changed then.
     pub async fn restart(&self) -> Result<()> {
         let unit = self.database.begin().await?;
-        let session = unit.session("events");
+        let session = unit.session(&tables::EVENTS);
         // Finished in every server; not 0, which is not a transaction.
         session.execute(diesel::sql_query("UPDATE events SET transaction = '1'")).await?;
         let restart = "UPDATE event_consumers SET seen = $1::TEXT::PG_SNAPSHOT, reading = NULL";

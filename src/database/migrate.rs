@@ -125,7 +125,7 @@ impl Database {
         F: FnOnce(&mut Blocking) -> diesel::migration::Result<Vec<String>> + Send + 'static,
     {
         let connection = self.pool().connect_unpooled().await?;
-        connection.set_patient(true);
+        connection.disable_timeouts(true);
         let run = move || {
             let mut connection = Blocking::from(connection);
             connection.transaction(|connection| {

@@ -25,7 +25,8 @@ use crate::passwords::PasswordHasher;
 use crate::postgres::{
     ApplicationRole, Connection, Lease, Outcome, Pool, Tenant, TransactionOptions,
 };
-use crate::store::{Session, Source};
+use crate::store::tables::Table;
+use crate::store::{Session, Source, tables};
 use crate::tenancy::owned_tables;
 use crate::types::UserId;
 use crate::{events, postgres};
@@ -194,7 +195,7 @@ impl Database {
     /// # use buffetbot_db::postgres::Outcome;
     /// # use buffetbot_db::users::{NewUser, UserRepository};
     /// # async fn example(db: &Database, user: &NewUser) -> Result<()> {
-    /// let options = TransactionOptions { receipt: true, ..TransactionOptions::default() };
+    /// let options = TransactionOptions::default().receipt(true);
     /// let uow = db.begin_with(options).await?;
     /// uow.users().create(user).await?;
     /// match uow.commit().await {
@@ -251,11 +252,11 @@ impl Database {
     /// # Errors
     /// Those of a query.
     pub async fn subscribe(&self, filter: EventFilter) -> Result<Subscription> {
-        events::subscribe(self.session("events"), filter, self.waker.subscribe()).await
+        events::subscribe(self.session(&tables::EVENTS), filter, self.waker.subscribe()).await
     }
 
     /// For statements on `table` beside the repositories.
-    pub(crate) fn session(&self, table: &'static str) -> Session {
+    pub(crate) fn session(&self, table: &'static Table) -> Session {
         Session::new(Source::Pool(self.pool.clone(), None), table)
     }
 
@@ -285,6 +286,14 @@ impl Database {
     /// only [`UnitOfWork::connection`] lends one.
     pub async fn connection(&self) -> Result<Connection<'static>> {
         Ok(Connection(Lease::Pooled(self.pool.get().await?)))
+    }
+
+    /// Whether the database answers: one statement on a pooled connection, for a service's health check.
+    ///
+    /// # Errors
+    /// Those of taking a connection and of a query.
+    pub async fn ping(&self) -> Result<()> {
+        self.pool.checkout().await?.batch("SELECT 1").await
     }
 
     /// The pool.

@@ -28,14 +28,14 @@ use crate::prices::{
     CorporateAction, CorporateActionRepository, PgCorporateActions, PgPrices, PriceBar,
     PriceRepository,
 };
-use crate::store::{Session, Source};
+use crate::store::{Session, Source, tables};
 use crate::types::{Activity, AnalysisId, Listed, Page, PageRequest, PortfolioId, Ticker, UserId};
 use crate::users::{PgUsers, User, UserRepository};
 
 /// Declares the repositories once: the set that owns them, its accessors, and the trait over all
 /// handles.
 macro_rules! repositories {
-    ($($(#[$doc:meta])* $name:ident, $shared:ident: $ty:ident as $trait:ident ($table:literal),)*) => {
+    ($($(#[$doc:meta])* $name:ident, $shared:ident: $ty:ident as $trait:ident ($table:ident),)*) => {
         /// The repositories over one source of connections; [`Database`](crate::Database),
         /// [`UnitOfWork`](crate::UnitOfWork) and [`TenantScope`](crate::TenantScope) dereference to it.
         #[derive(Clone)]
@@ -48,7 +48,7 @@ macro_rules! repositories {
             pub(crate) fn new(source: &Source) -> Self {
                 RepositorySet {
                     source: source.clone(),
-                    $($name: Arc::new($ty::new(Session::new(source.clone(), $table))),)*
+                    $($name: Arc::new($ty::new(Session::new(source.clone(), &tables::$table))),)*
                 }
             }
 
@@ -125,23 +125,23 @@ macro_rules! repositories {
 
 repositories! {
     /// Accounts.
-    users, users_arc: PgUsers as UserRepository ("users"),
+    users, users_arc: PgUsers as UserRepository (USERS),
     /// Results of analyses.
-    analyses, analyses_arc: PgAnalyses as AnalysisRepository ("analysis_results"),
+    analyses, analyses_arc: PgAnalyses as AnalysisRepository (ANALYSIS_RESULTS),
     /// Documents of market-data providers, kept until they expire.
-    market_cache, market_cache_arc: PgMarketCache as MarketCacheRepository ("market_data_cache"),
+    market_cache, market_cache_arc: PgMarketCache as MarketCacheRepository (MARKET_DATA_CACHE),
     /// Portfolios.
-    portfolios, portfolios_arc: PgPortfolios as PortfolioRepository ("portfolios"),
+    portfolios, portfolios_arc: PgPortfolios as PortfolioRepository (PORTFOLIOS),
     /// Positions of portfolios.
-    positions, positions_arc: PgPositions as PositionRepository ("positions"),
+    positions, positions_arc: PgPositions as PositionRepository (POSITIONS),
     /// Splits and dividends.
-    corporate_actions, corporate_actions_arc: PgCorporateActions as CorporateActionRepository ("corporate_actions"),
+    corporate_actions, corporate_actions_arc: PgCorporateActions as CorporateActionRepository (CORPORATE_ACTIONS),
     /// Price bars.
-    prices, prices_arc: PgPrices as PriceRepository ("price_history"),
+    prices, prices_arc: PgPrices as PriceRepository (PRICE_HISTORY),
     /// Option quotes.
-    options, options_arc: PgOptions as OptionRepository ("options_data"),
+    options, options_arc: PgOptions as OptionRepository (OPTIONS_DATA),
     /// Who changed what of an account.
-    audit, audit_arc: PgAudit as AuditRepository ("audit_log"),
+    audit, audit_arc: PgAudit as AuditRepository (AUDIT_LOG),
 }
 
 impl RepositorySet {
@@ -173,7 +173,7 @@ impl RepositorySet {
         policy: &Policy,
         compute: impl Fetch<AnalysisResult, NewAnalysis>,
     ) -> Result<Cached<AnalysisResult>> {
-        let session = Session::new(self.source.clone(), "analysis_results");
+        let session = Session::new(self.source.clone(), &tables::ANALYSIS_RESULTS);
         cache::get_or_compute(&session, key, policy, compute).await
     }
 
@@ -193,7 +193,7 @@ impl RepositorySet {
         to: NaiveDate,
         options: ArrowOptions,
     ) -> BoxStream<'static, Result<RecordBatch>> {
-        let session = Session::new(self.source.clone(), "price_history");
+        let session = Session::new(self.source.clone(), &tables::PRICE_HISTORY);
         prices::record_batches(session, tickers, from, to, options)
     }
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::events;
 use crate::events::{EventFilter, Subscription, Waker};
 use crate::postgres::{Pool, Tenant, TransactionOptions};
-use crate::store::{Session, Source};
+use crate::store::{Session, Source, tables};
 
 /// The repositories of [`Database::as_user`](crate::Database::as_user): the database itself shows and changes
 /// only what this user owns, whatever the query says.
@@ -59,7 +59,8 @@ impl TenantScope {
     pub async fn subscribe(&self, filter: EventFilter) -> Result<Subscription> {
         let source =
             Source::Tenant(self.pool.clone(), self.tenant.clone(), Arc::new(self.cache.clone()));
-        events::subscribe(Session::new(source, "events"), filter, self.waker.subscribe()).await
+        events::subscribe(Session::new(source, &tables::EVENTS), filter, self.waker.subscribe())
+            .await
     }
 
     /// As [`Database::begin`](crate::Database::begin), in the user's name.

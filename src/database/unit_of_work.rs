@@ -9,6 +9,7 @@ use super::retry::TransactionFn;
 use crate::cache::Cache;
 use crate::error::{Error, Receipt, Result};
 use crate::postgres::{Connection, Lease, Pool, Tenant, Transaction, TransactionOptions, undone};
+use crate::store::tables::{CACHE_CHANNEL, Table};
 use crate::store::{Copies, Session, Source};
 
 /// One transaction with the repositories of [`Database`](crate::Database), all on its connection.
@@ -89,9 +90,10 @@ impl UnitOfWork {
     /// # Errors
     /// As [`commit`](Self::commit).
     pub(super) async fn commits(self) -> Result<bool> {
+        let is_cached = self.transaction.notifies(CACHE_CHANNEL);
         let done = self.transaction.commit().await;
         let may_be_committed = matches!(done, Ok(true) | Err(Error::OutcomeUnknown { .. }));
-        if may_be_committed && self.transaction.notifies_cache() {
+        if may_be_committed && is_cached {
             self.cache.catch_up().await;
         }
         done
@@ -151,7 +153,7 @@ impl UnitOfWork {
     }
 
     /// For statements on `table` beside the repositories.
-    pub(crate) fn session(&self, table: &'static str) -> Session {
+    pub(crate) fn session(&self, table: &'static Table) -> Session {
         Session::new(Source::Transaction(self.transaction.clone()), table)
     }
 

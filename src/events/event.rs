@@ -9,7 +9,7 @@ use crate::types::{
 };
 
 /// Something that has changed and is committed.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Event {
     /// Grows with each event: of two changes of one row the later has the greater. An event that is delivered
@@ -23,6 +23,18 @@ pub struct Event {
     pub ticker: Ticker,
     /// What happened.
     pub data: EventData,
+}
+
+impl Event {
+    /// An event that concerns everybody.
+    pub fn new(id: i64, recorded_at: DateTime<Utc>, ticker: Ticker, data: EventData) -> Self {
+        Event { id, recorded_at, user_id: None, ticker, data }
+    }
+
+    /// Concerns this user alone.
+    pub fn user(self, user: UserId) -> Self {
+        Event { user_id: Some(user), ..self }
+    }
 }
 
 /// What happened, by kind.
@@ -81,7 +93,9 @@ impl EventData {
 }
 
 /// Which events are wanted; the default is all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct EventFilter {
     /// Only these kinds; an empty list matches nothing.
     pub kinds: Option<Vec<EventKind>>,
@@ -114,7 +128,7 @@ impl EventFilter {
 }
 
 /// How far a durable consumer is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ConsumerState {
     /// Its name.
@@ -123,4 +137,11 @@ pub struct ConsumerState {
     pub behind: u64,
     /// When it last moved on.
     pub moved_at: DateTime<Utc>,
+}
+
+impl ConsumerState {
+    /// A consumer with so many events before it.
+    pub fn new(name: impl Into<String>, behind: u64, moved_at: DateTime<Utc>) -> Self {
+        ConsumerState { name: name.into(), behind, moved_at }
+    }
 }

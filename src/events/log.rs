@@ -6,8 +6,8 @@ use diesel::sql_types::{Array, BigInt, Jsonb, Nullable, Text, Timestamptz, Uuid 
 
 use super::event::{Event, EventData, EventFilter};
 use crate::error::{Result, Unreadable};
-use crate::store::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Session, Snapshot};
-use crate::types::{Document, Ticker, UserId};
+use crate::store::{SNAPSHOT, SNAPSHOT_OF_OTHERS, Session, Snapshot, tables};
+use crate::types::{Document, Listed, Ticker, UserId};
 
 /// Sees nothing.
 pub(crate) const BEGINNING: &str = "1:1:";
@@ -147,6 +147,25 @@ pub(crate) async fn read(
     }
 }
 
+/// The events that are committed and have a greater id, by id, at most `limit`.
+///
+/// # Errors
+/// Those of the database.
+pub(crate) async fn since(
+    session: &Session,
+    id: i64,
+    filter: &EventFilter,
+    limit: usize,
+) -> Result<Listed<Event>> {
+    let now = Position::now(session).await?.seen;
+    let unread = Position { after: id, ..Position::seen(BEGINNING.to_owned()) };
+    let mut listed = Listed::default();
+    for row in page(session, &unread, &now, filter, limit).await? {
+        listed.take(row.and_then(|row| Event::try_from(row).inspect_err(Unreadable::warn)));
+    }
+    Ok(listed)
+}
+
 /// The id of an event that was received, whether it could be read or not: it is its key.
 fn id(row: &Result<EventRow, Unreadable>) -> Option<i64> {
     match row {
@@ -172,5 +191,5 @@ async fn page(
         .bind::<Nullable<Array<Text>>, _>(filter.tickers.as_ref())
         .bind::<Nullable<SqlUuid>, _>(filter.user_id)
         .bind::<BigInt, _>(i64::try_from(limit).unwrap_or(i64::MAX));
-    session.about("events").fetch_each(statement).await
+    session.about(&tables::EVENTS).fetch_each(statement).await
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::postgres::{EVENTS, Pool};
+use crate::postgres::Pool;
+use crate::store::tables::EVENT_CHANNEL;
 
 /// Notifications that come within this time of each other are one reason to read.
 const GATHER: Duration = Duration::from_millis(5);
@@ -71,7 +72,7 @@ async fn run(waker: Arc<Waker>) {
 /// Passes notifications on until nobody wants them or the connection ends.
 async fn listen(waker: &Waker) {
     let told = Arc::new(Notify::new());
-    let connection = match waker.pool.listen(EVENTS, told.clone()).await {
+    let connection = match waker.pool.listen(EVENT_CHANNEL, told.clone()).await {
         Ok(connection) => connection,
         Err(error) => {
             tracing::debug!(target: "buffetbot_db::events", %error, "no connection to listen on");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::key::CacheKey;
 use crate::error::Result;
 use crate::schema::market_data_cache;
-use crate::store::patch;
+use crate::store::{Clearable, patch};
 use crate::types::tag::Tags;
 use crate::types::{CacheEntryId, DataType, Document, Tag, Ticker, UnitInterval, span, text};
 
@@ -151,6 +151,30 @@ impl NewCacheEntry {
         NewCacheEntry { id: CacheEntryId::generate(), key, data, options }
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> CacheEntry {
+        let PutOptions { ttl, source, quality, stale_for, mut tags } = self.options;
+        let later = |time, span| span::later(time, span).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let expires_at = later(at, ttl);
+        tags.sort_unstable();
+        tags.dedup();
+        CacheEntry {
+            id: self.id,
+            ticker: self.key.ticker,
+            data_type: self.key.data_type,
+            data: self.data,
+            data_source: source,
+            data_quality_score: quality,
+            cached_at: at,
+            expires_at,
+            parameters: self.key.parameters,
+            stale_until: (!stale_for.is_zero()).then(|| later(expires_at, stale_for)),
+            tags,
+            version: 1,
+            revision: 1,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.options.validate()?;
         self.key.check_storable()?;
@@ -193,23 +217,49 @@ pub struct Backfilled {
 
 /// A change of an entry. Its key, its tags, `cached_at` and `stale_until` stay; to store a new document
 /// with a new lifetime, put it.
-#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = market_data_cache)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct CacheEntryPatch {
     /// Another document.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Document>,
     /// Another provider, or none.
-    #[serde(deserialize_with = "patch::nullable")]
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
     pub data_source: Option<Option<String>>,
     /// Another quality, or none.
-    #[serde(deserialize_with = "patch::nullable")]
+    #[serde(deserialize_with = "patch::nullable", skip_serializing_if = "Option::is_none")]
     pub data_quality_score: Option<Option<UnitInterval>>,
     /// From when it is stale; later than `cached_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl CacheEntryPatch {
+    /// With another document.
+    pub fn data(self, data: Document) -> Self {
+        CacheEntryPatch { data: Some(data), ..self }
+    }
+
+    /// With another provider; `None` clears it.
+    pub fn data_source(self, data_source: impl Into<Clearable<String>>) -> Self {
+        CacheEntryPatch { data_source: Some(data_source.into().0), ..self }
+    }
+
+    /// With another quality; `None` clears it.
+    pub fn data_quality_score(
+        self,
+        data_quality_score: impl Into<Clearable<UnitInterval>>,
+    ) -> Self {
+        CacheEntryPatch { data_quality_score: Some(data_quality_score.into().0), ..self }
+    }
+
+    /// Sets from when it is stale; later than `cached_at`.
+    pub fn expires_at(self, expires_at: DateTime<Utc>) -> Self {
+        CacheEntryPatch { expires_at: Some(expires_at), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.data.as_ref().map_or(Ok(()), |data| data.check_storable("data"))?;
         check_source(self.data_source.as_ref().and_then(Option::as_deref))

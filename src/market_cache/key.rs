@@ -59,7 +59,9 @@ impl CacheKey {
 }
 
 /// Which entries a list or a count includes; the default is all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct CacheFilter {
     /// Only these tickers; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
@@ -69,6 +71,28 @@ pub struct CacheFilter {
     pub data_source: Option<String>,
     /// Only live ones, or only expired ones, by the database's clock.
     pub is_live: Option<bool>,
+}
+
+impl CacheFilter {
+    /// Only these tickers; an empty list matches nothing.
+    pub fn tickers(self, tickers: impl Into<Vec<Ticker>>) -> Self {
+        CacheFilter { tickers: Some(tickers.into()), ..self }
+    }
+
+    /// Only these types; an empty list matches nothing.
+    pub fn data_types(self, data_types: impl Into<Vec<DataType>>) -> Self {
+        CacheFilter { data_types: Some(data_types.into()), ..self }
+    }
+
+    /// Of exactly this provider.
+    pub fn data_source(self, data_source: impl Into<String>) -> Self {
+        CacheFilter { data_source: Some(data_source.into()), ..self }
+    }
+
+    /// Only live ones, or only expired ones, by the database's clock.
+    pub fn is_live(self, is_live: impl Into<Option<bool>>) -> Self {
+        CacheFilter { is_live: is_live.into(), ..self }
+    }
 }
 
 /// Which entries are meant to be invalidated: those that match every part that is given. At least one

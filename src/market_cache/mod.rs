@@ -11,4 +11,5 @@ pub use key::{
     TypeSize,
 };
 pub(crate) use pg::PgMarketCache;
+pub(crate) use pg::upsert::upsert;
 pub use repository::{MarketCacheExt, MarketCacheRepository};

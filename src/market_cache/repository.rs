@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,7 +13,7 @@ use super::entry::{Backfill, Backfilled, CacheEntry, CacheEntryPatch, NewCacheEn
 use super::key::{CacheFilter, CacheKey, CacheSelector, CacheSize, CacheStatistics, StaleEntry};
 use crate::error::{Result, unsupported};
 use crate::store::{Aged, SweepReport};
-use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker};
+use crate::types::{CacheEntryId, Document, Listed, Page, PageRequest, Ticker, stream_pages};
 
 /// Documents of market-data providers, kept until they expire. Expiry is decided by the database's
 /// clock; an expired entry stays readable by [`get_stale`](Self::get_stale) until it is swept.
@@ -44,6 +46,11 @@ pub trait MarketCacheRepository: Send + Sync {
     /// Entries, newest first by `cached_at`.
     async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
         unsupported("market_cache.list")
+    }
+
+    /// All entries of the filter, newest first, page by page: see [`stream_pages`](crate::types::stream_pages).
+    fn stream<'a>(&'a self, filter: &'a CacheFilter) -> BoxStream<'a, Result<CacheEntry>> {
+        stream_pages(move |page| async move { self.list(filter, &page).await }.boxed())
     }
 
     /// How many entries there are.
@@ -168,15 +175,15 @@ pub trait MarketCacheRepository: Send + Sync {
         unsupported("market_cache.delete_key")
     }
 
-    /// Deletes up to `limit` entries that expired `keep` ago or earlier, their stale windows
+    /// Deletes up to `limit` entries that expired `grace` ago or earlier, their stale windows
     /// included, longest expired first. Sweepers at work at once share the entries and do not wait for each other.
-    async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
+    async fn sweep_expired(&self, limit: u32, grace: Duration) -> Result<SweepReport> {
         unsupported("market_cache.sweep_expired")
     }
 
     /// Up to `limit` entries that have expired or will within `within`, soonest expiry first:
     /// what is to be fetched again.
-    async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>> {
+    async fn list_stale(&self, limit: u32, within: Duration) -> Result<Listed<StaleEntry>> {
         unsupported("market_cache.list_stale")
     }
 

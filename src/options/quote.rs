@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::occ::OptionContract;
 use crate::error::Result;
 use crate::schema::options_data;
-use crate::store::delivery;
+use crate::store::{Clearable, delivery};
 use crate::types::{
     Delta, Greek, ImpliedVolatility, OptionQuoteId, OptionType, Premium, Price, Ticker, TradingDay,
 };
@@ -198,6 +198,29 @@ impl NewOptionQuote {
         NewOptionQuote { fetched_at: Some(fetched_at), ..self }
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> OptionQuote {
+        OptionQuote {
+            id: OptionQuoteId::generate(),
+            ticker: self.ticker,
+            option_type: self.option_type,
+            strike: self.strike,
+            expiration_date: self.expiration.midnight_utc(),
+            last: self.last,
+            bid: self.bid,
+            ask: self.ask,
+            volume: self.volume,
+            open_interest: self.open_interest,
+            delta: self.delta,
+            gamma: self.gamma,
+            theta: self.theta,
+            vega: self.vega,
+            implied_volatility: self.implied_volatility,
+            data_source: Some(self.data_source.into_owned()),
+            fetched_at: self.fetched_at.unwrap_or(at),
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.expiration.check("expiration")?;
         if let Some(at) = self.fetched_at {
@@ -210,78 +233,142 @@ impl NewOptionQuote {
 }
 
 /// A change of one quote; contract and snapshot stay.
-#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = options_data)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct OptionQuotePatch {
     /// A new latest trade, or none.
     #[diesel(column_name = last_price)]
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub last: Option<Option<Premium>>,
     /// A new bid, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub bid: Option<Option<Premium>>,
     /// A new ask, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub ask: Option<Option<Premium>>,
     /// A new volume, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub volume: Option<Option<i64>>,
     /// A new open interest, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub open_interest: Option<Option<i64>>,
     /// A new delta, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub delta: Option<Option<Delta>>,
     /// A new gamma, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub gamma: Option<Option<Greek>>,
     /// A new theta, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub theta: Option<Option<Greek>>,
     /// A new vega, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub vega: Option<Option<Greek>>,
     /// A new implied volatility, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub implied_volatility: Option<Option<ImpliedVolatility>>,
     /// Another source, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub data_source: Option<Option<String>>,
 }
 
 impl OptionQuotePatch {
+    /// With a new latest trade; `None` clears it.
+    pub fn last(self, last: impl Into<Clearable<Premium>>) -> Self {
+        OptionQuotePatch { last: Some(last.into().0), ..self }
+    }
+
+    /// With a new bid; `None` clears it.
+    pub fn bid(self, bid: impl Into<Clearable<Premium>>) -> Self {
+        OptionQuotePatch { bid: Some(bid.into().0), ..self }
+    }
+
+    /// With a new ask; `None` clears it.
+    pub fn ask(self, ask: impl Into<Clearable<Premium>>) -> Self {
+        OptionQuotePatch { ask: Some(ask.into().0), ..self }
+    }
+
+    /// With a new volume; `None` clears it.
+    pub fn volume(self, volume: impl Into<Clearable<i64>>) -> Self {
+        OptionQuotePatch { volume: Some(volume.into().0), ..self }
+    }
+
+    /// With a new open interest; `None` clears it.
+    pub fn open_interest(self, open_interest: impl Into<Clearable<i64>>) -> Self {
+        OptionQuotePatch { open_interest: Some(open_interest.into().0), ..self }
+    }
+
+    /// With a new delta; `None` clears it.
+    pub fn delta(self, delta: impl Into<Clearable<Delta>>) -> Self {
+        OptionQuotePatch { delta: Some(delta.into().0), ..self }
+    }
+
+    /// With a new gamma; `None` clears it.
+    pub fn gamma(self, gamma: impl Into<Clearable<Greek>>) -> Self {
+        OptionQuotePatch { gamma: Some(gamma.into().0), ..self }
+    }
+
+    /// With a new theta; `None` clears it.
+    pub fn theta(self, theta: impl Into<Clearable<Greek>>) -> Self {
+        OptionQuotePatch { theta: Some(theta.into().0), ..self }
+    }
+
+    /// With a new vega; `None` clears it.
+    pub fn vega(self, vega: impl Into<Clearable<Greek>>) -> Self {
+        OptionQuotePatch { vega: Some(vega.into().0), ..self }
+    }
+
+    /// With a new implied volatility; `None` clears it.
+    pub fn implied_volatility(
+        self,
+        implied_volatility: impl Into<Clearable<ImpliedVolatility>>,
+    ) -> Self {
+        OptionQuotePatch { implied_volatility: Some(implied_volatility.into().0), ..self }
+    }
+
+    /// With another source; `None` clears it.
+    pub fn data_source(self, data_source: impl Into<Clearable<String>>) -> Self {
+        OptionQuotePatch { data_source: Some(data_source.into().0), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         delivery::check_count("volume", self.volume.flatten())?;
         delivery::check_count("open_interest", self.open_interest.flatten())?;
         delivery::check_source(self.data_source.as_ref().and_then(Option::as_deref))
     }
-}
-
-/// Which quotes a list or a count includes, of all snapshots; the default is all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OptionQuoteFilter {
-    /// Only options on these; an empty list matches nothing.
-    pub tickers: Option<Vec<Ticker>>,
-    /// Only calls, or only puts.
-    pub option_type: Option<OptionType>,
-    /// Only contracts that end on this day.
-    pub expiration: Option<NaiveDate>,
-    /// Only snapshots of this time and later.
-    pub from: Option<DateTime<Utc>>,
-    /// Only snapshots of this time and earlier.
-    pub to: Option<DateTime<Utc>>,
-}
-
-/// Which contracts of a chain are asked for; the default is all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct ChainFilter {
-    /// Only contracts that end on this day, of the latest snapshot that has any such.
-    pub expiration: Option<NaiveDate>,
-    /// Only calls, or only puts.
-    pub option_type: Option<OptionType>,
-    /// Only this strike and higher ones.
-    pub min_strike: Option<Price>,
-    /// Only this strike and lower ones.
-    pub max_strike: Option<Price>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::position::Position;
 use crate::error::{Result, Unreadable};
 use crate::schema::portfolios;
-use crate::store::patch;
+use crate::store::{Clearable, patch};
 use crate::types::{Activity, Count, Percentage, PortfolioId, RiskTolerance, UserId, text};
 
 /// A portfolio, as stored.
@@ -87,6 +87,22 @@ impl NewPortfolio {
         NewPortfolio { target_cash_percentage: Some(percentage.into()), ..self }
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> Portfolio {
+        let default = || Percentage::new(DEFAULT_CASH.into()).ok();
+        Portfolio {
+            id: self.id,
+            user_id: self.user_id,
+            name: self.name,
+            description: self.description,
+            risk_tolerance: self.risk_tolerance,
+            is_active: true,
+            target_cash_percentage: self.target_cash_percentage.unwrap_or_else(default),
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         check_portfolio_name(&self.name)?;
         text::check_optional("description", self.description.as_deref(), text::UNLIMITED)
@@ -96,7 +112,8 @@ impl NewPortfolio {
 /// A change of a portfolio. Its owner does not change.
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = portfolios)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PortfolioPatch {
     /// A new name.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +133,34 @@ pub struct PortfolioPatch {
 }
 
 impl PortfolioPatch {
+    /// With a new name.
+    pub fn name(self, name: impl Into<String>) -> Self {
+        PortfolioPatch { name: Some(name.into()), ..self }
+    }
+
+    /// With a new description; `None` clears it.
+    pub fn description(self, description: impl Into<Clearable<String>>) -> Self {
+        PortfolioPatch { description: Some(description.into().0), ..self }
+    }
+
+    /// With another tolerance of risk.
+    pub fn risk_tolerance(self, risk_tolerance: RiskTolerance) -> Self {
+        PortfolioPatch { risk_tolerance: Some(risk_tolerance), ..self }
+    }
+
+    /// Sets whether it is in use.
+    pub fn is_active(self, is_active: bool) -> Self {
+        PortfolioPatch { is_active: Some(is_active), ..self }
+    }
+
+    /// With another share to be held in cash, in percent; `None` clears it.
+    pub fn target_cash_percentage(
+        self,
+        target_cash_percentage: impl Into<Clearable<Percentage>>,
+    ) -> Self {
+        PortfolioPatch { target_cash_percentage: Some(target_cash_percentage.into().0), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.name.as_deref().map_or(Ok(()), check_portfolio_name)?;
         let description = self.description.as_ref().and_then(Option::as_deref);
@@ -124,7 +169,9 @@ impl PortfolioPatch {
 }
 
 /// Which portfolios a list or a count includes; the default is all active ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PortfolioFilter {
     /// Only those of this user.
     pub user_id: Option<UserId>,
@@ -132,6 +179,23 @@ pub struct PortfolioFilter {
     pub activity: Activity,
     /// Only those of this tolerance of risk.
     pub risk_tolerance: Option<RiskTolerance>,
+}
+
+impl PortfolioFilter {
+    /// Only those of this user.
+    pub fn user_id(self, user_id: impl Into<Option<UserId>>) -> Self {
+        PortfolioFilter { user_id: user_id.into(), ..self }
+    }
+
+    /// Active ones, deactivated ones or both.
+    pub fn activity(self, activity: Activity) -> Self {
+        PortfolioFilter { activity, ..self }
+    }
+
+    /// Only those of this tolerance of risk.
+    pub fn risk_tolerance(self, risk_tolerance: impl Into<Option<RiskTolerance>>) -> Self {
+        PortfolioFilter { risk_tolerance: risk_tolerance.into(), ..self }
+    }
 }
 
 /// A portfolio with positions, read at one moment, unless one of them cannot be read.
@@ -177,6 +241,9 @@ pub struct PortfolioSummary {
     #[diesel(sql_type = sql_types::BigInt, deserialize_as = Count)]
     pub positions_without_cost: u64,
 }
+
+/// The default of `portfolios.target_cash_percentage`, in percent.
+const DEFAULT_CASH: i64 = 5;
 
 /// Maximum length of a name, in characters.
 const NAME_LENGTH: usize = 255;

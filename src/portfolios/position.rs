@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::schema::positions;
-use crate::store::patch;
+use crate::store::{Clearable, patch};
 use crate::types::{Cost, Percentage, PortfolioId, PositionId, Shares, Ticker, text};
 
 /// A position, as stored: one per portfolio and ticker.
@@ -105,6 +105,22 @@ impl NewPosition {
         NewPosition { notes: Some(notes.into()), ..self }
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> Position {
+        Position {
+            id: self.id,
+            portfolio_id: self.portfolio_id,
+            ticker: self.ticker,
+            shares: self.shares,
+            average_cost: self.average_cost,
+            allocation_percentage: self.allocation_percentage,
+            notes: self.notes,
+            is_active: true,
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         text::check_optional("notes", self.notes.as_deref(), text::UNLIMITED)
     }
@@ -114,7 +130,8 @@ impl NewPosition {
 /// [`move_to`](crate::portfolios::PositionRepository::move_to).
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = positions)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PositionPatch {
     /// A new symbol of the same security.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,6 +154,39 @@ pub struct PositionPatch {
 }
 
 impl PositionPatch {
+    /// With a new symbol of the same security.
+    pub fn ticker(self, ticker: Ticker) -> Self {
+        PositionPatch { ticker: Some(ticker), ..self }
+    }
+
+    /// With another number of shares; `None` clears it.
+    pub fn shares(self, shares: impl Into<Clearable<Shares>>) -> Self {
+        PositionPatch { shares: Some(shares.into().0), ..self }
+    }
+
+    /// With another average price paid for one share; `None` clears it.
+    pub fn average_cost(self, average_cost: impl Into<Clearable<Cost>>) -> Self {
+        PositionPatch { average_cost: Some(average_cost.into().0), ..self }
+    }
+
+    /// With another target weight in percent; `None` clears it.
+    pub fn allocation_percentage(
+        self,
+        allocation_percentage: impl Into<Clearable<Percentage>>,
+    ) -> Self {
+        PositionPatch { allocation_percentage: Some(allocation_percentage.into().0), ..self }
+    }
+
+    /// With another note; `None` clears it.
+    pub fn notes(self, notes: impl Into<Clearable<String>>) -> Self {
+        PositionPatch { notes: Some(notes.into().0), ..self }
+    }
+
+    /// Sets whether it is held.
+    pub fn is_active(self, is_active: bool) -> Self {
+        PositionPatch { is_active: Some(is_active), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         let notes = self.notes.as_ref().and_then(Option::as_deref);
         text::check_optional("notes", notes, text::UNLIMITED)

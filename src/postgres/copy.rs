@@ -11,6 +11,7 @@ use tokio_postgres::{CopyInSink, CopyOutStream};
 
 use super::lending::OwnStatement;
 use super::pg_connection::PgConnection;
+use super::rendered_query::Effect;
 use super::sqlstate::diesel_error;
 use super::transport::{Deadline, Guard};
 use crate::config::StatementMode;
@@ -143,7 +144,7 @@ impl PgConnection {
     /// As [`copy_in`](Self::copy_in).
     pub(super) async fn start_copy_in(&self, sql: &str) -> Result<CopyIn<'_>> {
         self.check_copy().await?;
-        let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
+        let guard = Guard::arm(self.wire(), &Arc::from(sql), Effect::Writes)?;
         let statement = match self.wire().answered(self.wire().client.prepare(sql)).await? {
             Ok(statement) => statement,
             Err(e) => return Err(guard.fail(e).into()),
@@ -166,7 +167,7 @@ impl PgConnection {
     /// [`StatementMode::OneTrip`].
     pub async fn copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
         let _own = OwnStatement::begin(self.wire());
-        self.start_copy_out(sql).await
+        self.start_copy_out_as(sql, Effect::Unstated).await
     }
 
     /// As [`copy_out`](Self::copy_out), for the crate's own statements.
@@ -174,8 +175,12 @@ impl PgConnection {
     /// # Errors
     /// As [`copy_out`](Self::copy_out).
     pub(crate) async fn start_copy_out(&self, sql: &str) -> Result<CopyOut<'_>> {
+        self.start_copy_out_as(sql, Effect::Reads).await
+    }
+
+    async fn start_copy_out_as(&self, sql: &str, effect: Effect) -> Result<CopyOut<'_>> {
         self.check_copy().await?;
-        let guard = Guard::arm(self.wire(), &Arc::from(sql))?;
+        let guard = Guard::arm(self.wire(), &Arc::from(sql), effect)?;
         // It may be a statement that writes, whose answer is behind the first message.
         guard.is_sent();
         match guard.answered(self.wire().client.copy_out(sql)).await? {

@@ -43,6 +43,7 @@ mod statement_cache;
 mod tenant;
 mod tls;
 mod transaction;
+mod transaction_options;
 mod transport;
 
 #[cfg(feature = "arrow")]
@@ -58,12 +59,11 @@ pub(crate) use lease::Lease;
 pub use outcome::Outcome;
 pub(crate) use outcome::{PATIENCE, outcome};
 pub use pg_connection::PgConnection;
-pub(crate) use pool::{ANNOUNCEMENTS, EVENTS};
 pub use pool::{Pool, PoolState, Pooled};
 pub(crate) use rendered_query::RenderedQuery;
 pub(crate) use reported::unreadable;
 pub use row_stream::Rows;
 pub use sqlstate::sqlstate;
 pub(crate) use tenant::{ApplicationRole, Naming, OwnedTables, Tenant};
-pub use transaction::{Isolation, TransactionOptions};
 pub(crate) use transaction::{Transaction, undone};
+pub use transaction_options::{Isolation, TransactionOptions};

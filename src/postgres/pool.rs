@@ -1,13 +1,16 @@
 //! The pool: bb8 behind a fair queue.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::poll;
+use serde::Serialize;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::making::{Lender, Parked, Shared};
@@ -20,12 +23,8 @@ use crate::types::span;
 /// Between attempts of one waiter to have a connection made, while connecting fails.
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
 
-/// The channel on which processes notify each other that cached rows may have changed.
-pub(crate) const ANNOUNCEMENTS: &str = "buffetbot_cache";
-/// The channel on which they notify each other of new events.
-pub(crate) const EVENTS: &str = "buffetbot_events";
-/// How long announcements are gathered.
-const ANNOUNCE_AFTER: Duration = Duration::from_millis(10);
+/// How long notifications are gathered.
+const NOTIFY_AFTER: Duration = Duration::from_millis(10);
 
 /// A pool of connections; clones share it.
 ///
@@ -47,14 +46,13 @@ pub(super) struct Inner {
     max: usize,
     timeout: Duration,
     transaction_pooler: bool,
-    /// Whether a NOTIFY is on its way, on either channel.
-    announcing: AtomicBool,
-    telling: AtomicBool,
+    /// The channels on which a NOTIFY is on its way.
+    notifying: Mutex<BTreeSet<&'static str>>,
     retried: AtomicU64,
 }
 
 /// The pool at a glance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct PoolState {
     /// Connections open, idle or in use.
@@ -68,6 +66,16 @@ pub struct PoolState {
     pub retried: u64,
 }
 
+impl fmt::Display for PoolState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PoolState { open, in_use, max, retried } = self;
+        write!(
+            f,
+            "{in_use} of {open} open connections in use, at most {max}, {retried} retried transactions"
+        )
+    }
+}
+
 impl Pool {
     /// A pool that connects when first asked; nothing is opened here.
     ///
@@ -78,7 +86,6 @@ impl Pool {
         let (kept, max) = (config.pool_size as usize, config.pool_max() as usize);
         let queue = Arc::new(Semaphore::new(max));
         let timeout = config.pool_timeout;
-        let (announcing, telling) = (AtomicBool::new(false), AtomicBool::new(false));
         let transaction_pooler = config.is_behind_transaction_pooler();
         let inner = Arc::new_cyclic(|pool: &Weak<Inner>| Inner {
             lender: RwLock::new(Lender::new(0, &manager, pool, max, timeout)),
@@ -89,8 +96,7 @@ impl Pool {
             max,
             timeout,
             transaction_pooler,
-            announcing,
-            telling,
+            notifying: Mutex::default(),
             retried: AtomicU64::new(0),
         });
         Ok(Pool { inner })
@@ -236,32 +242,22 @@ impl Pool {
         Ok(connection)
     }
 
-    /// Notifies every process, soon, that cached rows may have changed.
-    pub(crate) fn notify_cache(&self) {
-        self.notify(ANNOUNCEMENTS, |inner| &inner.announcing);
-    }
-
-    /// Notifies every process, soon, that there may be new events.
-    pub(crate) fn notify_events(&self) {
-        self.notify(EVENTS, |inner| &inner.telling);
-    }
-
-    /// Notifications within a short time become one NOTIFY, in a separate transaction: NOTIFY takes a lock at
-    /// commit, and writers that notify would wait for each other. A notification that is lost only delays:
-    /// readers of the log read it anyway.
-    fn notify(&self, channel: &'static str, under_way: fn(&Inner) -> &AtomicBool) {
-        if under_way(&self.inner).swap(true, Ordering::AcqRel) {
+    /// Notifies every process that listens on a channel, soon. Notifications within a short time become one NOTIFY, in a
+    /// separate transaction: NOTIFY takes a lock at commit, and writers that notify would wait for each other. A
+    /// notification that is lost only delays: readers of a log read it anyway.
+    pub(crate) fn notify(&self, channel: &'static str) {
+        if !self.inner.notifying().insert(channel) {
             return;
         }
         let pool = self.clone();
         // Made before the task, which may end with its runtime without ever having run.
-        let announcing = Announcing(self.inner.clone(), under_way);
+        let notifying = Notifying(self.inner.clone(), channel);
         // Outside of a runtime nothing can be sent, and nothing is lost but time.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            tokio::time::sleep(ANNOUNCE_AFTER).await;
-            // What is written from here on is announced by the next.
-            drop(announcing);
+            tokio::time::sleep(NOTIFY_AFTER).await;
+            // What is written from here on is part of the next.
+            drop(notifying);
             let sent = match pool.checkout().await {
                 Ok(connection) => connection.batch(&format!("NOTIFY {channel}")).await,
                 Err(error) => Err(error),
@@ -290,6 +286,11 @@ impl From<Arc<Inner>> for Pool {
 }
 
 impl Inner {
+    fn notifying(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        // Nothing panics while it is held.
+        self.notifying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What lends connections now.
     pub(super) fn lender(&self) -> Lender {
         self.lender.read().unwrap_or_else(PoisonError::into_inner).clone()
@@ -315,12 +316,12 @@ impl Inner {
     }
 }
 
-/// A NOTIFY on its way: the flag that says so, until this is dropped.
-struct Announcing(Arc<Inner>, fn(&Inner) -> &AtomicBool);
+/// A NOTIFY on its way: the channel is noted until this is dropped.
+struct Notifying(Arc<Inner>, &'static str);
 
-impl Drop for Announcing {
+impl Drop for Notifying {
     fn drop(&mut self) {
-        (self.1)(&self.0).store(false, Ordering::Release);
+        self.0.notifying().remove(self.1);
     }
 }
 
@@ -395,7 +396,7 @@ impl Drop for Pooled {
     /// Under load overflow connections are reused like all others; as many as are to be kept may idle, of those whose lender
     /// still lends.
     fn drop(&mut self) {
-        self.connection.set_patient(false);
+        self.connection.disable_timeouts(false);
         let (parked, idle) = Parked::new(&self.idle);
         if idle <= self.inner.kept && *self.inner.replaced.borrow() == self.lender {
             self.connection.parked = Some(parked);

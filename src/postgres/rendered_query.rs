@@ -12,29 +12,58 @@ use diesel::query_builder::{QueryBuilder, QueryFragment};
 use diesel::result::Error as DieselError;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type};
 
+use super::reads;
 use crate::error::Error;
 
 /// The protocol counts binds in 16 bits.
 const MAX_BINDS: usize = 65_535;
 
+/// What a statement does, as its author says. A statement that only reads can be repeated, and rolled back, without a
+/// trace; of one that writes and is not answered the outcome is unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Reads,
+    Writes,
+    /// A borrower's: its text is all that is known of it.
+    Unstated,
+}
+
 /// One statement, ready to be sent.
 pub(crate) struct RenderedQuery {
+    pub effect: Effect,
     pub sql: Arc<str>,
     pub binds: Vec<Bind>,
     pub types: Vec<Type>,
 }
 
 impl RenderedQuery {
-    /// Whether the text begins as a query that cannot write: not `WITH`, which can.
-    pub fn only_reads(&self) -> bool {
-        self.sql.trim_ascii_start().starts_with("SELECT")
-    }
-
-    /// Renders a Diesel query.
+    /// Renders a Diesel query that only reads.
     ///
     /// # Errors
     /// A bind that does not serialize, or that the server would refuse; more binds than the protocol can count.
-    pub fn new<Q: QueryFragment<Pg>>(query: &Q) -> QueryResult<Self> {
+    pub fn reading<Q: QueryFragment<Pg>>(query: &Q) -> QueryResult<Self> {
+        let built = Self::new(query, Effect::Reads)?;
+        debug_assert!(!reads::has_writing_word(&built.sql), "not a reading: {}", built.sql);
+        Ok(built)
+    }
+
+    /// As [`reading`](Self::reading), of one that writes.
+    ///
+    /// # Errors
+    /// As [`reading`](Self::reading).
+    pub fn writing<Q: QueryFragment<Pg>>(query: &Q) -> QueryResult<Self> {
+        Self::new(query, Effect::Writes)
+    }
+
+    /// As [`reading`](Self::reading), of a borrower's.
+    ///
+    /// # Errors
+    /// As [`reading`](Self::reading).
+    pub fn of_borrower<Q: QueryFragment<Pg>>(query: &Q) -> QueryResult<Self> {
+        Self::new(query, Effect::Unstated)
+    }
+
+    fn new<Q: QueryFragment<Pg>>(query: &Q, effect: Effect) -> QueryResult<Self> {
         let mut sql = PgQueryBuilder::default();
         query.to_sql(&mut sql, &Pg)?;
         let mut collector = RawBytesBindCollector::<Pg>::new();
@@ -51,6 +80,7 @@ impl RenderedQuery {
             }
         }
         Ok(RenderedQuery {
+            effect,
             sql: sql.finish().into(),
             types,
             binds: collector.binds.into_iter().map(Bind).collect(),

@@ -155,7 +155,7 @@ pub(super) async fn load<'a>(
     wire: &Arc<Transport>,
     built: &RenderedQuery,
 ) -> QueryResult<Rows<'a>> {
-    let guard = Guard::arm(wire, &built.sql)?;
+    let guard = Guard::arm(wire, &built.sql, built.effect)?;
     match guard.answered(read_ahead(wire, built, &guard)).await? {
         Ok(started) => Ok(Rows::new(started.guarded(guard))),
         Err(e) if sqlstate::is_stale_plan(&e) => {
@@ -224,7 +224,7 @@ async fn failed(guard: Guard, error: tokio_postgres::Error) -> diesel::result::E
 
 /// Runs a statement without rows; returns how many it changed.
 pub(super) async fn execute(wire: &Arc<Transport>, built: &RenderedQuery) -> QueryResult<u64> {
-    let guard = Guard::arm(wire, &built.sql)?;
+    let guard = Guard::arm(wire, &built.sql, built.effect)?;
     match guard.answered(wire.execute(built, &guard)).await? {
         Ok(n) => {
             guard.finish(n);

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::reads;
 use super::reads::Boundaries;
+use super::rendered_query::Effect;
 
 /// The transaction of one connection. In doubt it counts as closed: what runs outside of one takes effect by itself.
 #[derive(Default)]
@@ -18,6 +19,7 @@ pub(super) struct Scope {
 /// A statement that is about to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sending {
+    effect: Effect,
     pub boundaries: Boundaries,
     /// What [`Scope::number`] was before.
     number: u64,
@@ -27,26 +29,31 @@ pub(super) struct Sending {
 
 impl Scope {
     /// One statement, by the extended protocol.
-    pub fn sends_one(&self, sql: &str) -> Sending {
-        self.sends_as(sql, reads::boundaries_of_one(sql))
+    pub fn sends_one(&self, sql: &str, effect: Effect) -> Sending {
+        let boundaries = match effect {
+            Effect::Unstated => reads::boundaries_of_one(sql),
+            // This crate's own statements begin and end no transaction.
+            Effect::Reads | Effect::Writes => Boundaries::default(),
+        };
+        self.sends_as(sql, effect, boundaries)
     }
 
     /// A message of statements, by the simple protocol.
     pub fn sends(&self, sql: &str) -> Sending {
-        self.sends_as(sql, reads::boundaries(sql))
+        self.sends_as(sql, Effect::Unstated, reads::boundaries(sql))
     }
 
-    fn sends_as(&self, sql: &str, boundaries: Boundaries) -> Sending {
+    fn sends_as(&self, sql: &str, effect: Effect, boundaries: Boundaries) -> Sending {
         let number = self.number.load(Ordering::Acquire);
         let is_open = number % 2 == 1;
-        if is_open && !self.wrote.load(Ordering::Acquire) && reads::may_write(sql) {
+        if is_open && !self.wrote.load(Ordering::Acquire) && may_write(sql, effect) {
             self.wrote.store(true, Ordering::Release);
         }
         let ends_written = !is_open || self.wrote.load(Ordering::Acquire);
         if boundaries.ends {
             self.ends();
         }
-        Sending { boundaries, number, ends_written }
+        Sending { effect, boundaries, number, ends_written }
     }
 
     /// What is sent from here on is no longer part of the transaction.
@@ -91,13 +98,21 @@ impl Scope {
         }
         let is_held =
             sending.number % 2 == 1 && self.number.load(Ordering::Acquire) == sending.number;
-        !is_held && reads::may_write(sql)
+        !is_held && may_write(sql, sending.effect)
+    }
+}
+
+fn may_write(sql: &str, effect: Effect) -> bool {
+    match effect {
+        Effect::Reads => false,
+        Effect::Writes => true,
+        Effect::Unstated => reads::may_write(sql),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Scope;
+    use super::{Effect, Scope};
 
     fn done(scope: &Scope, sql: &str) {
         scope.is_done(&scope.sends(sql));
@@ -125,7 +140,7 @@ mod tests {
         done(&scope, "BEGIN");
         assert!(!may_have_committed(&scope, "INSERT INTO t VALUES (1)"));
         let insert = "INSERT INTO t VALUES (2)";
-        let sent = scope.sends_one(insert);
+        let sent = scope.sends_one(insert, Effect::Writes);
         assert!(may_have_committed(&scope, "SELECT 1; COMMIT"));
         assert!(scope.may_have_committed(insert, &sent), "the end was sent after it");
         assert!(may_have_committed(&scope, insert), "it is over");

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::pg_connection::PgConnection;
 use super::pool::{Pool, Pooled};
-use super::rendered_query::RenderedQuery;
+use super::rendered_query::{Effect, RenderedQuery};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::types::UserId;
@@ -296,7 +296,7 @@ impl Tenant {
         built: &RenderedQuery,
         run: &impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
     ) -> Result<T> {
-        if built.only_reads() {
+        if built.effect == Effect::Reads {
             // Before the pipeline: what it asks must not come between its two statements.
             self.role.check(named).await?;
             // Polled in this order, so sent in this order. Where the begin fails, its cause is returned, not that

@@ -1,8 +1,8 @@
 //! One transaction on one connection, whose statements may come from several repositories.
 
+use std::collections::BTreeSet;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -16,6 +16,7 @@ use super::pool::{Pool, Pooled};
 use super::receipts::Asked;
 use super::rendered_query::RenderedQuery;
 use super::tenant::Tenant;
+use super::transaction_options::TransactionOptions;
 use super::transport::Transport;
 use crate::error::{Error, Receipt, Resource, Result};
 
@@ -40,10 +41,8 @@ pub(crate) struct Transaction {
     /// Why nothing more runs in it, where it ended while somebody else held the connection: it is rolled back
     /// as soon as that can be had.
     over: OnceLock<&'static str>,
-    /// Cached rows were written: other processes are notified after the commit.
-    notifies_cache: AtomicBool,
-    /// Events were written: other processes are notified of these, too.
-    notifies_events: AtomicBool,
+    /// The channels on which other processes are notified after the commit.
+    channels: Mutex<BTreeSet<&'static str>>,
     /// Longest wait for others to let go of the connection.
     patience: Duration,
     pool: Pool,
@@ -85,8 +84,7 @@ impl Transaction {
             wire: Arc::downgrade(connection.wire()),
             connection: RwLock::new(Some(connection)),
             over: OnceLock::new(),
-            notifies_cache: AtomicBool::new(false),
-            notifies_events: AtomicBool::new(false),
+            channels: Mutex::default(),
             asked: OnceLock::new(),
             resolve_within: options.resolve_within,
         }
@@ -267,11 +265,8 @@ impl Transaction {
             }
             Err(error) => return Err(error),
         };
-        if self.notifies_cache() {
-            pool.notify_cache();
-        }
-        if self.notifies_events.load(Ordering::Acquire) {
-            pool.notify_events();
+        for channel in std::mem::take(&mut *self.channels()) {
+            pool.notify(channel);
         }
         done
     }
@@ -310,17 +305,19 @@ impl Transaction {
         }
     }
 
-    pub fn notify_cache(&self) {
-        self.notifies_cache.store(true, Ordering::Release);
+    /// Notifies every process on this channel, soon after the commit.
+    pub fn notify_at_commit(&self, channel: &'static str) {
+        self.channels().insert(channel);
     }
 
-    /// Whether cached rows were written in it, once it is committed.
-    pub fn notifies_cache(&self) -> bool {
-        self.notifies_cache.load(Ordering::Acquire)
+    /// Whether the commit will notify on this channel.
+    pub fn notifies(&self, channel: &str) -> bool {
+        self.channels().contains(channel)
     }
 
-    pub fn notify_events(&self) {
-        self.notifies_events.store(true, Ordering::Release);
+    fn channels(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        // Nothing panics while it is held.
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For what must not be part of it.
@@ -369,52 +366,6 @@ impl Drop for Transaction {
         if let Some(connection) = self.connection.get_mut() {
             connection.roll_back_now(&self.identity.rollback(connection));
         }
-    }
-}
-
-/// The kinds of transaction that PostgreSQL offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// Each statement sees what was committed before it.
-    #[default]
-    ReadCommitted,
-    /// All statements see one snapshot; writing what another changed since is
-    /// [`Error::Retryable`].
-    RepeatableRead,
-    /// As if transactions ran one after another; otherwise [`Error::Retryable`].
-    Serializable,
-}
-
-/// How a transaction begins. The default is read committed and read-write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TransactionOptions {
-    /// What the transaction sees of others.
-    pub isolation: Isolation,
-    /// Refuse writes with [`Error::ReadOnly`].
-    pub read_only: bool,
-    /// Have a [receipt](crate::UnitOfWork::receipt): by it [`Database::outcome`](crate::Database::outcome) finds out what became
-    /// of a COMMIT that was not answered. The server is asked for it with the transaction's begin and its first write, which
-    /// takes no round trip more, and writes a record of a few bytes into its log.
-    pub receipt: bool,
-    /// Find that out at once, within this time, where a COMMIT is not answered (and so have a receipt): what was committed is
-    /// `Ok`, what was rolled back is [`Error::Unavailable`], or run again by
-    /// [`transaction`](crate::Database::transaction), and only what stays unknown is [`Error::OutcomeUnknown`].
-    pub resolve_within: Option<Duration>,
-}
-
-impl TransactionOptions {
-    fn begin(self) -> String {
-        let isolation = match self.isolation {
-            Isolation::ReadCommitted => "READ COMMITTED",
-            Isolation::RepeatableRead => "REPEATABLE READ",
-            Isolation::Serializable => "SERIALIZABLE",
-        };
-        let access = if self.read_only { "READ ONLY" } else { "READ WRITE" };
-        format!("BEGIN ISOLATION LEVEL {isolation}, {access}")
-    }
-
-    fn asks_for_receipt(self) -> bool {
-        (self.receipt || self.resolve_within.is_some()) && !self.read_only
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use futures_util::stream::{self, BoxStream};
-use futures_util::{StreamExt, TryFutureExt};
+use futures_util::{FutureExt, StreamExt, TryFutureExt};
 
 use crate::error::{Result, unsupported};
 use crate::prices::bars::{
@@ -18,7 +18,7 @@ use crate::prices::series::{
     AdjustedSeries, Adjustment, AdjustmentCheck, Period, SeriesBar, resample,
 };
 use crate::store::{SweepReport, UpsertReport};
-use crate::types::{BarId, Listed, Page, PageRequest, Ticker};
+use crate::types::{BarId, Listed, Page, PageRequest, Ticker, stream_pages};
 
 /// Price bars: one per ticker and trading day.
 ///
@@ -136,7 +136,17 @@ pub trait PriceRepository: Send + Sync {
         from: NaiveDate,
         to: NaiveDate,
     ) -> Result<Listed<Series>> {
-        unsupported("prices.columns")
+        let bars = self.range_many(tickers, from, to).await?;
+        Ok(bars.map(|bars| Series::from_bars(&bars)))
+    }
+
+    /// As [`columns`](Self::columns), of one ticker; without bars the columns are empty.
+    ///
+    /// # Errors
+    /// Those of the database; `Corrupt` of a bar that cannot be read.
+    async fn series(&self, ticker: &Ticker, from: NaiveDate, to: NaiveDate) -> Result<Series> {
+        let columns = self.columns(std::slice::from_ref(ticker), from, to).await?.complete()?;
+        Ok(columns.into_iter().next().unwrap_or_else(|| Series::new(ticker.clone())))
     }
 
     /// As [`range_many`](Self::range_many), as a stream of any length: a few bars are in memory. It has a
@@ -160,6 +170,15 @@ pub trait PriceRepository: Send + Sync {
     /// without bars is left out.
     async fn latest(&self, tickers: &[Ticker]) -> Result<Listed<LatestBar>> {
         unsupported("prices.latest")
+    }
+
+    /// As [`latest`](Self::latest), of one ticker; `None` where it has no bar.
+    ///
+    /// # Errors
+    /// Those of the database; `Corrupt` of a bar that cannot be read.
+    async fn latest_of(&self, ticker: &Ticker) -> Result<Option<LatestBar>> {
+        let latest = self.latest(std::slice::from_ref(ticker)).await?.complete()?;
+        Ok(latest.into_iter().next())
     }
 
     /// Each ticker's last bar of `day` or before, but of at most `tolerance_days` calendar days before: in
@@ -265,9 +284,19 @@ pub trait PriceRepository: Send + Sync {
         unsupported("prices.verify_adjustment")
     }
 
+    /// All tickers that have bars, in byte order. One index lookup for each ticker, whatever the number of bars.
+    async fn tickers(&self) -> Result<Listed<Ticker>> {
+        unsupported("prices.tickers")
+    }
+
     /// Bars by falling day.
     async fn list(&self, filter: &PriceBarFilter, page: &PageRequest) -> Result<Page<PriceBar>> {
         unsupported("prices.list")
+    }
+
+    /// All bars of the filter, by falling day, page by page: see [`stream_pages`](crate::types::stream_pages).
+    fn stream<'a>(&'a self, filter: &'a PriceBarFilter) -> BoxStream<'a, Result<PriceBar>> {
+        stream_pages(move |page| async move { self.list(filter, &page).await }.boxed())
     }
 
     /// How many bars there are.

@@ -151,11 +151,12 @@ where
     {
         // One statement is a transaction by itself; only to find a culprit it is run again below.
         let rows = only.iter().map(|&i| &items[i]).collect();
-        match write(&*session.connection().await?, rows).await {
+        let alone = session.alone().await?;
+        match write(&alone, rows).await {
             Err(e) if is_of_an_item(&e) => {}
             Err(e) => return Err(e),
             Ok(written) => {
-                session.wrote();
+                alone.done().await;
                 return Ok(written);
             }
         }

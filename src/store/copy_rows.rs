@@ -5,7 +5,8 @@
 
 use futures_util::StreamExt;
 
-use super::session::{Atomic, Session};
+use super::atomic::Atomic;
+use super::session::Session;
 use crate::config::StatementMode;
 use crate::error::{Error, Result, Unreadable};
 use crate::postgres::{CopyOut, Lease, PgConnection};

@@ -124,9 +124,9 @@ where
     F: for<'c> Fn(&'c PgConnection, &'c [N]) -> BoxFuture<'c, Result<Written>>,
 {
     if rows.len() <= CHUNK && session.is_pooled() {
-        let connection = session.connection().await?;
-        let written = merge(&connection, rows).await?;
-        session.wrote();
+        let alone = session.alone().await?;
+        let written = merge(&alone, rows).await?;
+        alone.done().await;
         return Ok(written);
     }
     let atomic = session.atomic().await?;

@@ -1,5 +1,6 @@
 //! What the repositories share: sessions, pages, batches, merges and reports. This room knows no domain.
 
+mod atomic;
 pub(crate) mod batch;
 mod copies;
 mod copy_rows;
@@ -13,7 +14,9 @@ mod retention;
 mod session;
 mod settled;
 mod snapshot;
+pub(crate) mod tables;
 mod tried;
+mod writes;
 
 pub(crate) use copies::Copies;
 pub(crate) use copy_rows::CopiedRow;
@@ -22,6 +25,7 @@ pub use delivery::{Rejected, RejectedKind, UpsertReport};
 pub(crate) use entry_key::{EntryKey, EntryKeyRef, Namespace};
 pub(crate) use keyset::newest_first;
 pub(crate) use merge::{Plan, Written};
+pub use patch::Clearable;
 pub use retention::{Aged, Retention, SweepReport};
 pub(crate) use session::{Session, Source};
 pub(crate) use settled::settled;

@@ -1,6 +1,5 @@
 //! Where a repository's statements run: on a connection of the pool, in a user's name, or in a unit of work.
 
-use std::ops::Deref;
 use std::sync::Arc;
 
 use diesel::deserialize::FromSqlRow;
@@ -10,25 +9,21 @@ use diesel::query_dsl::CompatibleType;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
-use tokio::sync::RwLockMappedWriteGuard;
 
 use super::copies::Copies;
-use super::entry_key::EntryKeyRef;
+use super::tables::Table;
 use crate::error::{Entity, Error, Result, Unreadable};
 use crate::postgres::{
-    Lease, PgConnection, Pool, Pooled, RenderedQuery, Tenant, Transaction, Waiting, channel_stream,
+    Lease, PgConnection, Pool, RenderedQuery, Tenant, Transaction, Waiting, channel_stream,
 };
 use crate::types::{Listed, Page, PageRequest};
 
-/// The source of a repository's connections, and the table it speaks of in errors.
+/// The source of a repository's connections, and the table that its statements are of.
 #[derive(Clone)]
 pub(crate) struct Session {
-    source: Source,
-    table: &'static str,
+    pub(super) source: Source,
+    pub(super) table: &'static Table,
 }
-
-/// Tables whose triggers write events. Of the cache only what ends is one: see [`Session::invalidated`].
-const EVENT_TABLES: [&str; 3] = ["analysis_results", "positions", "price_history"];
 
 #[derive(Clone)]
 pub(crate) enum Source {
@@ -41,7 +36,7 @@ pub(crate) enum Source {
 }
 
 impl Session {
-    pub fn new(source: Source, table: &'static str) -> Self {
+    pub fn new(source: Source, table: &'static Table) -> Self {
         Session { source, table }
     }
 
@@ -67,8 +62,8 @@ impl Session {
         }
     }
 
-    /// Whether a statement that writes may be the only one on its [`connection`](Self::connection): it is a
-    /// transaction by itself, or part of the unit of work.
+    /// Whether a statement that writes needs no transaction of its own around it: it is one by itself, or part of the unit
+    /// of work.
     pub fn writes_alone(&self) -> bool {
         !matches!(self.source, Source::Tenant(..))
     }
@@ -82,56 +77,15 @@ impl Session {
     }
 
     /// The cache whose copies this process serves; none inside a unit of work, with which it catches up after the commit.
-    fn copies(&self) -> Option<&dyn Copies> {
+    pub(super) fn copies(&self) -> Option<&dyn Copies> {
         match &self.source {
             Source::Tenant(_, _, cache) => Some(&**cache),
             Source::Pool(..) | Source::Transaction(_) => self.cache(),
         }
     }
 
-    /// Notifies every process that cached rows may have changed, soon after they are committed.
-    pub fn notify_cache(&self) {
-        match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.notify_cache(),
-            Source::Transaction(transaction) => transaction.notify_cache(),
-        }
-    }
-
-    /// As [`notify_cache`](Self::notify_cache), and lets this process's own copies of the row know.
-    pub async fn replaced(&self, key: EntryKeyRef<'_>, version: i64) {
-        self.notify_cache();
-        if let Some(cache) = self.copies() {
-            cache.replaced(key, version).await;
-        }
-    }
-
-    /// As [`replaced`](Self::replaced), of whichever rows: returns when the log has been read, but for a unit of work,
-    /// whose commit waits for that.
-    pub async fn invalidated(&self) {
-        self.notify_cache();
-        self.notify_events();
-        if let Some(cache) = self.copies() {
-            cache.catch_up().await;
-        }
-    }
-
-    /// To be called when rows were written on a [`connection`](Self::connection); of all else it is known here.
-    pub fn wrote(&self) {
-        if EVENT_TABLES.contains(&self.table) {
-            self.notify_events();
-        }
-    }
-
-    /// Notifies every process that there may be new events, soon after they are committed.
-    fn notify_events(&self) {
-        match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, ..) => pool.notify_events(),
-            Source::Transaction(transaction) => transaction.notify_events(),
-        }
-    }
-
-    /// A connection to run statements on; inside a unit of work it is the shared one. In a user's name it is for
-    /// reading: unless [`writes_alone`](Self::writes_alone), what writes asks for [`atomic`](Self::atomic).
+    /// A connection to read on; inside a unit of work it is the shared one. What writes asks for [`alone`](Self::alone)
+    /// or [`atomic`](Self::atomic), which hand over what has changed.
     pub async fn connection(&self) -> Result<Lease<'_>> {
         match &self.source {
             Source::Pool(pool, _) => Ok(Lease::Pooled(pool.checkout().await?)),
@@ -140,24 +94,6 @@ impl Session {
             }
             Source::Transaction(transaction) => Ok(Lease::Shared(transaction.shared().await?)),
         }
-    }
-
-    /// A scope of several statements that take effect together or not at all: a transaction, or in
-    /// a unit of work a savepoint, during which nothing else runs on its connection.
-    pub async fn atomic(&self) -> Result<Atomic<'_>> {
-        let scope = match &self.source {
-            Source::Pool(pool, _) | Source::Tenant(pool, ..) => {
-                Scope::Transaction(pool.checkout().await?)
-            }
-            Source::Transaction(transaction) => Scope::Savepoint(transaction.exclusive().await?),
-        };
-        // From here on a drop rolls back, also while this statement is in flight.
-        let atomic = Atomic { session: self, scope, open: true };
-        match &self.source {
-            Source::Tenant(_, tenant, _) => tenant.begin(&atomic, atomic.scope.begin()).await?,
-            _ => atomic.batch(atomic.scope.begin()).await?,
-        }
-        Ok(atomic)
     }
 
     /// What a method of a repository returns, see [`settled!`](super::settled). In a unit of work an error waits for the
@@ -173,7 +109,7 @@ impl Session {
     }
 
     /// Runs one statement wherever this session's run.
-    async fn statement<T>(
+    pub(super) async fn statement<T>(
         &self,
         built: &RenderedQuery,
         run: impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
@@ -183,40 +119,10 @@ impl Session {
             Source::Pool(pool, _) => run(&*pool.checkout().await?, built).await,
             Source::Transaction(transaction) => transaction.statement(built, run).await,
         };
-        // One notification too many is better than none.
-        if matches!(done, Ok(_) | Err(Error::OutcomeUnknown { .. })) && !built.only_reads() {
-            self.wrote();
-        }
         done.map_err(|e| self.named(e))
     }
 
-    /// As [`statement`](Self::statement), of one that writes and returns what it wrote. Where that cannot be read,
-    /// nothing is written, unless the statement was a transaction by itself and the error says so.
-    async fn written<T>(
-        &self,
-        built: &RenderedQuery,
-        run: impl for<'a> Fn(&'a PgConnection, &'a RenderedQuery) -> BoxFuture<'a, Result<T>>,
-    ) -> Result<T> {
-        let error = match self.statement(built, run).await {
-            Err(error @ Error::Corrupt { .. }) => error,
-            done => return done,
-        };
-        match &self.source {
-            Source::Pool(..) => {
-                // Whose copies are outdated the row does not say any more.
-                self.invalidated().await;
-                Err(error.of_a_written_row())
-            }
-            // It was rolled back.
-            Source::Tenant(..) => Err(error),
-            Source::Transaction(transaction) => {
-                transaction.abort().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Every row of one statement. See [`PgConnection::fetch_all`].
+    /// Every row of one statement that only reads, as all that begin with `fetch`. See [`PgConnection::fetch_all`].
     pub async fn fetch_all<Q, U, ST>(&self, query: Q) -> Result<Vec<U>>
     where
         Q: AsQuery,
@@ -226,7 +132,7 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         self.statement(&built?, |connection, built| connection.all(built).boxed()).await
     }
 
@@ -239,7 +145,7 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         let mut rows =
             self.statement(&built?, |connection, built| connection.each(built).boxed()).await?;
         self.report(rows.iter_mut().filter_map(|row| row.as_mut().err()));
@@ -275,7 +181,7 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let (built, limit) = (RenderedQuery::new(&query.as_query()), request.limit as usize);
+        let (built, limit) = (RenderedQuery::reading(&query.as_query()), request.limit as usize);
         let mut page = self
             .statement(&built?, |connection, built| connection.page(built, at, limit).boxed())
             .await?;
@@ -287,7 +193,7 @@ impl Session {
     pub fn report<'a>(&self, rows: impl Iterator<Item = &'a mut Unreadable>) {
         for row in rows {
             if row.table == Unreadable::UNKNOWN {
-                row.table = self.table.into();
+                row.table = self.table.name.into();
             }
             row.warn();
         }
@@ -304,7 +210,7 @@ impl Session {
         ST: 'static,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         let sent = channel_stream(move |sender| {
             async move {
                 let sent = async {
@@ -333,11 +239,11 @@ impl Session {
         U: FromSqlRow<ST, Pg> + Send + 'static,
         ST: 'static,
     {
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         self.statement(&built?, |connection, built| connection.optional(built).boxed()).await
     }
 
-    /// The row of a statement that always has one: an INSERT ... RETURNING, an aggregate.
+    /// The row of a query that always has one, such as an aggregate.
     pub async fn fetch_one<Q, U, ST>(&self, query: Q) -> Result<U>
     where
         Q: AsQuery,
@@ -347,51 +253,14 @@ impl Session {
         ST: 'static,
     {
         let row = self.fetch_optional(query).await?;
-        row.ok_or_else(|| Error::not_found(Entity::Row, self.table))
-    }
-
-    /// The first row that a statement which writes returns, or `None` where it wrote nothing.
-    ///
-    /// # Errors
-    /// [`Error::WrittenUnreadable`] where the row is written and cannot be read; [`Error::Corrupt`] where it cannot be
-    /// read and was not written: in a user's name, and in a unit of work, whose transaction is aborted then.
-    pub async fn write_optional<Q, U, ST>(&self, query: Q) -> Result<Option<U>>
-    where
-        Q: AsQuery,
-        Q::Query: QueryFragment<Pg>,
-        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-        U: FromSqlRow<ST, Pg> + Send + 'static,
-        ST: 'static,
-    {
-        let built = RenderedQuery::new(&query.as_query());
-        self.written(&built?, |connection, built| connection.optional(built).boxed()).await
-    }
-
-    /// As [`write_optional`](Self::write_optional), of a statement that always writes a row.
-    pub async fn write_one<Q, U, ST>(&self, query: Q) -> Result<U>
-    where
-        Q: AsQuery,
-        Q::Query: QueryFragment<Pg>,
-        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
-        U: FromSqlRow<ST, Pg> + Send + 'static,
-        ST: 'static,
-    {
-        let row = self.write_optional(query).await?;
-        row.ok_or_else(|| Error::not_found(Entity::Row, self.table))
-    }
-
-    /// Runs one statement; returns how many rows it changed.
-    pub async fn execute<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = RenderedQuery::new(&query);
-        drop(query);
-        self.statement(&built?, |connection, built| connection.count(built).boxed()).await
+        row.ok_or_else(|| Error::not_found(Entity::Row, self.table.name))
     }
 
     /// With the table's name, in an error that lacks it.
     pub fn named(&self, error: Error) -> Error {
         match error {
             Error::Corrupt { table, key, column, reason } if table == Unreadable::UNKNOWN => {
-                Error::Corrupt { table: self.table.into(), key, column, reason }
+                Error::Corrupt { table: self.table.name.into(), key, column, reason }
             }
             Error::Item { index, source } => self.named(*source).at(index),
             other => other,
@@ -399,71 +268,7 @@ impl Session {
     }
 
     /// The same source of connections, for statements that return rows of another table.
-    pub fn about(&self, table: &'static str) -> Session {
+    pub fn about(&self, table: &'static Table) -> Session {
         Session::new(self.source.clone(), table)
-    }
-}
-
-enum Scope<'a> {
-    Transaction(Pooled),
-    Savepoint(RwLockMappedWriteGuard<'a, PgConnection>),
-}
-
-impl Scope<'_> {
-    fn begin(&self) -> &'static str {
-        match self {
-            Scope::Transaction(_) => "BEGIN",
-            Scope::Savepoint(_) => "SAVEPOINT atomic",
-        }
-    }
-    fn rollback(&self) -> &'static str {
-        match self {
-            Scope::Transaction(_) => "ROLLBACK",
-            Scope::Savepoint(_) => "ROLLBACK TO SAVEPOINT atomic; RELEASE SAVEPOINT atomic",
-        }
-    }
-}
-
-/// Several statements that count as one. Dropped without [`commit`](Atomic::commit), nothing of
-/// them stays.
-pub(crate) struct Atomic<'a> {
-    session: &'a Session,
-    scope: Scope<'a>,
-    open: bool,
-}
-
-impl Atomic<'_> {
-    /// # Errors
-    /// Whatever the server reports; nothing has taken effect then, but for `OutcomeUnknown`.
-    pub async fn commit(mut self) -> Result<()> {
-        let result = match &self.scope {
-            Scope::Transaction(connection) => connection.commit().await,
-            Scope::Savepoint(connection) => connection.batch("RELEASE SAVEPOINT atomic").await,
-        };
-        // A refused RELEASE leaves a savepoint to go back to; a statement in flight, dropped here,
-        // discards the connection.
-        self.open = result.is_err() && matches!(self.scope, Scope::Savepoint(_));
-        if matches!(result, Ok(_) | Err(Error::OutcomeUnknown { .. })) {
-            self.session.wrote();
-        }
-        result
-    }
-}
-
-impl Deref for Atomic<'_> {
-    type Target = PgConnection;
-    fn deref(&self) -> &PgConnection {
-        match &self.scope {
-            Scope::Transaction(pooled) => pooled,
-            Scope::Savepoint(guard) => guard,
-        }
-    }
-}
-
-impl Drop for Atomic<'_> {
-    fn drop(&mut self) {
-        if self.open {
-            self.send_now(self.scope.rollback());
-        }
     }
 }

@@ -5,11 +5,12 @@ use std::fmt;
 use diesel::QueryableByName;
 use diesel::sql_types::{Array, Text};
 
-use super::owned::{ASKS, KEPT, OWNED};
+use super::owned::{ASKS, KEPT};
 use super::rights::{Grantee, callable, of_tables};
-use super::{effect, legible};
+use super::{effect, legible, triggers};
 use crate::error::{Error, Result};
 use crate::postgres::Pool;
+use crate::store::tables::{Rows, TABLES};
 
 /// One statement over the catalog, so that it reads one consistent snapshot.
 const EXAMINE: &str = concat!(
@@ -47,7 +48,7 @@ pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
     /// What was examined: `migrations`, `tables`, `role`, `login`, `policies`, `privileges`, `views`, `rules`,
-    /// `functions`, `search_path` or `database`, by the catalog; `effect`, by trying; `rows`, by looking for such as cannot
+    /// `functions`, `triggers`, `search_path` or `database`, by the catalog; `effect`, by trying; `rows`, by looking for such as cannot
     /// be read.
     pub what: String,
     /// The table, role, function, schema or database that it is about.
@@ -164,14 +165,16 @@ pub(crate) async fn examine(
     if findings.is_empty() {
         findings.extend(foreign_history(pool).await?);
     }
+    let owned = TABLES.iter().filter(|table| table.rows == Rows::Owned).map(|table| table.name);
     let query = diesel::sql_query(EXAMINE.replace("{asks}", ASKS))
         .bind::<Text, _>(application_role)
         .bind::<Array<Text>, _>(callable(Grantee::Application))
-        .bind::<Array<Text>, _>(OWNED.map(|table| table.name).to_vec())
+        .bind::<Array<Text>, _>(owned.collect::<Vec<_>>())
         .bind::<Array<Text>, _>(KEPT.map(|table| table.name).to_vec())
         .bind::<Array<Text>, _>(of_tables());
     let rows: Vec<FindingRow> = pool.checkout().await?.fetch_all(query).await?;
     findings.extend(rows.into_iter().map(Finding::from));
+    findings.extend(triggers::missing(pool).await?);
     findings.extend(legible::looked_for(pool).await?);
     findings.extend(effect::tried(pool, application_role).await);
     findings.sort_by(|a, b| {

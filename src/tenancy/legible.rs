@@ -6,19 +6,7 @@ use diesel::sql_types::{Array, Text};
 use super::doctor::{Finding, Severity};
 use crate::error::{Error, Result};
 use crate::postgres::Pool;
-use crate::store::{Session, Source};
-
-/// Tables with rows of their own id that users and programs read.
-const TABLES: [&str; 8] = [
-    "users",
-    "portfolios",
-    "positions",
-    "analysis_results",
-    "market_data_cache",
-    "price_history",
-    "corporate_actions",
-    "options_data",
-];
+use crate::store::{Session, Source, tables};
 
 /// Rows that a finding names.
 const NAMED: usize = 10;
@@ -77,7 +65,8 @@ struct Offending {
 /// # Errors
 /// Those of a query of the catalog.
 pub(super) async fn looked_for(pool: &Pool) -> Result<Vec<Finding>> {
-    let query = diesel::sql_query(CONDITIONS).bind::<Array<Text>, _>(TABLES.to_vec());
+    let models = tables::TABLES.iter().filter(|table| table.models).map(|table| table.name);
+    let query = diesel::sql_query(CONDITIONS).bind::<Array<Text>, _>(models.collect::<Vec<_>>());
     let tables: Vec<Table> = pool.checkout().await?.fetch_all(query).await?;
     let mut findings = Vec::new();
     for table in tables {
@@ -115,7 +104,7 @@ async fn offending(pool: &Pool, table: &Table) -> Result<Vec<String>> {
         "SELECT id::text AS id FROM {name} WHERE {condition} LIMIT {limit}",
         limit = NAMED + 1
     );
-    let session = Session::new(Source::Pool(pool.clone(), None), "doctor");
+    let session = Session::new(Source::Pool(pool.clone(), None), &tables::USERS);
     let reading = session.atomic().await?;
     reading
         .batch("SET TRANSACTION READ ONLY; SET LOCAL lock_timeout = '2s'; SET LOCAL statement_timeout = '10s'")

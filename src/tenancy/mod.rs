@@ -6,6 +6,9 @@ mod legible;
 mod owned;
 mod rights;
 mod roles;
+#[cfg(test)]
+mod tests;
+mod triggers;
 
 pub(crate) use doctor::examine;
 pub use doctor::{Diagnosis, Finding, Severity};

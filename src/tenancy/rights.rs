@@ -11,8 +11,8 @@ pub(super) enum Grantee {
 }
 
 /// Rights on one table or sequence.
-struct Rights {
-    name: &'static str,
+pub(super) struct Rights {
+    pub name: &'static str,
     application: &'static [&'static str],
     maintenance: &'static [&'static str],
 }
@@ -38,7 +38,7 @@ const fn rights(
     Rights { name, application, maintenance }
 }
 
-const TABLES: &[Rights] = &[
+pub(super) const TABLES: &[Rights] = &[
     rights("users", EVERYTHING, EVERYTHING),
     rights("portfolios", EVERYTHING, EVERYTHING),
     rights("positions", EVERYTHING, EVERYTHING),

@@ -17,6 +17,7 @@ mod jsonb;
 mod listed;
 pub(crate) mod numeric;
 mod page;
+mod page_stream;
 mod password_hash;
 pub(crate) mod span;
 pub(crate) mod tag;
@@ -44,6 +45,7 @@ pub use ids::{
 };
 pub use listed::Listed;
 pub use page::{Cursor, Page, PageRequest};
+pub use page_stream::stream_pages;
 pub use password_hash::PasswordHash;
 pub use tag::Tag;
 pub use ticker::Ticker;

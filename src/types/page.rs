@@ -4,17 +4,27 @@ use std::fmt;
 use std::str::FromStr;
 
 use diesel::data_types::PgTimestamp;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, Result, Unreadable, shown};
 
 /// Which page of a list: how many rows, after which one. Rows written meanwhile neither repeat nor
 /// hide others, as they would with offsets, and a late page costs no more than the first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// As JSON, such as the query of a web page: `{"limit": 50, "after": "..."}`, both may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PageRequest {
+    #[serde(deserialize_with = "limited")]
     pub(crate) limit: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) after: Option<Cursor>,
+}
+
+/// A limit of a page.
+fn limited<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    Ok(PageRequest::first(u32::deserialize(deserializer)?).limit)
 }
 
 impl PageRequest {

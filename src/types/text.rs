@@ -17,6 +17,18 @@ pub(crate) fn check(field: &'static str, value: &str, max: usize) -> Result<()> 
     Ok(())
 }
 
+/// The text as a part of a LIKE pattern that matches itself.
+pub(crate) fn escape_like(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if matches!(character, '\\' | '%' | '_') {
+            escaped.push('\\');
+        }
+        escaped.push(character);
+    }
+    escaped
+}
+
 /// As [`check`], of a text that may be absent.
 pub(crate) fn check_optional(field: &'static str, value: Option<&str>, max: usize) -> Result<()> {
     value.map_or(Ok(()), |value| check(field, value, max))

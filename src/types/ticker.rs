@@ -9,20 +9,11 @@ use super::text::text_type;
 use crate::error::{Error, Result, shown};
 
 /// A condition of SQL: the column holds a [`Ticker`], as the tables' checks have it. Other rows are found by no key.
-macro_rules! is_ticker {
-    ($column:literal) => {
-        concat!(
-            "(",
-            $column,
-            r#" = upper("#,
-            $column,
-            r#" COLLATE "C") AND "#,
-            $column,
-            r#" COLLATE "C" ~ '^[!-~]([ -~]*[!-~])?$')"#
-        )
-    };
+pub(crate) fn is_ticker(column: &str) -> String {
+    format!(
+        r#"({column} = upper({column} COLLATE "C") AND {column} COLLATE "C" ~ '^[!-~]([ -~]*[!-~])?$')"#
+    )
 }
-pub(crate) use is_ticker;
 
 /// A ticker symbol in its one spelling: trimmed, ASCII upper case, 1 to 32 printable ASCII
 /// characters. Spaces may stand inside only, as in OCC option symbols.

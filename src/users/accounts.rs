@@ -114,7 +114,7 @@ impl Accounts {
         let statement = diesel::sql_query("SELECT authenticate_account($1, $2) AS id")
             .bind::<Text, _>(email)
             .bind::<Text, _>(output);
-        let account: Account = self.session.fetch_one(statement).await?;
+        let account: Account = self.session.write_one(statement).await?;
         Ok(account.id)
     }
 
@@ -135,7 +135,7 @@ impl Accounts {
             .bind::<Text, _>(email)
             .bind::<Text, _>(output)
             .bind::<Text, _>(hash);
-        let account: Account = self.session.fetch_one(statement).await?;
+        let account: Account = self.session.write_one(statement).await?;
         Ok(account.id)
     }
 

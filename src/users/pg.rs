@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use diesel::dsl::{exists, now};
+use diesel::pg::Pg;
 use diesel::prelude::{
-    BoolExpressionMethods, ExpressionMethods, QueryDsl, QueryableByName, SelectableHelper,
+    BoolExpressionMethods, ExpressionMethods, NullableExpressionMethods, PgTextExpressionMethods,
+    QueryDsl, QueryableByName, SelectableHelper,
 };
 use diesel::sql_types::{Array, BigInt, Bool, Interval, Nullable, Text, Uuid as SqlUuid};
 use futures_util::FutureExt;
@@ -15,7 +17,7 @@ use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch, c
 use crate::error::{Entity, Error, Result};
 use crate::schema::users;
 use crate::store::{Session, batch, newest_first, settled};
-use crate::types::{Document, Page, PageRequest, PasswordHash, UserId, span, text};
+use crate::types::{Document, Page, PageRequest, PasswordHash, UserId, of_activity, span, text};
 
 diesel::define_sql_function! {
     /// PostgreSQL's `lower`.
@@ -34,18 +36,17 @@ impl PgUsers {
     }
 }
 
+/// Longest text that is searched for, in characters: no name and no address is longer.
+const SEARCH_LENGTH: usize = 255;
+
 /// The rows of a filter, as a boxed query.
-macro_rules! filtered {
-    ($filter:expr) => {{
-        let mut query = users::table.into_boxed();
-        if let Some(is_active) = $filter.is_active {
-            query = query.filter(users::is_active.eq(is_active));
-        }
-        if let Some(is_verified) = $filter.is_verified {
-            query = query.filter(users::is_verified.eq(is_verified));
-        }
-        query
-    }};
+fn filtered(filter: &UserFilter) -> users::BoxedQuery<'_, Pg> {
+    let query = users::table.into_boxed();
+    let mut query = of_activity!(query, filter.activity, users::is_active);
+    if let Some(is_verified) = filter.is_verified {
+        query = query.filter(users::is_verified.eq(is_verified));
+    }
+    query
 }
 
 settled!(
@@ -69,7 +70,7 @@ settled!(
                 |user| user.email.to_lowercase(),
                 |connection, rows| {
                     let insert = diesel::insert_into(users::table).values(rows);
-                    connection.fetch_all(insert.returning(User::as_returning())).boxed()
+                    connection.write_all(insert.returning(User::as_returning())).boxed()
                 },
             )
             .await
@@ -96,13 +97,30 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "users.list", skip_all)]
         async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>> {
-            let query = newest_first!(filtered!(filter), page, users::created_at, users::id);
+            let query = newest_first!(filtered(filter), page, users::created_at, users::id);
+            self.session.fetch_page(query.select(User::as_select()), page, "created_at").await
+        }
+
+        #[tracing::instrument(level = "debug", name = "users.search", skip_all)]
+        async fn search(&self, text: &str, page: &PageRequest) -> Result<Page<User>> {
+            text::check("text", text, SEARCH_LENGTH)?;
+            let mut query = users::table.into_boxed();
+            for word in text.split_whitespace() {
+                let part = format!("%{}%", text::escape_like(word));
+                let in_email = users::email.nullable().ilike(part.clone());
+                let in_username = users::username.ilike(part.clone());
+                let in_first = users::first_name.ilike(part.clone());
+                let in_last = users::last_name.ilike(part);
+                let is_there = in_email.or(in_username).or(in_first).or(in_last);
+                query = query.filter(is_there);
+            }
+            let query = newest_first!(query, page, users::created_at, users::id);
             self.session.fetch_page(query.select(User::as_select()), page, "created_at").await
         }
 
         #[tracing::instrument(level = "debug", name = "users.count", skip_all)]
         async fn count(&self, filter: &UserFilter) -> Result<u64> {
-            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            let count: i64 = self.session.fetch_one(filtered(filter).count()).await?;
             Ok(count.unsigned_abs())
         }
 
@@ -235,12 +253,7 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "users.delete", skip_all)]
         async fn delete(&self, id: UserId) -> Result<bool> {
-            let deleted = self.session.execute(diesel::delete(users::table.find(id))).await? > 0;
-            if deleted {
-                // Positions and private results went with the account.
-                self.session.invalidated().await;
-            }
-            Ok(deleted)
+            Ok(self.session.delete(diesel::delete(users::table.find(id))).await? > 0)
         }
 
         #[tracing::instrument(level = "debug", name = "users.export", skip_all)]
@@ -257,16 +270,13 @@ settled!(
             let atomic = self.session.atomic().await?;
             atomic.run(diesel::sql_query(ERASE_LEASES).bind::<Array<SqlUuid>, _>(vec![id])).await?;
             let erase = diesel::sql_query(ERASE).bind::<SqlUuid, _>(id);
-            let counts: Option<ErasureRow> = atomic.fetch_optional(erase).await?;
+            let counts: Option<ErasureRow> = atomic.delete_optional(erase).await?;
             if counts.is_some() {
                 atomic
                     .run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(vec![id]))
                     .await?;
             }
             atomic.commit().await?;
-            if counts.is_some() {
-                self.session.invalidated().await;
-            }
             Ok(counts.map(|row| Erasure {
                 portfolios: row.portfolios.unsigned_abs(),
                 positions: row.positions.unsigned_abs(),
@@ -275,7 +285,7 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "users.erase_inactive", skip_all)]
-        async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
+        async fn erase_inactive(&self, limit: u32, age: Duration) -> Result<u64> {
             let inactive = diesel::sql_query(
                 "SELECT id FROM users
              WHERE NOT is_active AND updated_at <= now() - $1::INTERVAL
@@ -289,14 +299,11 @@ settled!(
             if !ids.is_empty() {
                 atomic.run(diesel::sql_query(ERASE_LEASES).bind::<Array<SqlUuid>, _>(&ids)).await?;
                 atomic
-                    .run(diesel::delete(users::table.filter(users::id.eq_any(ids.clone()))))
+                    .delete(diesel::delete(users::table.filter(users::id.eq_any(ids.clone()))))
                     .await?;
                 atomic.run(diesel::sql_query(ERASE_TRACES).bind::<Array<SqlUuid>, _>(&ids)).await?;
             }
             atomic.commit().await?;
-            if !ids.is_empty() {
-                self.session.invalidated().await;
-            }
             Ok(ids.len() as u64)
         }
     }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 
 use super::user::{Erasure, NewUser, ProfilePatch, User, UserFilter, UserPatch};
 use crate::error::{Result, unsupported};
-use crate::types::{Document, Page, PageRequest, PasswordHash, UserId};
+use crate::types::{Document, Page, PageRequest, PasswordHash, UserId, stream_pages};
 
 /// Accounts: who may use the platform.
 #[async_trait]
@@ -47,6 +49,21 @@ pub trait UserRepository: Send + Sync {
     /// Accounts, newest first.
     async fn list(&self, filter: &UserFilter, page: &PageRequest) -> Result<Page<User>> {
         unsupported("users.list")
+    }
+
+    /// All accounts of the filter, newest first, page by page: see [`stream_pages`](crate::types::stream_pages).
+    fn stream<'a>(&'a self, filter: &'a UserFilter) -> BoxStream<'a, Result<User>> {
+        stream_pages(move |page| async move { self.list(filter, &page).await }.boxed())
+    }
+
+    /// Accounts in which every word of the text occurs, in the e-mail address, the username, the given or the family name,
+    /// without regard to case; newest first. An empty text finds all. It reads every account, so it is for people who
+    /// look for one, not for a program in a loop.
+    ///
+    /// # Errors
+    /// `Invalid` of `text`: longer than 255 characters, or with NUL.
+    async fn search(&self, text: &str, page: &PageRequest) -> Result<Page<User>> {
+        unsupported("users.search")
     }
 
     /// How many accounts there are.
@@ -186,7 +203,7 @@ pub trait UserRepository: Send + Sync {
 
     /// Retention: erases up to `limit` accounts that are deactivated and were not changed for `age`,
     /// oldest first. Returns how many; fewer than `limit` means that nothing is left.
-    async fn erase_inactive(&self, age: Duration, limit: u32) -> Result<u64> {
+    async fn erase_inactive(&self, limit: u32, age: Duration) -> Result<u64> {
         unsupported("users.erase_inactive")
     }
 }

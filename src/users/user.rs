@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::schema::users;
-use crate::store::patch;
-use crate::types::{Document, PasswordHash, UserId, text};
+use crate::store::{Clearable, patch};
+use crate::types::{Activity, Document, PasswordHash, UserId, text};
 
 /// An account, as stored.
 #[derive(Debug, Clone, PartialEq, Queryable, Selectable, Serialize, Deserialize)]
@@ -111,6 +111,24 @@ impl NewUser {
         NewUser { preferences: Some(preferences), ..self }
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> User {
+        User {
+            id: self.id,
+            email: self.email,
+            username: self.username,
+            hashed_password: self.hashed_password,
+            is_active: true,
+            is_verified: false,
+            first_name: self.first_name,
+            last_name: self.last_name,
+            preferences: self.preferences,
+            created_at: at,
+            updated_at: at,
+            last_login_at: None,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         check_email(&self.email)?;
         check_names(Some(&self.username), Some(&self.first_name), Some(&self.last_name))?;
@@ -122,7 +140,8 @@ impl NewUser {
 /// users change of their own account, such as the body of a request, is a [`ProfilePatch`].
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = users)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct UserPatch {
     /// A new address; it does not reset the verification.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -148,6 +167,41 @@ pub struct UserPatch {
 }
 
 impl UserPatch {
+    /// With a new address; it does not reset the verification.
+    pub fn email(self, email: impl Into<String>) -> Self {
+        UserPatch { email: Some(email.into()), ..self }
+    }
+
+    /// With a new username; `None` clears it.
+    pub fn username(self, username: impl Into<Clearable<String>>) -> Self {
+        UserPatch { username: Some(username.into().0), ..self }
+    }
+
+    /// With the hash of a new password; never serialized.
+    pub fn hashed_password(self, hashed_password: PasswordHash) -> Self {
+        UserPatch { hashed_password: Some(hashed_password), ..self }
+    }
+
+    /// Sets whether the account may be used.
+    pub fn is_active(self, is_active: bool) -> Self {
+        UserPatch { is_active: Some(is_active), ..self }
+    }
+
+    /// Sets whether the address was confirmed.
+    pub fn is_verified(self, is_verified: bool) -> Self {
+        UserPatch { is_verified: Some(is_verified), ..self }
+    }
+
+    /// With a new given name; `None` clears it.
+    pub fn first_name(self, first_name: impl Into<Clearable<String>>) -> Self {
+        UserPatch { first_name: Some(first_name.into().0), ..self }
+    }
+
+    /// With a new family name; `None` clears it.
+    pub fn last_name(self, last_name: impl Into<Clearable<String>>) -> Self {
+        UserPatch { last_name: Some(last_name.into().0), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.email.as_deref().map_or(Ok(()), check_email)?;
         check_names(self.username.as_ref(), self.first_name.as_ref(), self.last_name.as_ref())
@@ -159,6 +213,7 @@ impl UserPatch {
 #[derive(Debug, Clone, PartialEq, Default, AsChangeset, Serialize, Deserialize)]
 #[diesel(table_name = users)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ProfilePatch {
     /// A new address, which is not verified unless only its letter case differs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -175,6 +230,26 @@ pub struct ProfilePatch {
 }
 
 impl ProfilePatch {
+    /// With a new address, which is not verified unless only its letter case differs.
+    pub fn email(self, email: impl Into<String>) -> Self {
+        ProfilePatch { email: Some(email.into()), ..self }
+    }
+
+    /// With a new username; `None` clears it.
+    pub fn username(self, username: impl Into<Clearable<String>>) -> Self {
+        ProfilePatch { username: Some(username.into().0), ..self }
+    }
+
+    /// With a new given name; `None` clears it.
+    pub fn first_name(self, first_name: impl Into<Clearable<String>>) -> Self {
+        ProfilePatch { first_name: Some(first_name.into().0), ..self }
+    }
+
+    /// With a new family name; `None` clears it.
+    pub fn last_name(self, last_name: impl Into<Clearable<String>>) -> Self {
+        ProfilePatch { last_name: Some(last_name.into().0), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.email.as_deref().map_or(Ok(()), check_email)?;
         check_names(self.username.as_ref(), self.first_name.as_ref(), self.last_name.as_ref())
@@ -182,12 +257,32 @@ impl ProfilePatch {
 }
 
 /// Which users a list or a count includes; the default is all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct UserFilter {
-    /// Only active ones, or only inactive ones.
-    pub is_active: Option<bool>,
+    /// Active ones, inactive ones or both.
+    pub activity: Activity,
     /// Only verified ones, or only others.
     pub is_verified: Option<bool>,
+}
+
+impl Default for UserFilter {
+    fn default() -> Self {
+        UserFilter { activity: Activity::Any, is_verified: None }
+    }
+}
+
+impl UserFilter {
+    /// Active ones, inactive ones or both.
+    pub fn activity(self, activity: Activity) -> Self {
+        UserFilter { activity, ..self }
+    }
+
+    /// Only verified ones, or only others.
+    pub fn is_verified(self, is_verified: impl Into<Option<bool>>) -> Self {
+        UserFilter { is_verified: is_verified.into(), ..self }
+    }
 }
 
 /// What an erasure took away, beside the account.

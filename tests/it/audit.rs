@@ -33,7 +33,7 @@ async fn every_change_is_told_with_what_was_before() {
     let ada = user(&*db, "ada@example.com").await;
     let core = portfolio(&*db, &ada, "Core").await;
     let scope = db.as_user(ada.id);
-    let patch = UserPatch { first_name: Some(Some("Ada".into())), ..UserPatch::default() };
+    let patch = UserPatch::default().first_name("Ada");
     scope.users().update(ada.id, &patch).await.expect("changed");
     // Sets nothing anew.
     scope.users().update(ada.id, &patch).await.expect("the same");
@@ -64,17 +64,13 @@ async fn every_change_is_told_with_what_was_before() {
     assert_eq!(value(&all[4].after), serde_json::json!({"is_active": false}));
     assert_eq!((value(&all[6].before)["ticker"].clone(), &all[6].after), ("AAPL".into(), &None));
 
-    let of_position = AuditFilter { row_id: Some(position.id.0), ..AuditFilter::default() };
+    let of_position = AuditFilter::default().row_id(position.id.0);
     assert_eq!(entries(&*db, of_position).await.len(), 3);
-    let of_table = AuditFilter { table_name: Some(Portfolios), ..AuditFilter::default() };
+    let of_table = AuditFilter::default().table_name(Portfolios);
     assert_eq!(entries(&*db, of_table).await.len(), 2);
-    let by_actor = AuditFilter { actor_id: Some(ada.id), ..AuditFilter::default() };
+    let by_actor = AuditFilter::default().actor_id(ada.id);
     assert_eq!(entries(&*db, by_actor).await.len(), 3);
-    let times = AuditFilter {
-        from: Some(all[2].recorded_at),
-        before: Some(all[4].recorded_at),
-        ..AuditFilter::default()
-    };
+    let times = AuditFilter::default().from(all[2].recorded_at).before(all[4].recorded_at);
     assert_eq!(entries(&*db, times).await, &all[2..4]);
 }
 
@@ -86,7 +82,7 @@ async fn a_users_own_entries_are_the_only_ones_to_be_seen_in_that_name() {
     let scope = db.as_user(ada.id);
     let seen = entries(&scope, AuditFilter::default()).await;
     assert_eq!(seen.len(), 1);
-    let of_bob = AuditFilter { user_id: Some(bob.id), ..AuditFilter::default() };
+    let of_bob = AuditFilter::default().user_id(bob.id);
     assert_eq!(entries(&scope, of_bob).await, []);
     assert_eq!(entries(&*db, of_bob).await.len(), 2);
     let error = scope.audit().sweep(100, Duration::ZERO).await.expect_err("not a tenant's");
@@ -131,15 +127,15 @@ async fn nothing_is_taken_out_but_by_retention_and_erasure() {
 
     portfolio(&*db, &ada, "Core").await;
     db.users().erase(ada.id).await.expect("erased").expect("there");
-    let of_ada = AuditFilter { user_id: Some(ada.id), ..AuditFilter::default() };
+    let of_ada = AuditFilter::default().user_id(ada.id);
     let left = entries(&*db, of_ada).await;
     assert_eq!(left.len(), 4, "two made, two deleted");
     assert!(left.iter().all(|entry| entry.before.is_none() && entry.after.is_none()), "{left:?}");
-    let of_bob = AuditFilter { user_id: Some(bob.id), ..AuditFilter::default() };
+    let of_bob = AuditFilter::default().user_id(bob.id);
     assert!(entries(&*db, of_bob).await[0].after.is_some(), "nobody else's");
 
     db.users().deactivate(bob.id).await.expect("changed");
-    assert_eq!(db.users().erase_inactive(Duration::ZERO, 10).await.expect("erased"), 1);
+    assert_eq!(db.users().erase_inactive(10, Duration::ZERO).await.expect("erased"), 1);
     let left = entries(&*db, of_bob).await;
     assert!(left.iter().all(|entry| entry.before.is_none() && entry.after.is_none()), "{left:?}");
 

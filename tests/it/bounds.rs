@@ -26,11 +26,7 @@ async fn c8_bounds_of_analyses_are_exact() {
         let new = NewAnalysis::new(parsed("AAPL"), AnalysisType::Value).calculated_at(t);
         let saved = db.analyses().create(&new).await.expect("saved");
         let count = async |from: Option<DateTime<Utc>>, before: Option<DateTime<Utc>>| {
-            let filter = AnalysisFilter {
-                calculated_from: from,
-                calculated_before: before,
-                ..AnalysisFilter::default()
-            };
+            let filter = AnalysisFilter::default().calculated_from(from).calculated_before(before);
             db.analyses().count(&filter).await.expect("counted")
         };
         assert_eq!(count(Some(t), None).await, 1);
@@ -67,7 +63,7 @@ async fn c8_bounds_of_snapshots_are_exact() {
         {
             let history = db.options().contract_history(&contract, from, to).await.expect("read");
             assert_eq!(history.len(), rows, "{t}: {from:?} to {to:?}");
-            let filter = OptionQuoteFilter { from: Some(from), to: Some(to), ..Default::default() };
+            let filter = OptionQuoteFilter::default().from(from).to(to);
             let page = db.options().list(&filter, &PageRequest::default()).await.expect("read");
             assert_eq!(page.items.len(), rows, "{t}: {from:?} to {to:?}");
         }
@@ -82,7 +78,7 @@ async fn c8_bounds_of_the_audit_log_and_of_revisions_are_exact() {
     let entries = db.audit().list(&AuditFilter::default(), &PageRequest::default()).await;
     let t = entries.expect("read").items[0].recorded_at;
     let count = async |from, before| {
-        let filter = AuditFilter { from, before, ..AuditFilter::default() };
+        let filter = AuditFilter::default().from(from).before(before);
         db.audit().count(&filter).await.expect("counted")
     };
     assert_eq!((count(Some(t), None).await, count(Some(t + HALF), None).await), (1, 0));
@@ -127,7 +123,7 @@ async fn c9_nothing_outside_of_the_calendar_means_nothing() {
     for (from, to) in outside {
         assert_eq!(prices.range(&ticker, from, to).await.expect("read"), [], "{from} to {to}");
         assert!(prices.range_many(&tickers, from, to).await.expect("read").is_empty());
-        let filter = PriceBarFilter { from: Some(from), to: Some(to), ..Default::default() };
+        let filter = PriceBarFilter::default().from(from).to(to);
         assert_eq!(prices.count(&filter).await.expect("counted"), 0, "{from} to {to}");
         let now = at("2100-01-01T00:00:00Z");
         assert!(prices.range_as_of(&tickers, from, to, now).await.expect("read").is_empty());
@@ -135,7 +131,7 @@ async fn c9_nothing_outside_of_the_calendar_means_nothing() {
         assert!(columns.iter().all(|c| c.days.is_empty()), "{from} to {to}");
         let actions = db.corporate_actions().for_ticker(&ticker, from, to).await.expect("read");
         assert!(actions.is_empty(), "{from} to {to}");
-        let filter = CorporateActionFilter { from: Some(from), to: Some(to), ..Default::default() };
+        let filter = CorporateActionFilter::default().from(from).to(to);
         let page = db.corporate_actions().list(&filter, &PageRequest::default()).await;
         assert!(page.expect("read").items.is_empty(), "{from} to {to}");
         let gaps = prices.gaps(&ticker, from, to, &Weekdays).await.expect("read");

@@ -81,7 +81,7 @@ async fn a_day_has_one_action_of_a_kind(handle: &impl Handle) {
     let again = dividend("A", "2024-01-02", "2");
     assert_taken(handle.attempt(async { actions.create(&again).await }).await);
     let other = actions.create(&split("A", "2024-01-02", "1", "2")).await.expect("another kind");
-    let patch = CorporateActionPatch { kind: Some(again.kind), ..CorporateActionPatch::default() };
+    let patch = CorporateActionPatch::default().kind(again.kind);
     assert_taken(handle.attempt(async { actions.update(other.id, &patch).await }).await);
 }
 
@@ -147,7 +147,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     let same = actions.update(made.id, &CorporateActionPatch::default()).await.expect("read");
     assert_eq!(same, made);
     let kind = ActionKind::Split { from: parsed("3"), to: parsed("2") };
-    let patch = CorporateActionPatch { kind: Some(kind.clone()), data_source: Some(None) };
+    let patch = CorporateActionPatch::default().kind(kind.clone()).data_source(None);
     let changed = actions.update(made.id, &patch).await.expect("changed");
     assert_eq!((&changed.kind, &changed.data_source), (&kind, &None));
     assert!(changed.updated_at > made.updated_at && changed.created_at == made.created_at);
@@ -158,7 +158,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     }
     let text = r#"{"data_source": null}"#;
     let patch: CorporateActionPatch = serde_json::from_str(text).expect("a patch");
-    assert_eq!(patch, CorporateActionPatch { kind: None, data_source: Some(None) });
+    assert_eq!(patch, CorporateActionPatch::default().data_source(None));
 }
 
 async fn lists_reach_every_row_once(handle: &impl Handle) {
@@ -187,14 +187,16 @@ async fn lists_reach_every_row_once(handle: &impl Handle) {
         counted
     };
     let all = CorporateActionFilter::default();
-    let of = |tickers: &[&str]| Some(tickers.iter().map(|t| parsed(t)).collect());
-    assert_eq!(count(CorporateActionFilter { tickers: of(&["A"]), ..all.clone() }).await, 5);
-    assert_eq!(count(CorporateActionFilter { tickers: of(&["A", "C"]), ..all.clone() }).await, 9);
-    assert_eq!(count(CorporateActionFilter { tickers: of(&[]), ..all.clone() }).await, 0);
-    let splits = Some(CorporateActionType::Split);
-    assert_eq!(count(CorporateActionFilter { action_type: splits, ..all.clone() }).await, 1);
-    let (from, to) = (Some(day("2024-02-02")), Some(day("2024-03-02")));
-    assert_eq!(count(CorporateActionFilter { from, to, ..all }).await, 7);
+    let of = |tickers: &[&str]| -> Vec<buffetbot_db::types::Ticker> {
+        tickers.iter().map(|t| parsed(t)).collect()
+    };
+    assert_eq!(count(all.clone().tickers(of(&["A"]))).await, 5);
+    assert_eq!(count(all.clone().tickers(of(&["A", "C"]))).await, 9);
+    assert_eq!(count(all.clone().tickers(of(&[]))).await, 0);
+    let splits = all.clone().action_type(CorporateActionType::Split);
+    assert_eq!(count(splits).await, 1);
+    let (from, to) = (day("2024-02-02"), day("2024-03-02"));
+    assert_eq!(count(all.from(from).to(to)).await, 7);
 }
 
 async fn deletion_is_of_one(handle: &impl Handle) {

@@ -157,9 +157,9 @@ async fn c6_what_is_deeper_is_refused_by_its_field() {
     unit.commit().await.expect("nothing was sent");
     let none = AnalysisPatch::default();
     let patches = [
-        ("metadata", AnalysisPatch { metadata: Some(Some(too_deep())), ..none.clone() }),
-        ("parameters", AnalysisPatch { parameters: Some(Some(too_deep())), ..none.clone() }),
-        ("inputs", AnalysisPatch { inputs: Some(Some(inputs())), ..none }),
+        ("metadata", none.clone().metadata(Some(too_deep()))),
+        ("parameters", none.clone().parameters(Some(too_deep()))),
+        ("inputs", none.inputs(Some(inputs()))),
     ];
     for (field, patch) in patches {
         refused("update", field, analyses.update(stored.id, &patch).await.map(drop));
@@ -185,7 +185,7 @@ async fn c6_what_is_deeper_is_refused_by_its_field() {
         let cached = db.cache().put(key, value, &an_hour()).await;
         refused("cache.put", field, cached.map(drop));
     }
-    let patch = CacheEntryPatch { data: Some(too_deep()), ..CacheEntryPatch::default() };
+    let patch = CacheEntryPatch::default().data(too_deep());
     refused("update", "data", documents.update(stored.id, &patch).await.map(drop));
     let fetch = |_| async { Ok::<_, BoxError>(deep_value(DEEPEST + 1)) };
     let new_key = document_key("MSFT", None);

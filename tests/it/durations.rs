@@ -76,12 +76,11 @@ fn named(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().starts_with("//")).collect();
-    let (mut in_trait, mut in_setters) = (false, false);
+    let mut in_trait = false;
     for (i, line) in lines.iter().enumerate() {
         in_trait = (in_trait || line.starts_with("pub trait ")) && *line != "}";
-        in_setters = (in_setters || line.trim() == "setters! {") && line.trim() != "}";
         let line = line.trim();
-        let open = line.strip_prefix("pub ").or((in_trait || in_setters).then_some(line));
+        let open = line.strip_prefix("pub ").or(in_trait.then_some(line));
         let Some(rest) = open else { continue };
         let rest = rest.strip_prefix("async ").unwrap_or(rest);
         if let Some(function) = rest.strip_prefix("fn ") {
@@ -198,7 +197,7 @@ async fn levels(db: &Database, options: CacheOptions) -> Result<()> {
 
 /// A transaction that finds out, within this time, what became of a COMMIT under which its backend ends.
 async fn unanswered(db: &Database, span: Duration) -> Result<()> {
-    let options = TransactionOptions { resolve_within: Some(span), ..Default::default() };
+    let options = TransactionOptions::default().resolve_within(span);
     let unit = db.begin_with(options).await?;
     let ends = "CREATE TABLE ends (id int);
         CREATE FUNCTION ends() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -299,8 +298,10 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
         "market_cache/repository::sweep_expired" => {
             db.market_cache().sweep_expired(10, span).await.map(drop)
         }
-        "market_cache/repository::list_stale" => db.market_cache().list_stale(span, 10).await.map(drop),
-        "users/repository::erase_inactive" => db.users().erase_inactive(span, 10).await.map(drop),
+        "market_cache/repository::list_stale" => {
+            db.market_cache().list_stale(10, span).await.map(drop)
+        }
+        "users/repository::erase_inactive" => db.users().erase_inactive(10, span).await.map(drop),
         "audit/repository::sweep" => db.audit().sweep(10, span).await.map(drop),
         "prices/repository::sweep_revisions" => {
             db.prices().sweep_revisions(10, span).await.map(drop)
@@ -411,6 +412,6 @@ async fn c1_sizes_without_a_limit_are_taken() {
     let page = PageRequest::first(u32::MAX);
     other.users().list(&UserFilter::default(), &page).await.expect("read");
     assert_eq!(other.analyses().sweep_expired(u32::MAX, DAY).await.expect("swept").deleted, 0);
-    other.market_cache().list_stale(DAY, u32::MAX).await.expect("read");
+    other.market_cache().list_stale(u32::MAX, DAY).await.expect("read");
     other.market_cache().statistics(u32::MAX).await.expect("read");
 }

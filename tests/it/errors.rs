@@ -130,7 +130,7 @@ async fn e1_outcomes_that_a_caller_handles_are_no_errors_in_the_log() {
     db.users().create_many(&[taken]).await.expect_err("taken");
     db.users().create(&NewUser::new("", crate::support::hash())).await.expect_err("invalid");
     db.users().update(UserId::generate(), &UserPatch::default()).await.expect_err("unknown");
-    let patch = UserPatch { is_active: Some(false), ..UserPatch::default() };
+    let patch = UserPatch::default().is_active(false);
     db.as_user(ada.id).users().update(ada.id, &patch).await.expect_err("denied");
     let key = CacheKey::new(&crate::support::parsed("AAPL"), DataType::NEWS);
     let policy = Policy::ttl(std::time::Duration::from_secs(60));
@@ -300,11 +300,8 @@ async fn b11_a_connection_that_the_server_ended_says_why() {
 #[tokio::test]
 async fn writing_in_a_read_only_transaction_says_so() {
     let db = database(1).await;
-    let options = TransactionOptions {
-        isolation: Isolation::RepeatableRead,
-        read_only: true,
-        ..TransactionOptions::default()
-    };
+    let options =
+        TransactionOptions::default().isolation(Isolation::RepeatableRead).read_only(true);
     let unit = db.begin_with(options).await.unwrap();
     assert_eq!(unit.users().find(UserId::generate()).await.unwrap(), None);
     let error = unit.users().create(&somebody()).await.unwrap_err();
@@ -315,7 +312,7 @@ async fn writing_in_a_read_only_transaction_says_so() {
 async fn a_serialization_failure_is_retryable() {
     let db = database(2).await;
     let user = db.users().create(&somebody()).await.unwrap();
-    let options = TransactionOptions { isolation: Isolation::RepeatableRead, ..Default::default() };
+    let options = TransactionOptions::default().isolation(Isolation::RepeatableRead);
     let unit = db.begin_with(options).await.unwrap();
     unit.users().find(user.id).await.unwrap();
     db.users().record_login(user.id).await.unwrap();

@@ -100,7 +100,7 @@ async fn users_are_found_by_themselves_alone(handle: &impl Handle) {
         let merged = users.merge_preferences(user.id, &document("other")).await.expect("merged");
         let merged: BTreeMap<String, String> = merged.decode().expect("texts");
         assert_eq!(merged.get(text).map(String::as_str), Some(text));
-        let patch = UserPatch { first_name: Some(Some(text.repeat(2))), ..UserPatch::default() };
+        let patch = UserPatch::default().first_name(text.repeat(2));
         let updated = users.update(user.id, &patch).await.expect("updated");
         assert_eq!(updated.first_name, Some(text.repeat(2)));
         users.export(user.id).await.expect("read").expect("there");
@@ -142,9 +142,9 @@ async fn analyses_are_found_by_themselves_alone(handle: &impl Handle) {
         let stored = analyses.create(&new).await.expect("stored");
         assert_eq!(stored.summary.as_deref(), Some(text));
         for filter in [
-            AnalysisFilter { strategy: Some(text.into()), ..AnalysisFilter::default() },
-            AnalysisFilter { recommendation: Some(text.into()), ..AnalysisFilter::default() },
-            AnalysisFilter { metadata_contains: Some(document(text)), ..AnalysisFilter::default() },
+            AnalysisFilter::default().strategy(text),
+            AnalysisFilter::default().recommendation(text),
+            AnalysisFilter::default().metadata_contains(document(text)),
         ] {
             assert_eq!(analyses.count(&filter).await.expect("read"), 1, "{text}");
         }
@@ -166,7 +166,7 @@ async fn cached_documents_are_found_by_themselves_alone(handle: &impl Handle) {
         cache.put(&key, &document(text), &options).await.expect("stored");
         let entry = cache.get(&key).await.expect("read").expect("there");
         assert_eq!((entry.data_source.as_deref(), &entry.data), (Some(text), &document(text)));
-        let of_source = CacheFilter { data_source: Some(text.into()), ..CacheFilter::default() };
+        let of_source = CacheFilter::default().data_source(text);
         assert_eq!(cache.count(&of_source).await.expect("read"), 1, "{text}");
     }
     assert_gained(handle, &before, &[("market_data_cache", HOSTILE.len())]).await;
@@ -187,7 +187,7 @@ async fn sources_of_market_data_are_only_names(handle: &impl Handle) {
         assert_eq!(stored.data_source.as_deref(), Some(text));
         let report = handle.prices().upsert_many(&[bar("MERGED")]).await.expect("stored");
         assert_eq!(report.inserted, 1);
-        let filter = PriceBarFilter { data_source: Some(text.into()), ..PriceBarFilter::default() };
+        let filter = PriceBarFilter::default().data_source(text);
         assert_eq!(handle.prices().count(&filter).await.expect("read"), 2, "{text}");
         let amount: DividendAmount = parsed("1");
         let action = NewCorporateAction::dividend(parsed("ONE"), day, amount).data_source(text);

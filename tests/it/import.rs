@@ -175,7 +175,7 @@ async fn an_option_chain_loads_and_changes_nothing_the_second_time(handle: &impl
     assert_eq!(load().await, ImportReport { inserted: 0, unchanged: 76, ..report });
     assert_eq!(versions(handle, "options_data").await, before);
 
-    let filter = ChainFilter { option_type: Some(OptionType::Call), ..ChainFilter::default() };
+    let filter = ChainFilter::default().option_type(OptionType::Call);
     let calls = handle.options().latest_chain(&parsed("AAPL"), &filter).await.expect("read");
     assert_eq!(calls.len(), 38);
     let first = &calls[0];

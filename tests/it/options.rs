@@ -209,7 +209,7 @@ async fn an_unknown_quote_is_told_as_such(handle: &impl Handle) {
     assert_eq!(options.find(unknown).await.expect("read"), None);
     assert!(!options.exists(unknown).await.expect("read"));
     assert!(!options.delete(unknown).await.expect("no error"));
-    let change = OptionQuotePatch { volume: Some(Some(1)), ..OptionQuotePatch::default() };
+    let change = OptionQuotePatch::default().volume(1);
     for patch in [change, OptionQuotePatch::default()] {
         match options.update(unknown, &patch).await {
             Err(Error::NotFound { entity: Entity::OptionQuote, key }) => {
@@ -233,7 +233,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
         OptionQuote { bid: None, ask: Some(parsed("2.5")), delta: Some(parsed("-0.25")), ..made };
     assert_eq!(changed, expected);
     assert_eq!(options.find(changed.id).await.expect("read"), Some(changed.clone()));
-    let negative = OptionQuotePatch { volume: Some(Some(-1)), ..OptionQuotePatch::default() };
+    let negative = OptionQuotePatch::default().volume(-1);
     assert_invalid(options.update(changed.id, &negative).await, "volume");
 }
 
@@ -285,26 +285,21 @@ async fn filters_select(handle: &impl Handle) {
         options.put_chain(&parsed(ticker), noon(snapshot), &quotes).await.expect("stored");
     }
     let all = OptionQuoteFilter::default;
-    let tickers = |tickers: &[&str]| Some(tickers.iter().map(|t| parsed(t)).collect());
+    let tickers = |tickers: &[&str]| -> Vec<buffetbot_db::types::Ticker> {
+        tickers.iter().map(|t| parsed(t)).collect()
+    };
     for (filter, expected) in [
         (all(), 36),
-        (OptionQuoteFilter { tickers: tickers(&[]), ..all() }, 0),
-        (OptionQuoteFilter { tickers: tickers(&["AAPL"]), ..all() }, 24),
-        (OptionQuoteFilter { tickers: tickers(&["AAPL", "MSFT"]), ..all() }, 36),
-        (OptionQuoteFilter { tickers: tickers(&["AAP_"]), ..all() }, 0),
-        (OptionQuoteFilter { option_type: Some(OptionType::Put), ..all() }, 18),
-        (OptionQuoteFilter { expiration: Some(day("2025-02-21")), ..all() }, 18),
-        (OptionQuoteFilter { expiration: Some(day("2025-02-20")), ..all() }, 0),
-        (OptionQuoteFilter { from: Some(noon("01-03")), ..all() }, 24),
-        (OptionQuoteFilter { to: Some(noon("01-02")), ..all() }, 12),
-        (
-            OptionQuoteFilter {
-                from: Some(DateTime::<Utc>::MIN_UTC),
-                to: Some(DateTime::<Utc>::MAX_UTC),
-                ..all()
-            },
-            36,
-        ),
+        (all().tickers(tickers(&[])), 0),
+        (all().tickers(tickers(&["AAPL"])), 24),
+        (all().tickers(tickers(&["AAPL", "MSFT"])), 36),
+        (all().tickers(tickers(&["AAP_"])), 0),
+        (all().option_type(OptionType::Put), 18),
+        (all().expiration(day("2025-02-21")), 18),
+        (all().expiration(day("2025-02-20")), 0),
+        (all().from(noon("01-03")), 24),
+        (all().to(noon("01-02")), 12),
+        (all().from(DateTime::<Utc>::MIN_UTC).to(DateTime::<Utc>::MAX_UTC), 36),
     ] {
         assert_eq!(options.count(&filter).await.expect("read"), expected, "{filter:?}");
         let listed = options.list(&filter, &PageRequest::default()).await.expect("read");
@@ -335,7 +330,7 @@ async fn retention_goes_by_age_in_batches(handle: &impl Handle) {
     assert_eq!(sweep(100, Duration::MAX).await, (0, false));
     assert_eq!(sweep(0, year).await, (0, false));
     assert_eq!(sweep(12, year).await, (12, true));
-    let oldest = OptionQuoteFilter { to: Some(noon("01-02")), ..OptionQuoteFilter::default() };
+    let oldest = OptionQuoteFilter::default().to(noon("01-02"));
     assert_eq!(options.count(&oldest).await.expect("read"), 0, "the oldest go first");
     assert_eq!(sweep(12, year).await, (8, false));
     assert_eq!(sweep(12, year).await, (0, false));
@@ -372,8 +367,8 @@ async fn the_last_snapshot_of_a_day_may_stay(handle: &impl Handle) {
     assert_eq!(sweep(10, retention).await, (8, false));
     assert_eq!(sweep(10, retention).await, (0, false));
     let count = async |ticker: &str, snapshot: &str| {
-        let (tickers, time) = (Some(vec![parsed(ticker)]), Some(at(snapshot)));
-        let filter = OptionQuoteFilter { tickers, from: time, to: time, ..Default::default() };
+        let (tickers, time) = (vec![parsed(ticker)], at(snapshot));
+        let filter = OptionQuoteFilter::default().tickers(tickers).from(time).to(time);
         options.count(&filter).await.expect("read")
     };
     let mut left = Vec::new();

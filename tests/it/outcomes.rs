@@ -52,7 +52,7 @@ impl Bench {
 
     /// A transaction that has written and is to have a receipt.
     async fn written(&self) -> UnitOfWork {
-        let options = TransactionOptions { receipt: true, ..TransactionOptions::default() };
+        let options = TransactionOptions::default().receipt(true);
         let unit = self.db.begin_with(options).await.unwrap();
         unit.users().create(&somebody()).await.unwrap();
         unit
@@ -236,7 +236,7 @@ async fn a_receipt_comes_with_the_first_write() {
     unit.users().create(&somebody()).await.unwrap();
     assert_eq!(unit.receipt().await, None, "nobody asked for it");
     drop(unit);
-    let options = TransactionOptions { receipt: true, ..TransactionOptions::default() };
+    let options = TransactionOptions::default().receipt(true);
     let unit = bench.db.begin_with(options).await.unwrap();
     unit.users().count(&UserFilter::default()).await.unwrap();
     assert_eq!(unit.receipt().await, None, "it has only read");
@@ -292,7 +292,7 @@ async fn b12_a_receipt_tells_the_outcome() {
 #[tokio::test]
 async fn b12_a_transaction_resolves_its_commit_by_itself() {
     let bench = Bench::start().await;
-    let options = TransactionOptions { resolve_within: Some(GENEROUS), ..Default::default() };
+    let options = TransactionOptions::default().resolve_within(GENEROUS);
     for (cut, runs) in [(Cut::Behind, 1), (Cut::Before, 2), (Cut::Held, 2)] {
         let (before, user, run) = (bench.users().await, somebody(), AtomicU32::new(0));
         bench.cut("; COMMIT", cut);
@@ -317,7 +317,7 @@ async fn b12_a_transaction_resolves_its_commit_by_itself() {
     }
     // Where nobody answers it says so in time, and the receipt is good later.
     let short = Duration::from_millis(300);
-    let options = TransactionOptions { resolve_within: Some(short), ..options };
+    let options = options.resolve_within(short);
     let unit = bench.db.begin_with(options).await.unwrap();
     unit.users().create(&somebody()).await.unwrap();
     let commits = tokio::spawn(unit.commit());

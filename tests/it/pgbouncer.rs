@@ -52,8 +52,7 @@ async fn repositories_work_from_many_clients_on_few_servers() {
                 let mut servers = BTreeSet::new();
                 for _ in 0..15 {
                     let user = db.users().create(&somebody()).await?;
-                    let patch =
-                        UserPatch { first_name: Some(Some("Ada".into())), ..Default::default() };
+                    let patch = UserPatch::default().first_name("Ada");
                     let changed = db.users().update(user.id, &patch).await?;
                     assert_eq!(changed.first_name.as_deref(), Some("Ada"));
                     assert_eq!(db.users().find(user.id).await?, Some(changed));

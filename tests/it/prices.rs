@@ -15,9 +15,12 @@ use std::sync::Arc;
 
 use buffetbot_db::Error;
 use buffetbot_db::error::Entity;
-use buffetbot_db::prices::{NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRepository};
+use buffetbot_db::prices::{
+    NewPriceBar, PriceBar, PriceBarFilter, PriceBarPatch, PriceRepository, Series,
+};
 use buffetbot_db::types::{BarId, PageRequest, Price, Ticker};
 use chrono::{DateTime, Days, FixedOffset, NaiveDate};
+use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::support::handle::Handle;
@@ -42,6 +45,7 @@ conformance! {
     a_day_has_one_bar,
     an_unknown_bar_is_told_as_such,
     a_patch_changes_what_it_says,
+    what_is_there_of_one_ticker_and_of_all,
     many_are_created_in_order,
     many_or_none,
     ranges_include_both_ends,
@@ -215,7 +219,7 @@ async fn an_unknown_bar_is_told_as_such(handle: &impl Handle) {
     assert_eq!(prices.find(unknown).await.expect("read"), None);
     assert!(!prices.exists(unknown).await.expect("read"));
     assert!(!prices.delete(unknown).await.expect("no error"));
-    let change = PriceBarPatch { volume: Some(Some(1)), ..PriceBarPatch::default() };
+    let change = PriceBarPatch::default().volume(1);
     for patch in [change, PriceBarPatch::default()] {
         match prices.update(unknown, &patch).await {
             Err(Error::NotFound { entity: Entity::PriceBar, key }) => {
@@ -245,14 +249,50 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     assert_eq!(changed, expected);
     assert_eq!(prices.find(changed.id).await.expect("read"), Some(changed.clone()));
 
-    let negative = PriceBarPatch { volume: Some(Some(-1)), ..PriceBarPatch::default() };
+    let negative = PriceBarPatch::default().volume(-1);
     assert_invalid(prices.update(changed.id, &negative).await, "volume");
     // Only the database sees the columns that the patch leaves alone.
-    let low = PriceBarPatch { high: Some(Some(parsed("7"))), ..PriceBarPatch::default() };
+    let low = PriceBarPatch::default().high(parsed::<Price>("7"));
     let refused = handle.attempt(prices.update(changed.id, &low)).await;
     assert_invalid(refused, "price_history_coherent_unless_suspect");
-    let flagged = PriceBarPatch { is_suspect: Some(true), ..low };
+    let flagged = low.is_suspect(true);
     assert!(prices.update(changed.id, &flagged).await.expect("changed").is_suspect);
+}
+
+async fn what_is_there_of_one_ticker_and_of_all(handle: &impl Handle) {
+    let prices = handle.prices();
+    assert_eq!(prices.tickers().await.expect("read"), [parsed::<Ticker>("A"); 0]);
+    let mut bars = Vec::new();
+    for symbol in ["b", "A.B", "AB", "A"] {
+        for day in ["2023-12-29", "2024-01-02", "2024-01-03"] {
+            bars.push(bar(symbol, parsed(day), "1.5"));
+        }
+    }
+    prices.create_many(&bars).await.expect("stored");
+    let all = ["A", "A.B", "AB", "B"].map(parsed::<Ticker>);
+    assert_eq!(prices.tickers().await.expect("read"), all);
+
+    let (from, to) = (day("2024-01-01"), day("2024-12-31"));
+    let series = prices.series(&all[1], from, to).await.expect("read");
+    let columns = prices.columns(&all[1..2], from, to).await.expect("read");
+    assert_eq!(
+        (series.days.clone(), series.close.clone()),
+        (columns[0].days.clone(), vec![1.5; 2])
+    );
+    let none: Ticker = parsed("NONE");
+    assert!(prices.series(&none, from, to).await.expect("read").is_empty());
+    // The columns of bars are those that the database gives.
+    let bars = prices.range_many(&all, from, to).await.expect("read");
+    let made = Series::from_bars(&bars);
+    let read = prices.columns(&all, from, to).await.expect("read");
+    assert_eq!(format!("{made:?}"), format!("{:?}", read.items), "with NaN in them");
+
+    let latest = prices.latest_of(&all[0]).await.expect("read").expect("a bar");
+    assert_eq!(latest.bar.date.date_naive(), day("2024-01-03"));
+    assert_eq!(prices.latest_of(&none).await.expect("read"), None);
+    let filter = PriceBarFilter::default().tickers(vec![parsed("B")]);
+    let streamed: Vec<PriceBar> = prices.stream(&filter).try_collect().await.expect("read");
+    assert_eq!(streamed.len(), 3);
 }
 
 async fn many_are_created_in_order(handle: &impl Handle) {
@@ -353,7 +393,7 @@ async fn lists_reach_every_row_once(handle: &impl Handle) {
     assert_eq!(bars.len(), 120);
     assert!(bars.is_sorted_by(|a, b| (b.date, b.id) < (a.date, a.id)));
     assert_eq!(prices.count(&filter).await.expect("read"), 120);
-    let one = PriceBarFilter { tickers: Some(vec![parsed("T7")]), ..filter };
+    let one = filter.tickers(vec![parsed("T7")]);
     let bars = every_page(2, async |page| prices.list(&one, &page).await).await;
     let closes: Vec<_> = bars.iter().map(|bar| bar.close.to_string()).collect();
     assert_eq!(closes, ["102", "101", "100"]);
@@ -367,22 +407,22 @@ async fn filters_select(handle: &impl Handle) {
     let odd = bar("B", nth(9), "1").data_source("other").suspect();
     prices.create(&odd).await.expect("stored");
     let all = PriceBarFilter::default;
-    let tickers = |tickers: &[&str]| Some(tickers.iter().map(|t| parsed(t)).collect());
+    let tickers = |tickers: &[&str]| -> Vec<Ticker> { tickers.iter().map(|t| parsed(t)).collect() };
     for (filter, expected) in [
         (all(), 16),
-        (PriceBarFilter { tickers: tickers(&[]), ..all() }, 0),
-        (PriceBarFilter { tickers: tickers(&["A"]), ..all() }, 5),
-        (PriceBarFilter { tickers: tickers(&["A", "B"]), ..all() }, 11),
+        (all().tickers(tickers(&[])), 0),
+        (all().tickers(tickers(&["A"])), 5),
+        (all().tickers(tickers(&["A", "B"])), 11),
         // Text is never a pattern.
-        (PriceBarFilter { tickers: tickers(&["A%"]), ..all() }, 0),
-        (PriceBarFilter { from: Some(nth(4)), ..all() }, 4),
-        (PriceBarFilter { to: Some(nth(0)), ..all() }, 3),
-        (PriceBarFilter { from: Some(nth(1)), to: Some(nth(2)), ..all() }, 6),
-        (PriceBarFilter { from: Some(NaiveDate::MIN), to: Some(NaiveDate::MAX), ..all() }, 16),
-        (PriceBarFilter { data_source: Some("other".into()), ..all() }, 1),
-        (PriceBarFilter { data_source: Some("oth%".into()), ..all() }, 0),
-        (PriceBarFilter { is_suspect: Some(true), ..all() }, 1),
-        (PriceBarFilter { is_suspect: Some(false), ..all() }, 15),
+        (all().tickers(tickers(&["A%"])), 0),
+        (all().from(nth(4)), 4),
+        (all().to(nth(0)), 3),
+        (all().from(nth(1)).to(nth(2)), 6),
+        (all().from(NaiveDate::MIN).to(NaiveDate::MAX), 16),
+        (all().data_source("other"), 1),
+        (all().data_source("oth%"), 0),
+        (all().is_suspect(true), 1),
+        (all().is_suspect(false), 15),
     ] {
         assert_eq!(prices.count(&filter).await.expect("read"), expected, "{filter:?}");
         let listed = prices.list(&filter, &PageRequest::default()).await.expect("read");

@@ -171,8 +171,7 @@ async fn real_deadlocks_and_serialization_failures_are_retried_until_all_is_done
     let runs = Arc::new(AtomicU32::new(0));
     let (workers, rounds) = (4, 8);
     for isolation in [Isolation::ReadCommitted, Isolation::Serializable] {
-        let options =
-            TransactionOptions { isolation, read_only: false, ..TransactionOptions::default() };
+        let options = TransactionOptions::default().isolation(isolation).read_only(false);
         let tasks = (0..workers).map(|worker| {
             let (db, runs) = (db.clone(), runs.clone());
             tokio::spawn(async move {

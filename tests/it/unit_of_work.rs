@@ -383,10 +383,10 @@ async fn b9_a_refused_argument_of_a_read_leaves_the_unit_as_it_was() {
     let unit = db.begin().await.unwrap();
     unit.users().create(&somebody()).await.unwrap();
     let page = PageRequest::first(10);
-    let nul = || Some("a\0b".to_owned());
-    let analyses = AnalysisFilter { strategy: nul(), ..AnalysisFilter::default() };
-    let entries = CacheFilter { data_source: nul(), ..CacheFilter::default() };
-    let bars = PriceBarFilter { data_source: nul(), ..PriceBarFilter::default() };
+    let nul = "a\0b";
+    let analyses = AnalysisFilter::default().strategy(nul);
+    let entries = CacheFilter::default().data_source(nul);
+    let bars = PriceBarFilter::default().data_source(nul);
     let refused = [
         unit.analyses().list(&analyses, &page).await.map(drop),
         unit.market_cache().list(&entries, &page).await.map(drop),

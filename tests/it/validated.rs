@@ -261,7 +261,7 @@ async fn c11_names_hold_nothing_that_is_not_seen() {
         assert_eq!(blamed(refused.expect_err(text)), "username", "{text:?}");
         let refused = db.users().create(&user().name(text, "Hopper")).await;
         assert_eq!(blamed(refused.expect_err(text)), "first_name", "{text:?}");
-        let patch = UserPatch { last_name: Some(Some(text.into())), ..UserPatch::default() };
+        let patch = UserPatch::default().last_name(text);
         let refused = db.users().update(ada.id, &patch).await;
         assert_eq!(blamed(refused.expect_err(text)), "last_name", "{text:?}");
         let refused = db.portfolios().create(&portfolio(text)).await;

@@ -1,5 +1,7 @@
 //! Where results came from.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use diesel::prelude::QueryableByName;
 use diesel::sql_types::{Jsonb, Timestamptz, Uuid as SqlUuid};
@@ -13,24 +15,22 @@ use crate::store::Session;
 use crate::types::{AnalysisId, BarId, CacheEntryId, Document};
 
 /// Times that a program can read, as the tables' checks have it.
-macro_rules! is_readable {
-    ($time:literal) => {
-        concat!("(", $time, " > '-infinity' AND ", $time, " < '262143-01-01 00:00:00Z')")
-    };
+fn is_readable(time: &str) -> String {
+    format!("({time} > '-infinity' AND {time} < '262143-01-01 00:00:00Z')")
 }
 
 /// One statement, so that it reads one consistent snapshot. A time that cannot be read is left out, and its row named; of a
 /// provider's bars one.
-const LINEAGE: &str = concat!(
+static LINEAGE: LazyLock<String> = LazyLock::new(|| {
+    let (cached_at, date) = (is_readable("c.cached_at"), is_readable("date"));
+    format!(
     "
     SELECT a.id, a.calculated_at, jsonb_build_object(
         'is_recorded', a.inputs IS NOT NULL,
         'documents', COALESCE((
             SELECT jsonb_agg(jsonb_build_object('input', item, 'id', c.id, 'current_revision', c.revision,
                 'data_source', c.data_source,
-                'cached_at', CASE WHEN ",
-    is_readable!("c.cached_at"),
-    " THEN c.cached_at END) ORDER BY n)
+                'cached_at', CASE WHEN {cached_at} THEN c.cached_at END) ORDER BY n)
             FROM unnest(ARRAY(SELECT jsonb_path_query(a.inputs, '$.documents[*]')))
                 WITH ORDINALITY AS recorded (item, n)
             LEFT JOIN market_data_cache c
@@ -45,25 +45,18 @@ const LINEAGE: &str = concat!(
                     WHERE r.ticker = item->>'ticker' AND r.replaced_at > a.calculated_at),
                 'sources', COALESCE((
                     SELECT jsonb_agg(to_jsonb(source) ORDER BY data_source)
-                    FROM (SELECT data_source, count(*) FILTER (WHERE ",
-    is_readable!("date"),
-    ") AS bars,
-                            min(date) FILTER (WHERE ",
-    is_readable!("date"),
-    ") AS first,
-                            max(date) FILTER (WHERE ",
-    is_readable!("date"),
-    ") AS last,
-                            min(id::text) FILTER (WHERE NOT ",
-    is_readable!("date"),
-    ") AS unreadable
+                    FROM (SELECT data_source, count(*) FILTER (WHERE {date}) AS bars,
+                            min(date) FILTER (WHERE {date}) AS first,
+                            max(date) FILTER (WHERE {date}) AS last,
+                            min(id::text) FILTER (WHERE NOT {date}) AS unreadable
                         FROM price_history WHERE ticker = item->>'ticker'
                         GROUP BY data_source) source), '[]')) ORDER BY n)
             FROM unnest(ARRAY(SELECT jsonb_path_query(a.inputs, '$.bars[*]')))
                 WITH ORDINALITY AS recorded (item, n)), '[]')
     ) AS lineage
     FROM analysis_results a WHERE a.id = $1"
-);
+    )
+});
 
 #[derive(QueryableByName)]
 struct LineageRow {
@@ -148,7 +141,7 @@ fn unreadable_time(table: &str, key: String, column: &str) -> Unreadable {
 }
 
 pub(super) async fn of(session: &Session, id: AnalysisId) -> Result<Option<Lineage>> {
-    let statement = diesel::sql_query(LINEAGE).bind::<SqlUuid, _>(id);
+    let statement = diesel::sql_query(&**LINEAGE).bind::<SqlUuid, _>(id);
     let row: Option<LineageRow> = session.fetch_optional(statement).await?;
     let Some(row) = row else { return Ok(None) };
     // All but what was recorded was made by this statement.

@@ -21,8 +21,9 @@ use self::statements::{SummaryRow, summed};
 pub(crate) use self::write::insert;
 use super::key::{AnalysisFilter, AnalysisKey, AnalysisScope, AnalysisSelector, AnalysisSummary};
 use super::lineage::Lineage;
+use super::patch::AnalysisPatch;
 use super::repository::AnalysisRepository;
-use super::result::{AnalysisPatch, AnalysisResult, NewAnalysis};
+use super::result::{AnalysisResult, NewAnalysis};
 use crate::error::{Entity, Error, Result};
 use crate::postgres::PgConnection;
 use crate::schema::analysis_results;
@@ -136,9 +137,7 @@ settled!(
         #[tracing::instrument(level = "debug", name = "analyses.create", skip_all)]
         async fn create(&self, analysis: &NewAnalysis) -> Result<AnalysisResult> {
             analysis.validate()?;
-            let result = write::create(&self.session, analysis).await?;
-            self.session.replaced((&result.key()).into(), result.version).await;
-            Ok(result)
+            write::create(&self.session, analysis).await
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.create_many", skip_all)]
@@ -146,9 +145,7 @@ settled!(
             for (index, analysis) in analyses.iter().enumerate() {
                 analysis.validate().map_err(|e| e.at(index))?;
             }
-            let results = write::create_many(&self.session, analyses).await?;
-            self.session.invalidated().await;
-            Ok(results)
+            write::create_many(&self.session, analyses).await
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.find", skip_all)]
@@ -189,17 +186,13 @@ settled!(
             let update = diesel::update(analysis_results::table.find(id)).set(patch);
             let update = update.returning(AnalysisResult::as_returning());
             let updated = self.session.write_optional(update).await?;
-            let updated = updated.ok_or_else(not_found)?;
-            self.session.invalidated().await;
-            Ok(updated)
+            updated.ok_or_else(not_found)
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.delete", skip_all)]
         async fn delete(&self, id: AnalysisId) -> Result<bool> {
-            let deleted =
-                self.session.execute(diesel::delete(analysis_results::table.find(id))).await?;
-            self.session.invalidated().await;
-            Ok(deleted > 0)
+            let row = diesel::delete(analysis_results::table.find(id));
+            Ok(self.session.delete(row).await? > 0)
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.latest_fresh", skip_all)]
@@ -289,16 +282,12 @@ settled!(
                     Error::invalid("selector", "must name a ticker, type, portfolio or age");
                 return Err(unnamed);
             }
-            let expired = expiry::invalidate(&self.session, selector).await?;
-            self.session.invalidated().await;
-            Ok(expired)
+            expiry::invalidate(&self.session, selector).await
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.invalidate_stale_inputs", skip_all)]
         async fn invalidate_stale_inputs(&self, ticker: Option<&Ticker>) -> Result<u64> {
-            let expired = outdated::expire(&self.session, ticker).await?;
-            self.session.invalidated().await;
-            Ok(expired)
+            outdated::expire(&self.session, ticker).await
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.lineage", skip_all)]
@@ -307,8 +296,8 @@ settled!(
         }
 
         #[tracing::instrument(level = "debug", name = "analyses.sweep_expired", skip_all)]
-        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
-            expiry::sweep_expired(&self.session, limit, keep).await
+        async fn sweep_expired(&self, limit: u32, grace: Duration) -> Result<SweepReport> {
+            expiry::sweep_expired(&self.session, limit, grace).await
         }
     }
 );

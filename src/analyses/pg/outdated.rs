@@ -4,7 +4,7 @@ use diesel::prelude::QueryableByName;
 use diesel::sql_types::{BigInt, Nullable, Text, Uuid as SqlUuid};
 use uuid::Uuid;
 
-use super::expiry::{can_be_found, expire};
+use super::expiry::{EXPIRE, can_be_found};
 use crate::error::Result;
 use crate::store::Session;
 use crate::types::{AnalysisId, Ticker};
@@ -21,16 +21,14 @@ const BATCH: i64 = 200;
 /// inputs are replaced while the statement waits for it is left alone. `unnest(ARRAY(...))`, `ANY`
 /// and the subqueries keep the planner, which takes each list of inputs for a thousand, from joining
 /// with all of a table, and from compiling for seconds what runs for milliseconds.
-macro_rules! expire_batch {
-    ($after:literal) => {
-        concat!(
-            r"
+fn expire_batch(after: &str) -> String {
+    let can_be_found = can_be_found();
+    format!(
+        "
     WITH batch AS MATERIALIZED (
         SELECT id, ticker, inputs,
             expires_at IS NULL OR GREATEST(expires_at, stale_until) > now() AS is_served
-        FROM analysis_results WHERE inputs IS NOT NULL AND ",
-            $after,
-            r"
+        FROM analysis_results WHERE inputs IS NOT NULL AND {after}
         ORDER BY ticker, id LIMIT 200
     ), bars AS MATERIALIZED (
         SELECT batch.id, item->>'ticker' AS ticker, item->'digest' AS digest
@@ -60,25 +58,17 @@ macro_rules! expire_batch {
         SELECT id FROM analysis_results
         WHERE id = ANY (ARRAY(SELECT id FROM changed)) AND inputs IN (SELECT inputs FROM changed)
             AND (expires_at IS NULL OR GREATEST(expires_at, stale_until) > now())
-            AND ",
-            can_be_found!(),
-            r"
+            AND {can_be_found}
         ORDER BY id FOR NO KEY UPDATE
     ), expired AS (
-        UPDATE analysis_results a SET ",
-            expire!(),
-            r"
+        UPDATE analysis_results a SET {EXPIRE}
         FROM doomed WHERE a.id = doomed.id RETURNING a.id
     )
     SELECT (SELECT count(*) FROM batch) AS read, (SELECT count(*) FROM expired) AS expired,
         (SELECT ticker FROM batch ORDER BY ticker DESC, id DESC LIMIT 1) AS last_ticker,
         (SELECT id FROM batch ORDER BY ticker DESC, id DESC LIMIT 1) AS last_id"
-        )
-    };
+    )
 }
-
-const OF_TICKER: &str = expire_batch!("id > $1 AND ticker = $2");
-const OF_ALL: &str = expire_batch!("(ticker, id) > ($2::TEXT, $1)");
 
 #[derive(QueryableByName)]
 struct Batch {
@@ -93,15 +83,18 @@ struct Batch {
 }
 
 pub(super) async fn expire(session: &Session, ticker: Option<&Ticker>) -> Result<u64> {
-    let text = if ticker.is_some() { OF_TICKER } else { OF_ALL };
+    let text = expire_batch(match ticker {
+        Some(_) => "id > $1 AND ticker = $2",
+        None => "(ticker, id) > ($2::TEXT, $1)",
+    });
     // All come after: no ticker is empty, and no id that is made is nil.
     let first = ticker.map_or("", Ticker::as_str);
     let (mut last_ticker, mut last_id) = (first.to_owned(), AnalysisId::from(Uuid::nil()));
     let mut expired = 0;
     loop {
         let statement =
-            diesel::sql_query(text).bind::<SqlUuid, _>(last_id).bind::<Text, _>(&last_ticker);
-        let batch: Batch = session.fetch_one(statement).await?;
+            diesel::sql_query(&*text).bind::<SqlUuid, _>(last_id).bind::<Text, _>(&last_ticker);
+        let batch: Batch = session.write_one(statement).await?;
         expired += batch.expired.unsigned_abs();
         match (batch.last_ticker, batch.last_id) {
             (Some(ticker), Some(id)) if batch.read == BATCH => {

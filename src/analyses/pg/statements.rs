@@ -12,26 +12,19 @@ use crate::store::Session;
 use crate::types::{AnalysisType, Document, Listed, Ticker};
 
 /// The latest fresh public result of each ticker ($1) and a type ($2).
-macro_rules! latest_fresh_many {
-    ($parameters:literal) => {
-        concat!(
-            "
+fn latest_fresh_many_where(parameters: &str) -> String {
+    format!(
+        "
     SELECT wanted.place, latest.*
     FROM unnest($1::TEXT[]) WITH ORDINALITY AS wanted (ticker, place)
     CROSS JOIN LATERAL (
         SELECT a.* FROM analysis_results a
         WHERE a.ticker = wanted.ticker AND a.analysis_type = $2 AND a.portfolio_id IS NULL
-            AND (a.expires_at IS NULL OR a.expires_at > now()) AND ",
-            $parameters,
-            "
+            AND (a.expires_at IS NULL OR a.expires_at > now()) AND {parameters}
         ORDER BY a.calculated_at DESC, a.id DESC LIMIT 1
     ) AS latest"
-        )
-    };
+    )
 }
-
-const LATEST_FRESH_MANY: &str = latest_fresh_many!("a.parameters IS NULL");
-const LATEST_FRESH_MANY_WITH: &str = latest_fresh_many!("a.parameters = $3");
 
 #[derive(QueryableByName)]
 struct Numbered {
@@ -51,16 +44,17 @@ pub(super) async fn latest_fresh_many(
     if tickers.is_empty() {
         return Ok(Listed::default());
     }
-    let with_type = |statement| {
-        let statement = diesel::sql_query(statement).bind::<Array<Text>, _>(tickers);
+    let with_type = |parameters| {
+        let statement =
+            diesel::sql_query(latest_fresh_many_where(parameters)).bind::<Array<Text>, _>(tickers);
         statement.bind::<Text, _>(analysis_type)
     };
     let rows: Listed<Numbered> = match parameters {
         Some(parameters) => {
-            let statement = with_type(LATEST_FRESH_MANY_WITH).bind::<Jsonb, _>(parameters);
+            let statement = with_type("a.parameters = $3").bind::<Jsonb, _>(parameters);
             session.fetch_list(statement).await?
         }
-        None => session.fetch_list(with_type(LATEST_FRESH_MANY)).await?,
+        None => session.fetch_list(with_type("a.parameters IS NULL")).await?,
     };
     Ok(rows.map(|rows| {
         let mut found = vec![None; tickers.len()];

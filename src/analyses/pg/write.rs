@@ -1,5 +1,7 @@
 //! Storing results, one and many, by one statement.
 
+use std::sync::LazyLock;
+
 use diesel::pg::Pg;
 use diesel::query_builder::{Query, QueryFragment};
 use diesel::sql_types::{
@@ -15,10 +17,9 @@ use crate::types::span;
 /// The rows come as arrays, one per column, so that one text serves any number of them. Without an
 /// expiry or a span after it, the end of the stale window is NULL. A lifetime begins now: a result of a clock that is
 /// further ahead than that counts as computed now.
-macro_rules! insert {
-    ($condition:literal) => {
-        concat!(
-            "
+fn insert_where(condition: &str) -> String {
+    format!(
+        "
     INSERT INTO analysis_results (id, portfolio_id, ticker, analysis_type, strategy, score,
         metadata, recommendation, confidence_level, summary, calculated_at, expires_at, parameters,
         data_quality_score, inputs, stale_until)
@@ -34,24 +35,24 @@ macro_rules! insert {
         WITH ORDINALITY AS n (id, portfolio_id, ticker, analysis_type, strategy, score, metadata,
         recommendation, confidence_level, summary, calculated_at, expires_at, ttl, parameters,
         data_quality_score, inputs, stale_for, place)
-    ",
-            $condition,
-            "
+    {condition}
     ORDER BY place
     RETURNING *"
-        )
-    };
+    )
 }
 
-const INSERT: &str = insert!("");
+static INSERT: LazyLock<String> = LazyLock::new(|| insert_where(""));
 
 /// Without the rows that the trigger would refuse: its error would end a transaction.
-const INSERT_LATER: &str =
-    insert!("WHERE expires_at IS NULL OR expires_at > COALESCE(calculated_at, now())");
+static INSERT_LATER: LazyLock<String> = LazyLock::new(|| {
+    insert_where("WHERE expires_at IS NULL OR expires_at > COALESCE(calculated_at, now())")
+});
 
 pub(super) async fn create(session: &Session, analysis: &NewAnalysis) -> Result<AnalysisResult> {
-    let stored = session.write_optional(inserting(INSERT_LATER, &[analysis])).await?;
-    stored.ok_or_else(NewAnalysis::expires_too_early)
+    let stored = session.replace_optional(inserting(&INSERT_LATER, &[analysis])).await?;
+    let stored = stored.ok_or_else(NewAnalysis::expires_too_early)?;
+    let key = analysis.key();
+    Ok(stored.of(|result: &AnalysisResult| ((&key).into(), result.version)).await)
 }
 
 pub(super) async fn create_many(
@@ -63,7 +64,7 @@ pub(super) async fn create_many(
         analyses,
         |analysis| analysis.id,
         NewAnalysis::weight,
-        |connection, rows| async move { connection.fetch_all(insert(&rows)).await }.boxed(),
+        |connection, rows| async move { connection.write_all(insert(&rows)).await }.boxed(),
     )
     .await
 }
@@ -72,12 +73,12 @@ pub(super) async fn create_many(
 pub(crate) fn insert(
     analyses: &[&NewAnalysis],
 ) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
-    inserting(INSERT, analyses)
+    inserting(&INSERT, analyses)
 }
 
 /// As [`insert`], by this statement: one array per column.
 fn inserting(
-    statement: &'static str,
+    statement: &str,
     analyses: &[&NewAnalysis],
 ) -> impl Query<SqlType = Untyped> + QueryFragment<Pg> {
     macro_rules! column {

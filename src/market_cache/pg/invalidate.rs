@@ -28,13 +28,16 @@ const DELETE_LEASES: &str = r#"
         AND l.portfolio_id IS NULL"#;
 
 /// No key finds an invalid ticker or type, from before the table's checks, and a check would refuse its row.
-const ENTRIES: &str = concat!(
-    "
+fn entries() -> String {
+    let is_ticker = is_ticker("c.ticker");
+    format!(
+        "
     WITH doomed AS MATERIALIZED (
         SELECT c.id, c.ticker FROM market_data_cache c
-        WHERE GREATEST(c.expires_at, c.stale_until) > now() AND is_line(c.data_type) AND ",
-    is_ticker!("c.ticker")
-);
+        WHERE GREATEST(c.expires_at, c.stale_until) > now() AND is_line(c.data_type) AND {is_ticker}"
+    )
+}
+
 /// What the index holds stands in the text: the planner does not conclude it from `@>`.
 const ENTRY_OF_TAG: &str = " AND c.tags @> ARRAY[$]::TEXT[] AND c.tags <> '{}'";
 /// `expires_at > cached_at` is a CHECK, and what the same transaction has put was cached at this very
@@ -58,7 +61,7 @@ pub(super) async fn run(session: &Session, selector: &CacheSelector) -> Result<u
     }
     let leases = Matching::of(LEASES, LEASE_OF_TAG, ["l.ticker", "l.name", "l.parameters_key"]);
     let columns = ["c.ticker", "c.data_type", "c.parameters_key"];
-    let entries = Matching::of(ENTRIES, ENTRY_OF_TAG, columns).parameters("c.parameters");
+    let entries = Matching::of(&entries(), ENTRY_OF_TAG, columns).parameters("c.parameters");
     let atomic = session.atomic().await?;
     atomic.run(leases.all(selector).sql(DELETE_LEASES)).await?;
     let expired = atomic.run(entries.all(selector).sql(EXPIRE_ENTRIES)).await?;
@@ -81,7 +84,7 @@ struct Matching<'a> {
 }
 
 impl<'a> Matching<'a> {
-    fn of(head: &'static str, of_tag: &'static str, columns: [&'static str; 3]) -> Self {
+    fn of(head: &str, of_tag: &'static str, columns: [&'static str; 3]) -> Self {
         let statement = diesel::sql_query(head).into_boxed();
         Matching { statement, binds: 0, of_tag, columns, parameters: None }
     }

@@ -3,6 +3,7 @@
 mod invalidate;
 mod statements;
 mod statistics;
+pub(crate) mod upsert;
 mod write;
 
 use std::time::Duration;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use diesel::dsl::{exists, now};
+use diesel::pg::Pg;
 use diesel::prelude::{
     ExpressionMethods, IntoSql, PgExpressionMethods, QueryDsl, SelectableHelper,
 };
@@ -57,24 +59,22 @@ macro_rules! entry_of {
 }
 
 /// The rows of a filter, as a boxed query.
-macro_rules! filtered {
-    ($filter:expr) => {{
-        let mut query = market_data_cache::table.into_boxed();
-        if let Some(tickers) = &$filter.tickers {
-            query = query.filter(market_data_cache::ticker.eq_any(tickers));
-        }
-        if let Some(data_types) = &$filter.data_types {
-            query = query.filter(market_data_cache::data_type.eq_any(data_types));
-        }
-        if let Some(source) = &$filter.data_source {
-            query = query.filter(market_data_cache::data_source.eq(source));
-        }
-        match $filter.is_live {
-            Some(true) => query.filter(market_data_cache::expires_at.gt(now)),
-            Some(false) => query.filter(market_data_cache::expires_at.le(now)),
-            None => query,
-        }
-    }};
+fn filtered(filter: &CacheFilter) -> market_data_cache::BoxedQuery<'_, Pg> {
+    let mut query = market_data_cache::table.into_boxed();
+    if let Some(tickers) = &filter.tickers {
+        query = query.filter(market_data_cache::ticker.eq_any(tickers));
+    }
+    if let Some(data_types) = &filter.data_types {
+        query = query.filter(market_data_cache::data_type.eq_any(data_types));
+    }
+    if let Some(source) = &filter.data_source {
+        query = query.filter(market_data_cache::data_source.eq(source));
+    }
+    match filter.is_live {
+        Some(true) => query.filter(market_data_cache::expires_at.gt(now)),
+        Some(false) => query.filter(market_data_cache::expires_at.le(now)),
+        None => query,
+    }
 }
 
 settled!(
@@ -101,7 +101,7 @@ settled!(
         #[tracing::instrument(level = "debug", name = "market_cache.list", skip_all)]
         async fn list(&self, filter: &CacheFilter, page: &PageRequest) -> Result<Page<CacheEntry>> {
             let query = newest_first!(
-                filtered!(filter),
+                filtered(filter),
                 page,
                 market_data_cache::cached_at,
                 market_data_cache::id
@@ -111,7 +111,7 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "market_cache.count", skip_all)]
         async fn count(&self, filter: &CacheFilter) -> Result<u64> {
-            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            let count: i64 = self.session.fetch_one(filtered(filter).count()).await?;
             Ok(count.unsigned_abs())
         }
 
@@ -131,17 +131,13 @@ settled!(
             let update = diesel::update(market_data_cache::table.find(id)).set(patch);
             let update = update.returning(CacheEntry::as_returning());
             let updated = self.session.write_optional(update).await?;
-            let updated = updated.ok_or_else(not_found)?;
-            self.session.invalidated().await;
-            Ok(updated)
+            updated.ok_or_else(not_found)
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.delete", skip_all)]
         async fn delete(&self, id: CacheEntryId) -> Result<bool> {
-            let deleted =
-                self.session.execute(diesel::delete(market_data_cache::table.find(id))).await?;
-            self.session.invalidated().await;
-            Ok(deleted > 0)
+            let row = diesel::delete(market_data_cache::table.find(id));
+            Ok(self.session.delete(row).await? > 0)
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.get", skip_all)]
@@ -220,25 +216,19 @@ settled!(
             options.validate()?;
             key.check_storable()?;
             data.check_storable("data")?;
-            let entry = write::put(&self.session, key, data, options).await?;
-            self.session.replaced(key.into(), entry.version).await;
-            Ok(entry)
+            write::put(&self.session, key, data, options).await
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.put_many", skip_all)]
         async fn put_many(&self, entries: &[NewCacheEntry]) -> Result<u64> {
             write::validate(entries)?;
-            let written = write::put_many(&self.session, entries).await?;
-            self.session.invalidated().await;
-            Ok(written)
+            write::put_many(&self.session, entries).await
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.backfill_many", skip_all)]
         async fn backfill_many(&self, documents: &[Backfill]) -> Result<Backfilled> {
             write::validate(documents.iter().map(|document| &document.entry))?;
-            let filled = write::backfill_many(&self.session, documents).await?;
-            self.session.invalidated().await;
-            Ok(filled)
+            write::backfill_many(&self.session, documents).await
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.refresh", skip_all)]
@@ -250,7 +240,7 @@ settled!(
                 .bind::<Nullable<Jsonb>, _>(key.parameters.as_ref())
                 .bind::<Interval, _>(span::interval(ttl));
             let refreshed: Option<Refreshed> = self.session.write_optional(statement).await?;
-            let expires_at = match refreshed {
+            match refreshed {
                 None => {
                     let key = format_args!("{} {}", key.ticker, key.data_type).to_string();
                     Err(Error::not_found(Entity::CacheEntry, key))
@@ -261,34 +251,27 @@ settled!(
                     column: "expires_at".into(),
                     reason: "cannot be decoded".into(),
                 }),
-            };
-            let expires_at = expires_at?;
-            self.session.invalidated().await;
-            Ok(expires_at)
+            }
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.invalidate", skip_all)]
         async fn invalidate(&self, selector: &CacheSelector) -> Result<u64> {
-            let expired = invalidate::run(&self.session, selector).await?;
-            self.session.invalidated().await;
-            Ok(expired)
+            invalidate::run(&self.session, selector).await
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.delete_key", skip_all)]
         async fn delete_key(&self, key: &CacheKey) -> Result<bool> {
-            let deleted = self.session.execute(diesel::delete(entry_of!(key))).await?;
-            self.session.invalidated().await;
-            Ok(deleted > 0)
+            Ok(self.session.delete(diesel::delete(entry_of!(key))).await? > 0)
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.sweep_expired", skip_all)]
-        async fn sweep_expired(&self, limit: u32, keep: Duration) -> Result<SweepReport> {
-            let statement = sweep_expired(limit).bind::<Interval, _>(span::age(keep));
+        async fn sweep_expired(&self, limit: u32, grace: Duration) -> Result<SweepReport> {
+            let statement = sweep_expired(limit).bind::<Interval, _>(span::age(grace));
             Ok(SweepReport::new(self.session.execute(statement).await?, limit))
         }
 
         #[tracing::instrument(level = "debug", name = "market_cache.list_stale", skip_all)]
-        async fn list_stale(&self, within: Duration, limit: u32) -> Result<Listed<StaleEntry>> {
+        async fn list_stale(&self, limit: u32, within: Duration) -> Result<Listed<StaleEntry>> {
             let statement = diesel::sql_query(LIST_STALE)
                 .bind::<Interval, _>(span::interval(within))
                 .bind::<BigInt, _>(i64::from(limit));

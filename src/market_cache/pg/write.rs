@@ -1,5 +1,7 @@
 //! Storing documents, one and many.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use diesel::data_types::PgInterval;
 use diesel::pg::Pg;
@@ -10,101 +12,73 @@ use diesel::sql_types::{
 };
 use futures_util::FutureExt;
 
-use crate::error::Result;
+use super::upsert::{insert, upsert};
+use crate::error::{Entity, Error, Result};
 use crate::market_cache::entry::{Backfill, Backfilled, CacheEntry, NewCacheEntry, PutOptions};
 use crate::market_cache::key::CacheKey;
 use crate::store::{Session, batch};
 use crate::types::{CacheEntryId, Count, Document, Tag, span, tag};
 
-/// An INSERT from one row of values or from arrays, and what follows it. `now()` stands in the source
-/// only: on a conflict both times come from `excluded`.
-macro_rules! insert {
-    ($($part:expr),*) => {
-        concat!(
-            "INSERT INTO market_data_cache (id, ticker, data_type, parameters, data, data_source, \
-             data_quality_score, cached_at, expires_at, stale_until, tags) ",
-            $($part, " "),*
-        )
-    };
+/// One row of values.
+const VALUES: &str = "VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now() + $8::INTERVAL,
+    now() + $8::INTERVAL + $9::INTERVAL, $10)";
+
+/// The columns of entries that are given as arrays, stored at `now`.
+fn columns(now: &str) -> String {
+    format!(
+        "id, ticker, data_type, parameters, data, data_source, quality, {now}, {now} + ttl, {now} + ttl + stale,
+            tags::TEXT[]"
+    )
 }
 
-macro_rules! values {
-    () => {
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, now(), now() + $8::INTERVAL, \
-         now() + $8::INTERVAL + $9::INTERVAL, $10)"
-    };
+/// Those arrays as rows, with one more where `array` and `column` name it.
+fn rows(array: &str, column: &str) -> String {
+    format!(
+        "FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::JSONB[], $5::JSONB[], $6::TEXT[],
+            $7::NUMERIC[], $8::INTERVAL[], $9::INTERVAL[], $10::TEXT[]{array})
+        WITH ORDINALITY AS n (id, ticker, data_type, parameters, data, data_source, quality, ttl, stale, tags{column},
+            place)"
+    )
 }
 
-macro_rules! arrays {
-    () => {
-        arrays!("now()", "", "")
-    };
-    ($now:literal, $array:literal, $column:literal) => {
-        concat!(
-            "id, ticker, data_type, parameters, data, data_source, quality, ",
-            concat!($now, ", ", $now, " + ttl, ", $now, " + ttl + stale, tags::TEXT[] "),
-            "FROM unnest($1::UUID[], $2::TEXT[], $3::TEXT[], $4::JSONB[], $5::JSONB[], $6::TEXT[], \
-             $7::NUMERIC[], $8::INTERVAL[], $9::INTERVAL[], $10::TEXT[]",
-            concat!($array, ") WITH ORDINALITY AS n (id, ticker, data_type, parameters, data, "),
-            concat!("data_source, quality, ttl, stale, tags", $column, ", place)")
-        )
-    };
-}
+/// A key, by bytes whatever the database's collation: one row per key, in its order, so that batches wait for each other
+/// instead of deadlocking.
+const KEY: &str = "ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters)";
 
-/// One row per key, in the order of the key, whatever the database's collation, so that batches wait for
-/// each other instead of deadlocking.
-macro_rules! distinct {
-    () => {
-        "SELECT DISTINCT ON \
-         (ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters))"
-    };
-}
+const RETURNING: &str = "RETURNING id, cached_at, expires_at, stale_until, version, revision";
 
-macro_rules! in_order {
-    () => {
-        "ORDER BY ticker COLLATE \"C\", data_type COLLATE \"C\", cache_parameters_key(parameters), "
-    };
-}
+static CREATE: LazyLock<String> = LazyLock::new(|| insert(VALUES) + " " + RETURNING);
 
-/// The parameters are replaced, too: equal ones may be spelled differently, and of two that collide
-/// in their key the older entry gives way.
-macro_rules! or_replace {
-    () => {
-        "ON CONFLICT (ticker, data_type, parameters_key) DO UPDATE SET \
-         parameters = excluded.parameters, data = excluded.data, \
-         data_source = excluded.data_source, data_quality_score = excluded.data_quality_score, \
-         cached_at = excluded.cached_at, expires_at = excluded.expires_at, \
-         stale_until = excluded.stale_until, tags = excluded.tags"
-    };
-}
+static PUT: LazyLock<String> = LazyLock::new(|| upsert(VALUES, RETURNING));
 
-macro_rules! returning {
-    () => {
-        "RETURNING id, cached_at, expires_at, stale_until, version, revision"
-    };
-}
+static CREATE_MANY: LazyLock<String> = LazyLock::new(|| {
+    let (columns, rows) = (columns("now()"), rows("", ""));
+    insert(&format!("SELECT {columns} {rows} ORDER BY place {RETURNING}"))
+});
 
-const CREATE: &str = insert!(values!(), returning!());
-const PUT: &str = insert!(values!(), or_replace!(), returning!());
-const CREATE_MANY: &str = insert!("SELECT", arrays!(), "ORDER BY place", returning!());
 /// Of each key the last of the batch.
-const PUT_MANY: &str = insert!(distinct!(), arrays!(), in_order!(), "place DESC", or_replace!());
+static PUT_MANY: LazyLock<String> = LazyLock::new(|| {
+    let (columns, rows) = (columns("now()"), rows("", ""));
+    let last = format!("SELECT DISTINCT ON ({KEY}) {columns} {rows} ORDER BY {KEY}, place DESC");
+    upsert(&last, "")
+});
+
 /// Of each key the one that was fetched last.
-const BACKFILL: &str = concat!(
-    "WITH written AS (",
-    insert!(
-        distinct!(),
-        arrays!("LEAST(fetched, now())", ", $11::TIMESTAMPTZ[]", ", fetched"),
-        "WHERE LEAST(fetched, now()) + ttl > now()",
-        in_order!(),
-        "fetched DESC, place DESC",
-        or_replace!(),
-        "WHERE market_data_cache.cached_at < excluded.cached_at RETURNING id"
-    ),
-    ") SELECT (SELECT count(*) FROM written) AS written, \
-     (SELECT count(*) FROM unnest($8::INTERVAL[], $11::TIMESTAMPTZ[]) AS n (ttl, fetched) \
-     WHERE LEAST(fetched, now()) + ttl <= now()) AS expired"
-);
+static BACKFILL: LazyLock<String> = LazyLock::new(|| {
+    let (columns, rows) =
+        (columns("LEAST(fetched, now())"), rows(", $11::TIMESTAMPTZ[]", ", fetched"));
+    let last = format!(
+        "SELECT DISTINCT ON ({KEY}) {columns} {rows} WHERE LEAST(fetched, now()) + ttl > now()
+        ORDER BY {KEY}, fetched DESC, place DESC"
+    );
+    let written = upsert(&last, "WHERE stored.cached_at < excluded.cached_at RETURNING stored.id");
+    format!(
+        "WITH written AS ({written})
+        SELECT (SELECT count(*) FROM written) AS written,
+            (SELECT count(*) FROM unnest($8::INTERVAL[], $11::TIMESTAMPTZ[]) AS n (ttl, fetched)
+                WHERE LEAST(fetched, now()) + ttl <= now()) AS expired"
+    )
+});
 
 /// What the database decides of an entry.
 #[derive(QueryableByName)]
@@ -154,7 +128,7 @@ pub(super) fn validate<'a>(entries: impl IntoIterator<Item = &'a NewCacheEntry>)
 }
 
 pub(super) async fn create(session: &Session, entry: &NewCacheEntry) -> Result<CacheEntry> {
-    write_one(session, CREATE, entry.id, &entry.key, &entry.data, &entry.options).await
+    write_one(session, &CREATE, entry.id, &entry.key, &entry.data, &entry.options).await
 }
 
 pub(super) async fn put(
@@ -163,12 +137,12 @@ pub(super) async fn put(
     data: &Document,
     options: &PutOptions,
 ) -> Result<CacheEntry> {
-    write_one(session, PUT, CacheEntryId::generate(), key, data, options).await
+    write_one(session, &PUT, CacheEntryId::generate(), key, data, options).await
 }
 
 async fn write_one(
     session: &Session,
-    statement: &'static str,
+    statement: &str,
     id: CacheEntryId,
     key: &CacheKey,
     data: &Document,
@@ -185,7 +159,9 @@ async fn write_one(
         .bind::<Interval, _>(span::interval(options.ttl))
         .bind::<Nullable<Interval>, _>(stale(options))
         .bind::<Array<Text>, Vec<Tag>>(tag::sorted(&options.tags));
-    let stamp: Stamp = session.write_one(statement).await?;
+    let stored = session.replace_optional::<_, Stamp, _>(statement).await?;
+    let stored = stored.ok_or_else(|| Error::not_found(Entity::CacheEntry, id))?;
+    let stamp = stored.of(|stamp| (key.into(), stamp.version)).await;
     Ok(stamp.entry(key, data, options))
 }
 
@@ -200,7 +176,7 @@ pub(super) async fn create_many(
         NewCacheEntry::weight,
         |connection, rows| {
             async move {
-                let stamps: Vec<Stamp> = connection.fetch_all(arrays(CREATE_MANY, &rows)).await?;
+                let stamps: Vec<Stamp> = connection.write_all(arrays(&CREATE_MANY, &rows)).await?;
                 let stored = stamps.into_iter().zip(rows);
                 Ok(stored.map(|(stamp, e)| stamp.entry(&e.key, &e.data, &e.options)).collect())
             }
@@ -214,7 +190,7 @@ pub(super) async fn put_many(session: &Session, entries: &[NewCacheEntry]) -> Re
     let order = order(session, &entries.iter().collect::<Vec<_>>()).await?;
     let chunks = batch::chunks_by_weight(&order, |i| entries[i].weight());
     let written = batch::write_chunks(session, entries, &chunks, |connection, rows| {
-        async move { Ok(vec![connection.run(arrays(PUT_MANY, &rows)).await?]) }.boxed()
+        async move { Ok(vec![connection.run(arrays(&PUT_MANY, &rows)).await?]) }.boxed()
     });
     Ok(written.await?.into_iter().sum())
 }
@@ -236,8 +212,8 @@ pub(super) async fn backfill_many(session: &Session, given: &[Backfill]) -> Resu
             async move {
                 let entries: Vec<_> = rows.iter().map(|b| &b.entry).collect();
                 let fetched: Vec<_> = rows.iter().map(|b| b.cached_at).collect();
-                let statement = arrays(BACKFILL, &entries).bind::<Array<Timestamptz>, _>(fetched);
-                connection.fetch_all(statement).await
+                let statement = arrays(&BACKFILL, &entries).bind::<Array<Timestamptz>, _>(fetched);
+                connection.write_all(statement).await
             }
             .boxed()
         })

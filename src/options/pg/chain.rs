@@ -4,7 +4,8 @@ use chrono::{DateTime, Utc};
 use diesel::prelude::{ExpressionMethods, NullableExpressionMethods, QueryDsl, SelectableHelper};
 
 use crate::error::Result;
-use crate::options::quote::{ChainFilter, OptionQuote};
+use crate::options::filter::ChainFilter;
+use crate::options::quote::OptionQuote;
 use crate::schema::options_data;
 use crate::store::Session;
 use crate::types::{Listed, OptionQuoteId, Ticker, TradingDay, bound};

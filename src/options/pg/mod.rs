@@ -9,17 +9,22 @@ use std::cmp::Ordering;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, SubsecRound, Utc};
 use diesel::dsl::exists;
+use diesel::pg::Pg;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
 use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 
+use super::filter::{ChainFilter, OptionQuoteFilter};
 use super::occ::OptionContract;
-use super::quote::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter, OptionQuotePatch};
+use super::quote::{NewOptionQuote, OptionQuote, OptionQuotePatch};
 use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::options_data;
 use crate::store::{
     Plan, Retention, Session, SweepReport, UpsertReport, batch, newest_first, settled,
 };
-use crate::types::{Listed, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound};
+use crate::types::{
+    Listed, OptionQuoteId, Page, PageRequest, Ticker, TradingDay, bound, stream_pages,
+};
 
 /// Option quotes: snapshots of chains. A snapshot is what is stored of one underlying with one time.
 #[async_trait]
@@ -120,6 +125,11 @@ pub trait OptionRepository: Send + Sync {
         unsupported("options.list")
     }
 
+    /// All quotes of the filter, newest first, page by page: see [`stream_pages`](crate::types::stream_pages).
+    fn stream<'a>(&'a self, filter: &'a OptionQuoteFilter) -> BoxStream<'a, Result<OptionQuote>> {
+        stream_pages(move |page| async move { self.list(filter, &page).await }.boxed())
+    }
+
     /// How many quotes there are.
     async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64> {
         unsupported("options.count")
@@ -181,31 +191,29 @@ fn stored(at: DateTime<Utc>) -> DateTime<Utc> {
 }
 
 /// The rows of a filter, as a boxed query.
-macro_rules! filtered {
-    ($filter:expr) => {{
-        let mut query = options_data::table.into_boxed();
-        match $filter.tickers.as_deref() {
-            // One ticker alone lets the index give the order, too.
-            Some([ticker]) => query = query.filter(options_data::ticker.eq(ticker)),
-            Some(tickers) => query = query.filter(options_data::ticker.eq_any(tickers)),
-            None => {}
-        }
-        if let Some(option_type) = $filter.option_type {
-            query = query.filter(options_data::option_type.eq(option_type));
-        }
-        if let Some(day) = $filter.expiration {
-            let (from, to) = TradingDay::bounds(day, day);
-            query = query.filter(options_data::expiration_date.ge(from));
-            query = query.filter(options_data::expiration_date.lt(to));
-        }
-        if let Some(from) = $filter.from {
-            query = query.filter(options_data::fetch_timestamp.ge(bound::ceil(from)));
-        }
-        if let Some(to) = $filter.to {
-            query = query.filter(options_data::fetch_timestamp.le(bound::floor(to)));
-        }
-        query
-    }};
+fn filtered(filter: &OptionQuoteFilter) -> options_data::BoxedQuery<'_, Pg> {
+    let mut query = options_data::table.into_boxed();
+    match filter.tickers.as_deref() {
+        // One ticker alone lets the index give the order, too.
+        Some([ticker]) => query = query.filter(options_data::ticker.eq(ticker)),
+        Some(tickers) => query = query.filter(options_data::ticker.eq_any(tickers)),
+        None => {}
+    }
+    if let Some(option_type) = filter.option_type {
+        query = query.filter(options_data::option_type.eq(option_type));
+    }
+    if let Some(day) = filter.expiration {
+        let (from, to) = TradingDay::bounds(day, day);
+        query = query.filter(options_data::expiration_date.ge(from));
+        query = query.filter(options_data::expiration_date.lt(to));
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(options_data::fetch_timestamp.ge(bound::ceil(from)));
+    }
+    if let Some(to) = filter.to {
+        query = query.filter(options_data::fetch_timestamp.le(bound::floor(to)));
+    }
+    query
 }
 
 settled!(
@@ -242,7 +250,7 @@ settled!(
                         .map(|quote| (options_data::id.eq(OptionQuoteId::generate()), quote))
                         .collect();
                     let insert = diesel::insert_into(options_data::table).values(rows);
-                    connection.fetch_all(insert.returning(OptionQuote::as_returning())).boxed()
+                    connection.write_all(insert.returning(OptionQuote::as_returning())).boxed()
                 },
             )
             .await
@@ -345,7 +353,7 @@ settled!(
             filter: &OptionQuoteFilter,
             page: &PageRequest,
         ) -> Result<Page<OptionQuote>> {
-            let query = filtered!(filter);
+            let query = filtered(filter);
             let query = newest_first!(query, page, options_data::fetch_timestamp, options_data::id);
             self.session
                 .fetch_page(query.select(OptionQuote::as_select()), page, "fetch_timestamp")
@@ -354,7 +362,7 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "options.count", skip_all)]
         async fn count(&self, filter: &OptionQuoteFilter) -> Result<u64> {
-            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            let count: i64 = self.session.fetch_one(filtered(filter).count()).await?;
             Ok(count.unsigned_abs())
         }
 

@@ -76,7 +76,7 @@ pub(super) fn merge<'a>(
             .bind::<Array<Nullable<Numeric>>, _>(column.of(|quote| &quote.vega))
             .bind::<Array<Nullable<Numeric>>, _>(column.of(|quote| &quote.implied_volatility))
             .bind::<Array<Text>, _>(column.of(|quote| &*quote.data_source));
-        let returned: Vec<Returned> = connection.fetch_all(statement).await?;
+        let returned: Vec<Returned> = connection.write_all(statement).await?;
         Ok(Written::of(&ids, returned.into_iter().map(|row| row.id.into())))
     }
     .boxed()

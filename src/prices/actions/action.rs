@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::schema::corporate_actions;
-use crate::store::delivery;
+use crate::store::{Clearable, delivery};
 use crate::types::{
     CorporateActionId, CorporateActionType, DividendAmount, SplitShares, Ticker, TradingDay,
 };
@@ -188,6 +188,19 @@ impl NewCorporateAction {
         NewCorporateAction { data_source: source.into(), ..self }
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> CorporateAction {
+        CorporateAction {
+            id: CorporateActionId::generate(),
+            ticker: self.ticker,
+            ex_date: self.ex_date.midnight_utc(),
+            kind: self.kind,
+            data_source: Some(self.data_source.into_owned()),
+            created_at: at,
+            updated_at: at,
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         self.ex_date.check("ex_date")?;
         delivery::check_source(Some(&self.data_source))
@@ -222,17 +235,32 @@ impl ActionValues<'_> {
 }
 
 /// A change of one action; what and when it is of stays.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct CorporateActionPatch {
     /// What happens instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<ActionKind>,
     /// Another source, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
+    #[serde(
+        deserialize_with = "crate::store::patch::nullable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub data_source: Option<Option<String>>,
 }
 
 impl CorporateActionPatch {
+    /// Sets what happens instead.
+    pub fn kind(self, kind: ActionKind) -> Self {
+        CorporateActionPatch { kind: Some(kind), ..self }
+    }
+
+    /// With another source; `None` clears it.
+    pub fn data_source(self, data_source: impl Into<Clearable<String>>) -> Self {
+        CorporateActionPatch { data_source: Some(data_source.into().0), ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         delivery::check_source(self.data_source.as_ref().and_then(Option::as_deref))
     }
@@ -263,7 +291,9 @@ impl<'a> From<&'a CorporateActionPatch> for ActionChanges<'a> {
 }
 
 /// Which actions a list or a count includes; the default is all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct CorporateActionFilter {
     /// Only actions of these; an empty list matches nothing.
     pub tickers: Option<Vec<Ticker>>,
@@ -273,4 +303,26 @@ pub struct CorporateActionFilter {
     pub from: Option<NaiveDate>,
     /// Only with this ex-date and earlier.
     pub to: Option<NaiveDate>,
+}
+
+impl CorporateActionFilter {
+    /// Only actions of these; an empty list matches nothing.
+    pub fn tickers(self, tickers: impl Into<Vec<Ticker>>) -> Self {
+        CorporateActionFilter { tickers: Some(tickers.into()), ..self }
+    }
+
+    /// Only of this kind.
+    pub fn action_type(self, action_type: impl Into<Option<CorporateActionType>>) -> Self {
+        CorporateActionFilter { action_type: action_type.into(), ..self }
+    }
+
+    /// Only with this ex-date and later.
+    pub fn from(self, from: impl Into<Option<NaiveDate>>) -> Self {
+        CorporateActionFilter { from: from.into(), ..self }
+    }
+
+    /// Only with this ex-date and earlier.
+    pub fn to(self, to: impl Into<Option<NaiveDate>>) -> Self {
+        CorporateActionFilter { to: to.into(), ..self }
+    }
 }

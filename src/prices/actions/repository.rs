@@ -3,8 +3,10 @@
 use async_trait::async_trait;
 use chrono::NaiveDate;
 use diesel::dsl::exists;
+use diesel::pg::Pg;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
 use futures_util::FutureExt;
+use futures_util::stream::BoxStream;
 
 use super::action::{
     ActionChanges, ActionValues, CorporateAction, CorporateActionFilter, CorporateActionPatch,
@@ -14,7 +16,9 @@ use super::upsert;
 use crate::error::{Entity, Error, Result, unsupported};
 use crate::schema::corporate_actions;
 use crate::store::{Plan, Session, UpsertReport, batch, newest_first, settled};
-use crate::types::{CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay};
+use crate::types::{
+    CorporateActionId, Listed, Page, PageRequest, Ticker, TradingDay, stream_pages,
+};
 
 /// Splits and dividends: of each kind at most one per ticker and ex-date. Prices are adjusted by them when
 /// they are read ([`adjusted`](crate::prices::PriceRepository::adjusted)).
@@ -71,6 +75,14 @@ pub trait CorporateActionRepository: Send + Sync {
         unsupported("corporate_actions.list")
     }
 
+    /// All actions of the filter, newest first, page by page: see [`stream_pages`](crate::types::stream_pages).
+    fn stream<'a>(
+        &'a self,
+        filter: &'a CorporateActionFilter,
+    ) -> BoxStream<'a, Result<CorporateAction>> {
+        stream_pages(move |page| async move { self.list(filter, &page).await }.boxed())
+    }
+
     /// How many actions there are.
     async fn count(&self, filter: &CorporateActionFilter) -> Result<u64> {
         unsupported("corporate_actions.count")
@@ -113,28 +125,26 @@ impl PgCorporateActions {
 }
 
 /// The rows of a filter, as a boxed query.
-macro_rules! filtered {
-    ($filter:expr) => {{
-        let mut query = corporate_actions::table.into_boxed();
-        match $filter.tickers.as_deref() {
-            // One ticker alone lets the index give the order, too.
-            Some([ticker]) => query = query.filter(corporate_actions::ticker.eq(ticker)),
-            Some(tickers) => query = query.filter(corporate_actions::ticker.eq_any(tickers)),
-            None => {}
-        }
-        if let Some(action_type) = $filter.action_type {
-            query = query.filter(corporate_actions::action_type.eq(action_type));
-        }
-        if let Some(from) = $filter.from {
-            let (from, _) = TradingDay::bounds(from, from);
-            query = query.filter(corporate_actions::ex_date.ge(from));
-        }
-        if let Some(to) = $filter.to {
-            let (_, to) = TradingDay::bounds(to, to);
-            query = query.filter(corporate_actions::ex_date.lt(to));
-        }
-        query
-    }};
+fn filtered(filter: &CorporateActionFilter) -> corporate_actions::BoxedQuery<'_, Pg> {
+    let mut query = corporate_actions::table.into_boxed();
+    match filter.tickers.as_deref() {
+        // One ticker alone lets the index give the order, too.
+        Some([ticker]) => query = query.filter(corporate_actions::ticker.eq(ticker)),
+        Some(tickers) => query = query.filter(corporate_actions::ticker.eq_any(tickers)),
+        None => {}
+    }
+    if let Some(action_type) = filter.action_type {
+        query = query.filter(corporate_actions::action_type.eq(action_type));
+    }
+    if let Some(from) = filter.from {
+        let (from, _) = TradingDay::bounds(from, from);
+        query = query.filter(corporate_actions::ex_date.ge(from));
+    }
+    if let Some(to) = filter.to {
+        let (_, to) = TradingDay::bounds(to, to);
+        query = query.filter(corporate_actions::ex_date.lt(to));
+    }
+    query
 }
 
 /// The columns of an action to be inserted.
@@ -174,7 +184,7 @@ settled!(
                 |connection, rows| {
                     let rows: Vec<_> = rows.into_iter().map(|action| inserted!(action)).collect();
                     let insert = diesel::insert_into(corporate_actions::table).values(rows);
-                    connection.fetch_all(insert.returning(CorporateAction::as_returning())).boxed()
+                    connection.write_all(insert.returning(CorporateAction::as_returning())).boxed()
                 },
             )
             .await
@@ -222,7 +232,7 @@ settled!(
             filter: &CorporateActionFilter,
             page: &PageRequest,
         ) -> Result<Page<CorporateAction>> {
-            let query = filtered!(filter);
+            let query = filtered(filter);
             let query =
                 newest_first!(query, page, corporate_actions::ex_date, corporate_actions::id);
             self.session
@@ -232,7 +242,7 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "corporate_actions.count", skip_all)]
         async fn count(&self, filter: &CorporateActionFilter) -> Result<u64> {
-            let count: i64 = self.session.fetch_one(filtered!(filter).count()).await?;
+            let count: i64 = self.session.fetch_one(filtered(filter).count()).await?;
             Ok(count.unsigned_abs())
         }
 

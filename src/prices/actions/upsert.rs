@@ -63,7 +63,7 @@ pub(super) fn merge<'a>(
             .bind::<Array<Nullable<Numeric>>, _>(to)
             .bind::<Array<Nullable<Numeric>>, _>(amounts)
             .bind::<Array<Text>, _>(sources);
-        let returned: Vec<Returned> = connection.fetch_all(statement).await?;
+        let returned: Vec<Returned> = connection.write_all(statement).await?;
         Ok(Written::of(&ids, returned.into_iter().map(|row| row.id.into())))
     }
     .boxed()

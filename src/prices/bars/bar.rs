@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use bigdecimal::BigDecimal;
 use chrono::{DateTime, NaiveDate, Utc};
 use diesel::pg::Pg;
-use diesel::prelude::{AsChangeset, Insertable, Queryable, QueryableByName, Selectable};
+use diesel::prelude::{Insertable, Queryable, QueryableByName, Selectable};
 use diesel::sql_types::{Nullable, Numeric, Timestamptz};
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +178,25 @@ impl NewPriceBar {
         delivery::check_source(Some(&self.data_source))
     }
 
+    /// The row as a repository returns it that stored it at this time. For fakes.
+    pub fn stored_at(self, at: DateTime<Utc>) -> PriceBar {
+        PriceBar {
+            id: BarId::generate(),
+            ticker: self.ticker,
+            date: self.date.midnight_utc(),
+            open: self.open,
+            high: self.high,
+            low: self.low,
+            close: self.close,
+            volume: self.volume,
+            adjusted_close: self.adjusted_close,
+            data_source: Some(self.data_source.into_owned()),
+            created_at: at,
+            is_suspect: self.is_suspect,
+            corrected_at: None,
+        }
+    }
+
     /// The prices against each other, unless the bar is flagged.
     pub(crate) fn check_coherence(&self) -> Result<()> {
         match self.contradiction() {
@@ -187,83 +206,6 @@ impl NewPriceBar {
             _ => Ok(()),
         }
     }
-}
-
-impl From<NewPriceBar> for PriceBar {
-    /// The bar as a store returns it: with an id, and created at midnight UTC of its day. For fakes of
-    /// [`PriceRepository`](crate::prices::PriceRepository).
-    fn from(new: NewPriceBar) -> Self {
-        PriceBar {
-            id: BarId::generate(),
-            ticker: new.ticker,
-            date: new.date.midnight_utc(),
-            open: new.open,
-            high: new.high,
-            low: new.low,
-            close: new.close,
-            volume: new.volume,
-            adjusted_close: new.adjusted_close,
-            data_source: Some(new.data_source.into_owned()),
-            created_at: new.date.midnight_utc(),
-            is_suspect: new.is_suspect,
-            corrected_at: None,
-        }
-    }
-}
-
-/// A change of one bar; what it is a bar of stays.
-#[derive(Debug, Clone, PartialEq, Default, AsChangeset, Deserialize)]
-#[diesel(table_name = price_history)]
-#[serde(default)]
-pub struct PriceBarPatch {
-    /// A new first price, or none.
-    #[diesel(column_name = open_price)]
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
-    pub open: Option<Option<Price>>,
-    /// A new highest price, or none.
-    #[diesel(column_name = high_price)]
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
-    pub high: Option<Option<Price>>,
-    /// A new lowest price, or none.
-    #[diesel(column_name = low_price)]
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
-    pub low: Option<Option<Price>>,
-    /// A new last price.
-    #[diesel(column_name = close_price)]
-    pub close: Option<Price>,
-    /// A new number of units, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
-    pub volume: Option<Option<i64>>,
-    /// A new adjusted close, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
-    pub adjusted_close: Option<Option<AdjustedPrice>>,
-    /// Another source, or none.
-    #[serde(deserialize_with = "crate::store::patch::nullable")]
-    pub data_source: Option<Option<String>>,
-    /// Whether the bar should not be trusted.
-    pub is_suspect: Option<bool>,
-}
-
-impl PriceBarPatch {
-    pub(crate) fn validate(&self) -> Result<()> {
-        delivery::check_count("volume", self.volume.flatten())?;
-        delivery::check_source(self.data_source.as_ref().and_then(Option::as_deref))
-    }
-}
-
-/// Which bars a list or a count includes; the default is all.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PriceBarFilter {
-    /// Only bars of these; an empty list matches nothing.
-    pub tickers: Option<Vec<Ticker>>,
-    /// Only bars of this day and later.
-    pub from: Option<NaiveDate>,
-    /// Only bars of this day and earlier.
-    pub to: Option<NaiveDate>,
-    /// Only bars of this source.
-    pub data_source: Option<String>,
-    /// Only bars that should not be trusted, or only others.
-    pub is_suspect: Option<bool>,
 }
 
 /// What was known of a bar for a while.

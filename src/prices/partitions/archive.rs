@@ -113,7 +113,7 @@ impl PricePartitions {
         let (path, name, session) = (path.into(), partition_name(year), self.session());
         let existing = parquet::verify_existing(&path).await?;
         let reading = session.atomic().await?;
-        reading.set_patient(true);
+        reading.disable_timeouts(true);
         reading.batch(PATIENT).await?;
         let missing = || Error::not_found(Entity::PricePartition, &name);
         let state = state(&reading, &name).await?.ok_or_else(missing)?;
@@ -149,12 +149,12 @@ impl PricePartitions {
             // Not possible in a transaction: it is several.
             let connection = session.connection().await?;
             let detach = format!("ALTER TABLE price_history DETACH PARTITION {name} {detach}");
-            connection.set_patient(true);
+            connection.disable_timeouts(true);
             connection.batch(&detach).await?;
         }
 
         let dropping = session.atomic().await?;
-        dropping.set_patient(true);
+        dropping.disable_timeouts(true);
         lock(&dropping).await?;
         dropping.batch(&format!("{PATIENT}; LOCK TABLE {name} IN ACCESS EXCLUSIVE MODE")).await?;
         if parquet::contents(year, archive_batches(&dropping, &name)).await? == in_file {
@@ -192,7 +192,7 @@ impl PricePartitions {
             .map_err(|e| Error::Archive { path: path.clone(), reason: e.to_string() })?;
         let session = self.session();
         let atomic = session.atomic().await?;
-        atomic.set_patient(true);
+        atomic.disable_timeouts(true);
         lock(&atomic).await?;
         let kept = restore(&atomic, &path, &noted).await?;
         atomic.commit().await?;

@@ -10,7 +10,7 @@ use super::rebuild;
 use super::rebuild::RebuildProgress;
 use crate::error::{Error, Result};
 use crate::postgres::{PgConnection, Pool};
-use crate::store::{Session, Source};
+use crate::store::{Session, Source, tables};
 use crate::types::TradingDay;
 
 /// How `price_history` is kept. The repositories work alike on both.
@@ -95,7 +95,7 @@ impl PricePartitions {
     }
 
     pub(super) fn session(&self) -> Session {
-        Session::new(Source::Pool(self.pool.clone(), None), "price_history")
+        Session::new(Source::Pool(self.pool.clone(), None), &tables::PRICE_HISTORY)
     }
 
     /// How the table is kept now.

@@ -103,7 +103,7 @@ pub(super) async fn run(
     target: &Target,
     progress: &(impl Fn(&RebuildProgress) + Send + Sync),
 ) -> Result<()> {
-    connection.set_patient(true);
+    connection.disable_timeouts(true);
     connection
         .batch(
             "SET LOCAL statement_timeout = 0; SET LOCAL TimeZone = 'UTC';

@@ -183,7 +183,7 @@ async fn merge(connection: &PgConnection, path: &Path, noted: &Contents) -> Resu
     }
     connection.batch(&format!("ANALYZE {STAGED}")).await?;
     connection.batch(FIND_OUTDATED).await?;
-    let merged: Option<Merged> = connection.fetch_optional(diesel::sql_query(MERGE)).await?;
+    let merged: Option<Merged> = connection.write_optional(diesel::sql_query(MERGE)).await?;
     let merged = merged.map_or(0, |merged| merged.merged.unsigned_abs());
     // Behind the merge, which has waited for transactions that stored the same bars.
     connection.batch(&format!("{KEEP_REVISIONS}; DROP TABLE {STAGED}")).await?;

@@ -9,7 +9,7 @@ use crate::prices::actions::{ActionKind, kind_of};
 use crate::prices::bars::PriceBar;
 use crate::prices::reading::walk;
 use crate::prices::series::{Adjustment, PricedAction};
-use crate::store::{Session, Tried};
+use crate::store::{Session, Tried, tables};
 use crate::types::{
     BarId, CorporateActionId, CorporateActionType, DividendAmount, Listed, Price, SplitShares,
     Ticker, TradingDay,
@@ -83,7 +83,7 @@ pub(crate) async fn read(
         .bind::<Timestamptz, _>(from)
         .bind::<Timestamptz, _>(until)
         .bind::<Bool, _>(adjustment == Adjustment::SplitsAndDividends);
-    let of_actions = session.about("corporate_actions");
+    let of_actions = session.about(&tables::CORPORATE_ACTIONS);
     let connection = session.connection().await?;
     // Both to their ends: an error of the one must not leave the other in flight.
     let (bars, actions) = tokio::join!(

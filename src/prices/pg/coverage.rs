@@ -1,7 +1,7 @@
 //! What there is of a history, and what is missing.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use diesel::prelude::QueryDsl;
+use diesel::prelude::{QueryDsl, QueryableByName};
 use diesel::sql_types::{Array, Text, Timestamptz};
 use futures_util::TryStreamExt;
 
@@ -47,6 +47,32 @@ const COVERAGE: &str = "
     ) AS stored
     WHERE stored.bars > 0
     ORDER BY wanted.place";
+
+/// Goes from one ticker to the next by the index: bars are not read.
+const TICKERS: &str = "
+    WITH RECURSIVE known (ticker) AS (
+        (SELECT ticker FROM price_history ORDER BY ticker LIMIT 1)
+        UNION ALL
+        SELECT (SELECT ticker FROM price_history WHERE ticker > known.ticker ORDER BY ticker LIMIT 1)
+        FROM known WHERE known.ticker IS NOT NULL
+    )
+    SELECT ticker FROM known WHERE ticker IS NOT NULL";
+
+#[derive(QueryableByName)]
+struct TickerRow {
+    #[diesel(sql_type = Text)]
+    ticker: Ticker,
+}
+
+/// The tickers that have bars, in byte order.
+pub(crate) async fn tickers(session: &Session) -> Result<Listed<Ticker>> {
+    let rows: Listed<TickerRow> = session.fetch_list(diesel::sql_query(TICKERS)).await?;
+    Ok(rows.map(|rows| {
+        let mut tickers: Vec<Ticker> = rows.into_iter().map(|row| row.ticker).collect();
+        tickers.sort_unstable();
+        tickers
+    }))
+}
 
 pub(crate) async fn of(session: &Session, tickers: &[Ticker]) -> Result<Listed<Coverage>> {
     if tickers.is_empty() {

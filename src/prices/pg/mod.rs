@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Days, NaiveDate, Utc};
 use diesel::dsl::exists;
+use diesel::pg::Pg;
 use diesel::prelude::{ExpressionMethods, QueryDsl, SelectableHelper};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
@@ -43,34 +44,32 @@ impl PgPrices {
 }
 
 /// The rows of a filter, as a boxed query.
-macro_rules! filtered {
-    ($filter:expr) => {{
-        let (from, to) = TradingDay::bounds(
-            $filter.from.unwrap_or(NaiveDate::MIN),
-            $filter.to.unwrap_or(NaiveDate::MAX),
-        );
-        let mut query = price_history::table.into_boxed();
-        match ($filter.tickers.as_deref(), walked($filter)) {
-            (_, Some(ticker)) => query = query.filter(walk::is_of(ticker)),
-            // One ticker alone lets the index give the order, too.
-            (Some([ticker]), _) => query = query.filter(price_history::ticker.eq(ticker)),
-            (Some(tickers), _) => query = query.filter(price_history::ticker.eq_any(tickers)),
-            (None, _) => {}
-        }
-        if $filter.from.is_some() {
-            query = query.filter(price_history::date.ge(from));
-        }
-        if $filter.to.is_some() {
-            query = query.filter(price_history::date.lt(to));
-        }
-        if let Some(source) = $filter.data_source.as_deref() {
-            query = query.filter(price_history::data_source.eq(source));
-        }
-        if let Some(is_suspect) = $filter.is_suspect {
-            query = query.filter(price_history::is_suspect.eq(is_suspect));
-        }
-        query
-    }};
+fn filtered(filter: &PriceBarFilter) -> price_history::BoxedQuery<'_, Pg> {
+    let (from, to) = TradingDay::bounds(
+        filter.from.unwrap_or(NaiveDate::MIN),
+        filter.to.unwrap_or(NaiveDate::MAX),
+    );
+    let mut query = price_history::table.into_boxed();
+    match (filter.tickers.as_deref(), walked(filter)) {
+        (_, Some(ticker)) => query = query.filter(walk::is_of(ticker)),
+        // One ticker alone lets the index give the order, too.
+        (Some([ticker]), _) => query = query.filter(price_history::ticker.eq(ticker)),
+        (Some(tickers), _) => query = query.filter(price_history::ticker.eq_any(tickers)),
+        (None, _) => {}
+    }
+    if filter.from.is_some() {
+        query = query.filter(price_history::date.ge(from));
+    }
+    if filter.to.is_some() {
+        query = query.filter(price_history::date.lt(to));
+    }
+    if let Some(source) = filter.data_source.as_deref() {
+        query = query.filter(price_history::data_source.eq(source));
+    }
+    if let Some(is_suspect) = filter.is_suspect {
+        query = query.filter(price_history::is_suspect.eq(is_suspect));
+    }
+    query
 }
 
 /// The ticker of whose days a filter asks: such a query is to be in the order of a [walk].
@@ -114,7 +113,7 @@ settled!(
                         .map(|bar| (price_history::id.eq(BarId::generate()), bar))
                         .collect();
                     let insert = diesel::insert_into(price_history::table).values(rows);
-                    connection.fetch_all(insert.returning(PriceBar::as_returning())).boxed()
+                    connection.write_all(insert.returning(PriceBar::as_returning())).boxed()
                 },
             );
             match stored.await {
@@ -225,6 +224,11 @@ settled!(
             coverage::nearest(&self.session, tickers, days).await
         }
 
+        #[tracing::instrument(level = "debug", name = "prices.tickers", skip_all)]
+        async fn tickers(&self) -> Result<Listed<Ticker>> {
+            coverage::tickers(&self.session).await
+        }
+
         #[tracing::instrument(level = "debug", name = "prices.coverage", skip_all)]
         async fn coverage(&self, tickers: &[Ticker]) -> Result<Listed<Coverage>> {
             coverage::of(&self.session, tickers).await
@@ -316,7 +320,7 @@ settled!(
             page: &PageRequest,
         ) -> Result<Page<PriceBar>> {
             let mut query =
-                newest_first!(filtered!(filter), page, price_history::date, price_history::id);
+                newest_first!(filtered(filter), page, price_history::date, price_history::id);
             if walked(filter).is_some() {
                 query = query.order((
                     price_history::ticker.desc(),
@@ -329,7 +333,7 @@ settled!(
 
         #[tracing::instrument(level = "debug", name = "prices.count", skip_all)]
         async fn count(&self, filter: &PriceBarFilter) -> Result<u64> {
-            let query = filtered!(filter);
+            let query = filtered(filter);
             let count: i64 = match walked(filter) {
                 Some(_) => self.session.fetch_one(walk::counted(query)).await?,
                 None => self.session.fetch_one(query.count()).await?,

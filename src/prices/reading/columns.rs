@@ -1,14 +1,15 @@
 //! Bars as columns of `f64`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 
 use super::walk;
 use crate::error::{Error, Result, Unreadable};
+use crate::prices::bars::PriceBar;
 use crate::store::{CopiedRow, Session};
 use crate::types::text::quote_literal;
-use crate::types::{Listed, Ticker, TradingDay, numeric};
+use crate::types::{AdjustedPrice, Listed, Price, Ticker, TradingDay, numeric};
 
 /// The bars of one ticker as columns, for computations: by rising day, all columns of one length.
 ///
@@ -40,7 +41,8 @@ pub struct Series {
 }
 
 impl Series {
-    fn new(ticker: Ticker) -> Self {
+    /// Without bars.
+    pub fn new(ticker: Ticker) -> Self {
         Series {
             ticker,
             days: Vec::new(),
@@ -52,6 +54,33 @@ impl Series {
             adjusted_close: Vec::new(),
             is_suspect: Vec::new(),
         }
+    }
+
+    /// The columns of these bars, one series a ticker, by ticker in byte order. Of two bars of one day the later in the
+    /// slice counts.
+    pub fn from_bars(bars: &[PriceBar]) -> Vec<Series> {
+        let of_day: BTreeMap<_, _> =
+            bars.iter().map(|bar| ((&bar.ticker, bar.date.date_naive()), bar)).collect();
+        let mut all: Vec<Series> = Vec::new();
+        let float = |price: Option<f64>| price.unwrap_or(f64::NAN);
+        for ((ticker, day), bar) in of_day {
+            if all.last().is_none_or(|series| series.ticker != *ticker) {
+                all.push(Series::new(ticker.clone()));
+            }
+            if let Some(series) = all.last_mut() {
+                series.days.push(day);
+                series.open.push(float(bar.open.as_ref().map(Price::to_f64)));
+                series.high.push(float(bar.high.as_ref().map(Price::to_f64)));
+                series.low.push(float(bar.low.as_ref().map(Price::to_f64)));
+                series.close.push(bar.close.to_f64());
+                series.volume.push(float(bar.volume.map(|volume| volume as f64)));
+                series
+                    .adjusted_close
+                    .push(float(bar.adjusted_close.as_ref().map(AdjustedPrice::to_f64)));
+                series.is_suspect.push(bar.is_suspect);
+            }
+        }
+        all
     }
 
     /// How many bars there are.

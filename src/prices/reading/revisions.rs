@@ -15,35 +15,22 @@ use crate::types::{Listed, Ticker, bound, span};
 /// A version is known from the first point that sees its transaction; between that point and the one before, from the
 /// time of its statement. The same holds of its end. A time that is later than the point which sees the transaction is of a
 /// clock that was ahead, and says nothing. Versions of an unknown transaction go by their times.
-macro_rules! is_past {
-    ($transaction:literal, $time:literal) => {
-        concat!(
-            "CASE WHEN ",
-            $transaction,
-            " IS NULL OR (SELECT is_foreign FROM around) THEN ",
-            $time,
-            " <= $4
-            ELSE txid_visible_in_snapshot(",
-            $transaction,
-            ", (SELECT next FROM around))
-                AND (",
-            $time,
-            " <= $4 OR ",
-            $time,
-            " > (SELECT next_at FROM around) OR txid_visible_in_snapshot(",
-            $transaction,
-            ", (SELECT previous FROM around)))
+fn is_past(transaction: &str, time: &str) -> String {
+    format!(
+        "CASE WHEN {transaction} IS NULL OR (SELECT is_foreign FROM around) THEN {time} <= $4
+            ELSE txid_visible_in_snapshot({transaction}, (SELECT next FROM around))
+                AND ({time} <= $4 OR {time} > (SELECT next_at FROM around)
+                    OR txid_visible_in_snapshot({transaction}, (SELECT previous FROM around)))
             END IS TRUE"
-        )
-    };
+    )
 }
 
 /// What the points around the time see of the table and of the revisions.
 fn as_of() -> String {
     let bars = walk::rising("*", "wanted.symbol", "$2", "$3");
     let (columns, is_added) =
-        (walk::COLUMNS, is_past!("added_by", "COALESCE(corrected_at, created_at)"));
-    let is_removed = is_past!("removed_by", "replaced_at");
+        (walk::COLUMNS, is_past("added_by", "COALESCE(corrected_at, created_at)"));
+    let is_removed = is_past("removed_by", "replaced_at");
     format!(
         "
     WITH around AS MATERIALIZED (

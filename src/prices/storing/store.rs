@@ -227,7 +227,7 @@ where
             .bind::<Array<Text>, _>(column.of(|bar| &*bar.data_source))
             .bind::<Array<Bool>, _>(column.of(|bar| &bar.is_suspect))
     };
-    let returned: Vec<Returned> = connection.fetch_all(statement).await?;
+    let returned: Vec<Returned> = connection.write_all(statement).await?;
     Ok(Written::of(&ids, returned.into_iter().map(|row| row.id.into())))
 }
 

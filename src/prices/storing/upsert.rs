@@ -59,9 +59,9 @@ pub(crate) async fn many(
 /// Stores all rows, or none where the server refuses one.
 async fn at_once(session: &Session, rows: &[intake::Row<'_>], few: bool) -> Result<Written> {
     if few && session.is_pooled() {
-        let connection = session.connection().await?;
-        let written = store::merge(&connection, rows).await?;
-        session.wrote();
+        let alone = session.alone().await?;
+        let written = store::merge(&alone, rows).await?;
+        alone.done().await;
         return Ok(written);
     }
     let atomic = session.atomic().await?;

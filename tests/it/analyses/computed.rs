@@ -77,8 +77,7 @@ async fn leases(db: &Database) -> i64 {
 }
 
 async fn rows(repos: &impl Repositories) -> u64 {
-    let filter =
-        buffetbot_db::analyses::AnalysisFilter { scope: AnalysisScope::All, ..Default::default() };
+    let filter = buffetbot_db::analyses::AnalysisFilter::default().scope(AnalysisScope::All);
     repos.analyses().count(&filter).await.expect("a count")
 }
 

@@ -19,7 +19,7 @@ async fn watermarks_are_read_as_stored(handle: &impl Handle) {
     let bars =
         Inputs::new().bars(BarsDigest { ticker: ticker("SPY"), digest: 9_007_199_254_740_993 });
     for inputs in [Some(Inputs::new()), Some(bars), None] {
-        let patch = AnalysisPatch { inputs: Some(inputs.clone()), ..AnalysisPatch::default() };
+        let patch = AnalysisPatch::default().inputs(inputs.clone());
         let changed = analyses.update(stored.id, &patch).await.expect("update");
         assert_eq!(changed.watermarks().expect("inputs"), inputs);
     }

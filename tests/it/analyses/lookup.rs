@@ -51,7 +51,7 @@ async fn the_latest_result_tells_its_age(handle: &impl Handle) {
     assert_eq!(latest.value, expired, "the newest, though an older one is fresh");
     assert!(latest.is_expired);
     assert!(latest.age > 24 * HOUR, "{:?}", latest.age);
-    let patch = AnalysisPatch { expires_at: Some(None), ..AnalysisPatch::default() };
+    let patch = AnalysisPatch::default().expires_at(None);
     analyses.update(expired.id, &patch).await.expect("update");
     let latest = analyses.latest(&key("AAPL")).await.expect("latest").expect("a result");
     assert!(!latest.is_expired);

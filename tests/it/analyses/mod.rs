@@ -309,7 +309,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     assert_eq!(changed.expires_at, None);
     assert!(changed.updated_at > stored.updated_at);
     assert_eq!(analyses.find(stored.id).await.expect("find"), Some(changed));
-    let long = AnalysisPatch { strategy: Some(Some("s".repeat(101))), ..AnalysisPatch::default() };
+    let long = AnalysisPatch::default().strategy("s".repeat(101));
     match analyses.update(stored.id, &long).await {
         Err(Error::Invalid { field, .. }) => assert_eq!(field, "strategy"),
         other => panic!("{other:?}"),
@@ -349,7 +349,7 @@ async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
         })
         .collect();
     analyses.create_many(&new).await.expect("save");
-    let all = AnalysisFilter { scope: AnalysisScope::All, ..AnalysisFilter::default() };
+    let all = AnalysisFilter::default().scope(AnalysisScope::All);
     for size in [1, 3, 5, 20] {
         let rows = every_page(size, async |page| analyses.list(&all, &page).await).await;
         assert_eq!(rows.len(), 20, "pages of {size}");
@@ -361,34 +361,22 @@ async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
     let contains = |part: Value| buffetbot_db::types::Document::encode(&part).expect("JSON");
     let filters = [
         (AnalysisFilter::default(), 16),
-        (AnalysisFilter { scope: AnalysisScope::Portfolio(owner.id), ..all.clone() }, 4),
-        (
-            AnalysisFilter {
-                scope: AnalysisScope::Portfolio(PortfolioId::generate()),
-                ..all.clone()
-            },
-            0,
-        ),
-        (AnalysisFilter { tickers: Some(vec![ticker("T1"), ticker("T2")]), ..all.clone() }, 8),
-        (AnalysisFilter { tickers: Some(vec![ticker("T1")]), ..AnalysisFilter::default() }, 3),
-        (AnalysisFilter { tickers: Some(Vec::new()), ..all.clone() }, 0),
-        (AnalysisFilter { analysis_types: Some(vec![AnalysisType::Risk]), ..all.clone() }, 10),
-        (AnalysisFilter { analysis_types: Some(Vec::new()), ..all.clone() }, 0),
-        (AnalysisFilter { strategy: Some("s1".into()), ..all.clone() }, 5),
-        (AnalysisFilter { strategy: Some("s_".into()), ..all.clone() }, 0),
-        (AnalysisFilter { recommendation: Some("buy".into()), ..all.clone() }, 3),
-        (AnalysisFilter { is_fresh: Some(true), ..all.clone() }, 14),
-        (AnalysisFilter { is_fresh: Some(false), ..all.clone() }, 6),
-        (AnalysisFilter { calculated_from: Some(at(1)), ..all.clone() }, 15),
-        (AnalysisFilter { calculated_before: Some(at(1)), ..all.clone() }, 5),
-        (AnalysisFilter { metadata_contains: Some(contains(json!({"i": 7}))), ..all.clone() }, 1),
-        (
-            AnalysisFilter {
-                metadata_contains: Some(contains(json!({"tags": ["tag3"]}))),
-                ..all.clone()
-            },
-            2,
-        ),
+        (all.clone().scope(AnalysisScope::Portfolio(owner.id)), 4),
+        (all.clone().scope(AnalysisScope::Portfolio(PortfolioId::generate())), 0),
+        (all.clone().tickers(vec![ticker("T1"), ticker("T2")]), 8),
+        (AnalysisFilter::default().tickers(vec![ticker("T1")]), 3),
+        (all.clone().tickers(Vec::new()), 0),
+        (all.clone().analysis_types(vec![AnalysisType::Risk]), 10),
+        (all.clone().analysis_types(Vec::new()), 0),
+        (all.clone().strategy("s1"), 5),
+        (all.clone().strategy("s_"), 0),
+        (all.clone().recommendation("buy"), 3),
+        (all.clone().is_fresh(true), 14),
+        (all.clone().is_fresh(false), 6),
+        (all.clone().calculated_from(at(1)), 15),
+        (all.clone().calculated_before(at(1)), 5),
+        (all.clone().metadata_contains(contains(json!({"i": 7}))), 1),
+        (all.clone().metadata_contains(contains(json!({"tags": ["tag3"]}))), 2),
     ];
     for (filter, expected) in filters {
         assert_eq!(analyses.count(&filter).await.expect("count"), expected, "{filter:?}");
@@ -471,11 +459,10 @@ async fn a_summary_averages_what_is_known(handle: &impl Handle) {
     let risk = &summary[0];
     assert_eq!((risk.count, risk.average_score.as_ref()), (1, None));
 
-    let aapl = AnalysisFilter { tickers: Some(vec![ticker("AAPL")]), ..AnalysisFilter::default() };
+    let aapl = AnalysisFilter::default().tickers(vec![ticker("AAPL")]);
     let summary = analyses.summary(&aapl).await.expect("summary");
     assert_eq!(summary.iter().map(|s| s.count).collect::<Vec<_>>(), [1, 2]);
-    let hers =
-        AnalysisFilter { scope: AnalysisScope::Portfolio(owner.id), ..AnalysisFilter::default() };
+    let hers = AnalysisFilter::default().scope(AnalysisScope::Portfolio(owner.id));
     let summary = analyses.summary(&hers).await.expect("summary");
     assert_eq!(summary.len(), 1);
     assert_eq!(summary[0].average_score, Some(parsed("99")));

@@ -60,12 +60,11 @@ async fn with_bars(handle: &impl Handle, symbol: &str) {
 
 /// Corrects one of the ticker's bars.
 async fn correct(handle: &impl Handle, symbol: &str) {
-    let filter =
-        PriceBarFilter { tickers: Some(vec![ticker(symbol)]), ..PriceBarFilter::default() };
+    let filter = PriceBarFilter::default().tickers(vec![ticker(symbol)]);
     let page = handle.prices().list(&filter, &buffetbot_db::types::PageRequest::first(1)).await;
     let bar = page.expect("bars").items.remove(0);
-    let volume = Some(bar.volume.map(|volume| volume + 1));
-    let patch = PriceBarPatch { volume, ..PriceBarPatch::default() };
+    let volume = bar.volume.map(|volume| volume + 1);
+    let patch = PriceBarPatch::default().volume(volume);
     handle.prices().update(bar.id, &patch).await.expect("corrected");
 }
 
@@ -257,11 +256,7 @@ async fn one_tickers_results_or_all(handle: &impl Handle) {
     assert_eq!(one("NONE").await, 0);
     assert_eq!(one("MANY").await, 2_100);
     assert_eq!(one("MANY").await, 0);
-    let fresh = AnalysisFilter {
-        is_fresh: Some(true),
-        scope: AnalysisScope::All,
-        ..AnalysisFilter::default()
-    };
+    let fresh = AnalysisFilter::default().is_fresh(true).scope(AnalysisScope::All);
     assert_eq!(analyses.count(&fresh).await.expect("count"), 910);
     assert_eq!(outdated(handle).await, 900);
     assert_eq!(analyses.count(&fresh).await.expect("count"), 10);

@@ -111,7 +111,7 @@ async fn histories_and_searches_use_an_index() {
     statements.take();
 
     let part = Document::encode(&json!({"t": 5, "i": 7})).expect("JSON");
-    let filter = AnalysisFilter { metadata_contains: Some(part), ..AnalysisFilter::default() };
+    let filter = AnalysisFilter::default().metadata_contains(part);
     assert_eq!(analyses.count(&filter).await.expect("count"), 1);
     let contains = ["'{\"t\": 5, \"i\": 7}'"];
     let index = "analysis_results_metadata_idx";

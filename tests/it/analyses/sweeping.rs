@@ -54,7 +54,7 @@ async fn invalidation_takes_what_the_selector_means(handle: &impl Handle) {
         assert_eq!(hit, expected, "{selector:?}");
         assert_eq!(analyses.invalidate(&selector).await.expect("invalidate"), 0, "{selector:?}");
         let scope = AnalysisScope::All;
-        let fresh = AnalysisFilter { scope, is_fresh: Some(true), ..AnalysisFilter::default() };
+        let fresh = AnalysisFilter::default().scope(scope).is_fresh(true);
         assert_eq!(analyses.count(&fresh).await.expect("count"), 5 - expected, "{selector:?}");
         for result in stored {
             analyses.delete(result.id).await.expect("delete");
@@ -162,7 +162,7 @@ async fn invalidations_at_once_do_not_deadlock() {
     let hits = try_join_all(at_once).await.expect("no deadlock");
     // One that began earlier takes what expires at the other's later time for fresh: it counts, too.
     assert!(hits.iter().sum::<u64>() >= 4_000, "{hits:?}");
-    let fresh = AnalysisFilter { is_fresh: Some(true), ..AnalysisFilter::default() };
+    let fresh = AnalysisFilter::default().is_fresh(true);
     assert_eq!(db.analyses().count(&fresh).await.expect("count"), 0);
     let connection = db.connection().await.expect("a connection");
     let leases = number(&connection, "SELECT count(*) AS n FROM cache_leases").await;

@@ -52,7 +52,7 @@ async fn versions_grow_with_every_change(handle: &impl Handle) {
     let first = save(handle, &value_of("AAPL")).await;
     let second = save(handle, &value_of("AAPL")).await;
     assert!(second.version > first.version);
-    let patch = AnalysisPatch { score: Some(None), ..AnalysisPatch::default() };
+    let patch = AnalysisPatch::default().score(None);
     let changed = analyses.update(first.id, &patch).await.expect("update");
     assert!(changed.version > second.version);
     assert_eq!(analyses.find(first.id).await.expect("find"), Some(changed.clone()));
@@ -76,8 +76,8 @@ async fn a_sweep_honours_stale_windows(handle: &impl Handle) {
     let fresh =
         save(handle, &value_of("FRESH").calculated_at(at(-24)).expires_at(at(0)).stale_for(HOUR))
             .await;
-    let expires_at = Some(Some(fresh.created_at + TimeDelta::hours(1)));
-    let patch = AnalysisPatch { expires_at, ..AnalysisPatch::default() };
+    let expires_at = fresh.created_at + TimeDelta::hours(1);
+    let patch = AnalysisPatch::default().expires_at(expires_at);
     analyses.update(fresh.id, &patch).await.expect("update");
 
     for gone in ["SHORT", "LATER", "LONG"] {
@@ -99,7 +99,7 @@ async fn a_window_does_not_end_what_never_expires(handle: &impl Handle) {
     let stored =
         save(handle, &value_of("AAPL").calculated_at(at(-24)).expires_at(at(0)).stale_for(HOUR))
             .await;
-    let patch = AnalysisPatch { expires_at: Some(None), ..AnalysisPatch::default() };
+    let patch = AnalysisPatch::default().expires_at(None);
     analyses.update(stored.id, &patch).await.expect("update");
     assert_eq!(analyses.sweep_expired(9, Duration::ZERO).await.expect("sweep").deleted, 0);
     // It is invalidated as what it is: fresh.

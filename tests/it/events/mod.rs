@@ -236,7 +236,7 @@ async fn changes_of_one_row_come_in_their_order() {
     // The transaction with the smaller number changes the row last.
     let older = db.begin().await.expect("begun");
     older.prices().create(&bar("OLDER", "2024-01-02")).await.expect("a number");
-    let patch = PositionPatch { notes: Some(Some("first".into())), ..PositionPatch::default() };
+    let patch = PositionPatch::default().notes("first");
     let younger = db.begin().await.expect("begun");
     younger.positions().update(core.id, position.id, &patch).await.expect("changed");
     younger.commit().await.expect("committed");
@@ -249,4 +249,53 @@ async fn changes_of_one_row_come_in_their_order() {
         }
     }
     assert_eq!(changes, [Operation::Update, Operation::Delete]);
+}
+
+#[tokio::test]
+async fn a_reader_that_was_away_asks_for_what_came_since() {
+    let db = TestDatabase::new().await.expect("a database");
+    let ada = user(&*db, "ada@example.com").await;
+    let portfolio = portfolio(&*db, &ada, "Core").await;
+    for symbol in ["AAPL", "MSFT", "IBM"] {
+        let new = NewPosition::new(portfolio.id, parsed(symbol), parsed::<Shares>("1"));
+        db.positions().create(&new).await.expect("added");
+    }
+    let log = db.events();
+    let all = log.since(0, &EventFilter::new(), 100).await.expect("read");
+    let tickers = |events: &[Event]| -> Vec<String> {
+        events.iter().map(|event| event.ticker.to_string()).collect()
+    };
+    assert_eq!(tickers(&all), ["AAPL", "MSFT", "IBM"]);
+    let since = log.since(all[0].id, &EventFilter::new(), 1).await.expect("read");
+    assert_eq!(tickers(&since), ["MSFT"]);
+    let ibm = EventFilter::new().tickers(vec![parsed("IBM")]);
+    let since = log.since(all[0].id, &ibm, 100).await.expect("read");
+    assert_eq!(tickers(&since), ["IBM"]);
+    assert!(log.since(all[2].id, &EventFilter::new(), 100).await.expect("read").is_empty());
+    // As a service passes one on.
+    let json = serde_json::to_string(&all[0]).expect("JSON");
+    assert_eq!(serde_json::from_str::<Event>(&json).expect("an event"), all[0]);
+}
+
+#[tokio::test]
+async fn a_computed_result_is_told_at_once() {
+    // No notification would mean a second until the log is read anyway: it is looked for among the statements.
+    let (sent, mut notified) = tokio::sync::mpsc::unbounded_channel();
+    let db = TestDatabase::new().await.expect("a database");
+    let observer = move |report: &QueryReport<'_>| {
+        if report.sql.starts_with("NOTIFY") {
+            let _ = sent.send(report.sql.to_owned());
+        }
+    };
+    let config = Config::new(db.url()).expect("a URL").observer(std::sync::Arc::new(observer));
+    let observed = Database::connect(config).await.expect("connected");
+    let key = AnalysisKey::new(&parsed("AAPL"), AnalysisType::Value);
+    let policy = Policy::ttl(Duration::from_secs(60));
+    let computed = observed.get_or_compute(&key, &policy, |_| async {
+        Ok::<_, Error>(NewAnalysis::new(parsed("AAPL"), AnalysisType::Value))
+    });
+    computed.await.expect("computed");
+    let mut channels = [notified.recv().await, notified.recv().await].map(|sql| sql.expect("one"));
+    channels.sort();
+    assert_eq!(channels, ["NOTIFY buffetbot_cache", "NOTIFY buffetbot_events"]);
 }

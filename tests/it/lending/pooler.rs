@@ -42,7 +42,7 @@ async fn nothing_that_a_unit_leaves_reaches_another_client_of_the_pooler() {
     for end in [End::Commit, End::Rollback, End::Drop, End::Failed] {
         for read_only in [false, true] {
             for (sql, there) in LEFT {
-                let options = TransactionOptions { read_only, ..Default::default() };
+                let options = TransactionOptions::default().read_only(read_only);
                 let unit = behind.db.begin_with(options).await.unwrap();
                 let connection = unit.connection().await.unwrap();
                 match batch(&connection, sql).await {
@@ -144,8 +144,7 @@ async fn every_isolation_begins_and_ends() {
     let behind = behind(1).await;
     for isolation in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable]
     {
-        let options =
-            TransactionOptions { isolation, read_only: false, ..TransactionOptions::default() };
+        let options = TransactionOptions::default().isolation(isolation).read_only(false);
         let unit = behind.db.begin_with(options).await.unwrap();
         let connection = unit.connection().await.unwrap();
         // Before anything is read: the lock counts only then.

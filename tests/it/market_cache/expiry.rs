@@ -111,7 +111,7 @@ async fn any_time_to_live_is_stored_or_refused(handle: &impl Handle) {
     cache.refresh(&key("AAPL"), Duration::MAX).await.expect("refresh");
     assert_eq!(get(handle, &key("AAPL")).await, Some(json!(1)));
     assert_eq!(cache.sweep_expired(10, Duration::MAX).await.expect("sweep").deleted, 0);
-    assert_eq!(cache.list_stale(Duration::MAX, 10).await.expect("list").len(), 1);
+    assert_eq!(cache.list_stale(10, Duration::MAX).await.expect("list").len(), 1);
 }
 
 async fn invalidation_follows_a_put_in_one_transaction(handle: &impl Handle) {
@@ -194,7 +194,7 @@ async fn a_sweep_keeps_what_may_be_served_stale(handle: &impl Handle) {
     assert!(cache.get_stale(&key("NONE")).await.expect("get").is_none());
     assert_eq!(cache.sweep_expired(10, Duration::ZERO).await.expect("sweep").deleted, 1);
     assert!(cache.get_stale(&key("PAST")).await.expect("get").is_none());
-    let due = cache.list_stale(Duration::ZERO, 10).await.expect("list");
+    let due = cache.list_stale(10, Duration::ZERO).await.expect("list");
     assert_eq!(due.len(), 1, "due to be fetched as before");
     let open = CacheSelector::ticker(&ticker("OPEN"));
     assert_eq!(cache.invalidate(&open).await.expect("invalidate"), 1);
@@ -209,14 +209,14 @@ async fn what_is_due_comes_soonest_first(handle: &impl Handle) {
     put(handle, &key("HOUR"), json!(1)).await;
     cache.put(&key("DAY"), &document(json!(1)), &PutOptions::ttl(24 * HOUR)).await.expect("put");
     let due = async |within, limit| {
-        let due = cache.list_stale(within, limit).await.expect("list");
+        let due = cache.list_stale(limit, within).await.expect("list");
         due.into_iter().map(|e| e.key.ticker.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(due(Duration::ZERO, 10).await, ["OLDER", "OLD"]);
     assert_eq!(due(2 * HOUR, 10).await, ["OLDER", "OLD", "HOUR"]);
     assert_eq!(due(48 * HOUR, 3).await, ["OLDER", "OLD", "HOUR"]);
     assert!(due(HOUR, 0).await.is_empty());
-    let listed = cache.list_stale(Duration::ZERO, 2).await.expect("list").remove(1);
+    let listed = cache.list_stale(2, Duration::ZERO).await.expect("list").remove(1);
     let stored = cache.find(listed.id).await.expect("find").expect("an entry");
     assert_eq!(listed.key, with);
     assert_eq!((listed.cached_at, listed.expires_at), (stored.cached_at, stored.expires_at));

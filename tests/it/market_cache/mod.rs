@@ -146,7 +146,7 @@ async fn versions_and_revisions_move(handle: &impl Handle) {
     let other = put(handle, &key("AAPL"), json!({"a": 2, "b": 2})).await;
     assert!(other.version > same.version);
     assert!(other.revision > same.revision);
-    let patch = CacheEntryPatch { data: Some(document(json!(3))), ..Default::default() };
+    let patch = CacheEntryPatch::default().data(document(json!(3)));
     let patched = cache.update(other.id, &patch).await.expect("update");
     assert!(patched.version > other.version && patched.revision > other.revision);
     cache.refresh(&key("AAPL"), 2 * HOUR).await.expect("refresh");
@@ -264,7 +264,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     let expected = CacheEntry { data, data_source: None, version, revision, ..entry.clone() };
     assert_eq!(changed, expected);
     assert_eq!(cache.find(entry.id).await.expect("find"), Some(changed));
-    let early = CacheEntryPatch { expires_at: Some(entry.cached_at), ..CacheEntryPatch::default() };
+    let early = CacheEntryPatch::default().expires_at(entry.cached_at);
     match handle.attempt(cache.update(entry.id, &early)).await {
         Err(Error::Invalid { field, .. }) => assert_eq!(field, "market_data_cache_check"),
         other => panic!("{other:?}"),
@@ -311,16 +311,15 @@ async fn filters_and_pages_reach_every_row(handle: &impl Handle) {
         assert_eq!(ids.len(), 25, "pages of {size}");
     }
     cache.invalidate(&CacheSelector::ticker(&ticker("T3"))).await.expect("invalidate");
-    let none = Some(Vec::new());
     let filters = [
-        (CacheFilter { tickers: Some(vec![ticker("T1"), ticker("T2")]), ..all.clone() }, 2),
-        (CacheFilter { tickers: none, ..all.clone() }, 0),
-        (CacheFilter { data_types: Some(vec![DataType::NEWS]), ..all.clone() }, 13),
-        (CacheFilter { data_types: Some(Vec::new()), ..all.clone() }, 0),
-        (CacheFilter { data_source: Some("s3".into()), ..all.clone() }, 5),
-        (CacheFilter { data_source: Some("s%".into()), ..all.clone() }, 0),
-        (CacheFilter { is_live: Some(true), ..all.clone() }, 24),
-        (CacheFilter { is_live: Some(false), ..all.clone() }, 1),
+        (all.clone().tickers(vec![ticker("T1"), ticker("T2")]), 2),
+        (all.clone().tickers(Vec::new()), 0),
+        (all.clone().data_types(vec![DataType::NEWS]), 13),
+        (all.clone().data_types(Vec::new()), 0),
+        (all.clone().data_source("s3"), 5),
+        (all.clone().data_source("s%"), 0),
+        (all.clone().is_live(true), 24),
+        (all.clone().is_live(false), 1),
     ];
     for (filter, expected) in filters {
         assert_eq!(cache.count(&filter).await.expect("count"), expected, "{filter:?}");

@@ -117,7 +117,7 @@ async fn invalidation_goes_by_the_index_of_what_is_given() {
 async fn expiry_is_found_by_its_index() {
     let (db, statements) = seeded().await;
     let cache = db.market_cache();
-    cache.list_stale(Duration::ZERO, 10).await.expect("list");
+    cache.list_stale(10, Duration::ZERO).await.expect("list");
     let by_expiry = "idx_market_cache_expires_at";
     assert_index(&db, &statements.only(), &["'0 s'", "10"], TABLE, by_expiry).await;
     statements.take();

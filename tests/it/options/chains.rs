@@ -3,7 +3,7 @@
 use buffetbot_db::options::{ChainFilter, NewOptionQuote, OptionQuote, OptionQuoteFilter};
 use buffetbot_db::store::UpsertReport;
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::types::OptionType;
+use buffetbot_db::types::{OptionType, Price};
 use chrono::{DateTime, Utc};
 
 use super::{assert_invalid, at, chain, contract, day, noon, parsed, quote};
@@ -66,7 +66,7 @@ async fn a_corrected_snapshot_updates(handle: &impl Handle) {
     quotes[3] = quotes[3].clone().bid_ask(parsed("7"), parsed("8"));
     quotes[4].last = None;
     assert_eq!(put(handle, noon("01-02"), &quotes).await, [0, 2, 8, 0, 0]);
-    let puts = ChainFilter { option_type: Some(OptionType::Put), ..ChainFilter::default() };
+    let puts = ChainFilter::default().option_type(OptionType::Put);
     let stored = handle.options().latest_chain(&parsed("AAPL"), &puts).await.expect("read");
     assert_eq!(stored[3].bid, Some(parsed("7")));
     assert_eq!((&stored[4].last, &stored[0].last), (&None, &Some(parsed("1.5"))));
@@ -157,21 +157,20 @@ async fn filters_select_contracts(handle: &impl Handle) {
     let all = ChainFilter::default;
     for (filter, expected) in [
         (all(), 40),
-        (ChainFilter { expiration: Some(day("2025-02-21")), ..all() }, 20),
-        (ChainFilter { expiration: Some(day("2025-02-22")), ..all() }, 0),
-        (ChainFilter { option_type: Some(OptionType::Call), ..all() }, 20),
-        (ChainFilter { min_strike: Some(parsed("108")), ..all() }, 8),
-        (ChainFilter { max_strike: Some(parsed("100")), ..all() }, 4),
+        (all().expiration(day("2025-02-21")), 20),
+        (all().expiration(day("2025-02-22")), 0),
+        (all().option_type(OptionType::Call), 20),
+        (all().min_strike(parsed::<Price>("108")), 8),
+        (all().max_strike(parsed::<Price>("100")), 4),
         (
-            ChainFilter {
-                expiration: Some(day("2025-01-17")),
-                option_type: Some(OptionType::Put),
-                min_strike: Some(parsed("102.5")),
-                max_strike: Some(parsed("105")),
-            },
+            ChainFilter::default()
+                .expiration(day("2025-01-17"))
+                .option_type(OptionType::Put)
+                .min_strike(parsed::<Price>("102.5"))
+                .max_strike(parsed::<Price>("105")),
             3,
         ),
-        (ChainFilter { min_strike: Some(parsed("5")), max_strike: Some(parsed("4")), ..all() }, 0),
+        (all().min_strike(parsed::<Price>("5")).max_strike(parsed::<Price>("4")), 0),
     ] {
         let latest = options.latest_chain(&parsed("AAPL"), &filter).await.expect("read");
         assert_eq!(latest.len(), expected, "{filter:?}");
@@ -184,7 +183,7 @@ async fn an_expiration_has_its_own_latest_snapshot(handle: &impl Handle) {
     // Providers deliver expiration by expiration.
     put(handle, noon("01-02"), &chain("AAPL", &["2025-01-17"], 1)).await;
     put(handle, noon("01-03"), &chain("AAPL", &["2025-02-21"], 1)).await;
-    let january = ChainFilter { expiration: Some(day("2025-01-17")), ..ChainFilter::default() };
+    let january = ChainFilter::default().expiration(day("2025-01-17"));
     let stored = handle.options().latest_chain(&parsed("AAPL"), &january).await.expect("read");
     assert_eq!(brief(&stored), ["2025-01-17 call 100", "2025-01-17 put 100"]);
     assert_eq!(stored[0].fetched_at, noon("01-02"));

@@ -38,7 +38,7 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     assert_index(&db, &recorder.only(), &arguments, table, snapshots).await;
 
     recorder.take();
-    let january = ChainFilter { expiration: Some(day("2025-01-17")), ..ChainFilter::default() };
+    let january = ChainFilter::default().expiration(day("2025-01-17"));
     assert_eq!(options.latest_chain(&ticker, &january).await.expect("read").len(), 20);
     let (from, to) = ("'2025-01-17Z'", "'2025-01-18Z'");
     let arguments = ["'T7'", "'T7'", from, to, "1", from, to];

@@ -59,9 +59,7 @@ fn sourceless(given: &Given) -> NewOptionQuote {
     NewOptionQuote { data_source: "".into(), ..quote }
 }
 
-fn unreadable() -> Option<String> {
-    Some("\0".into())
-}
+const UNREADABLE: &str = "\0";
 
 fn key(given: &Given) -> AnalysisKey {
     AnalysisKey::new(&given.ticker, AnalysisType::Value)
@@ -77,9 +75,9 @@ fn mistakes() -> Vec<(&'static str, Start)> {
         users.find_by_username("\0");
         users.exists_email("\0");
         users.exists_username("\0");
-        users.update(UserId::generate(), &UserPatch { first_name: Some(Some("Ada".into())), ..UserPatch::default() });
+        users.update(UserId::generate(), &UserPatch::default().first_name("Ada"));
         users.update(UserId::generate(), &UserPatch::default());
-        users.update_profile(UserId::generate(), &ProfilePatch { first_name: Some(Some("Ada".into())), ..ProfilePatch::default() });
+        users.update_profile(UserId::generate(), &ProfilePatch::default().first_name("Ada"));
         users.set_password(UserId::generate(), &hash());
         users.record_login(UserId::generate());
         users.verify(UserId::generate());
@@ -90,8 +88,9 @@ fn mistakes() -> Vec<(&'static str, Start)> {
         users.merge_preferences(given.user.id, &Document::encode(&[1]).unwrap());
         portfolios.create(&nameless(given));
         portfolios.create_many(&[nameless(given)]);
+        users.search("\0", &given.page);
         portfolios.find_by_name(given.user.id, "\0");
-        portfolios.update(PortfolioId::generate(), &PortfolioPatch { name: Some("Core".into()), ..PortfolioPatch::default() });
+        portfolios.update(PortfolioId::generate(), &PortfolioPatch::default().name("Core"));
         portfolios.deactivate(PortfolioId::generate());
         portfolios.activate(PortfolioId::generate());
         portfolios.duplicate(PortfolioId::generate(), "Copy");
@@ -100,24 +99,24 @@ fn mistakes() -> Vec<(&'static str, Start)> {
         positions.create_many(&[position(given, &parsed("TWICE")), position(given, &parsed("TWICE"))]);
         positions.create_many(&[position(given, &given.ticker)]);
         positions.upsert(&position(given, &given.ticker).notes("\0"));
-        positions.update(given.portfolio.id, PositionId::generate(), &PositionPatch { notes: Some(None), ..PositionPatch::default() });
+        positions.update(given.portfolio.id, PositionId::generate(), &PositionPatch::default().notes(None));
         positions.remove(given.portfolio.id, PositionId::generate());
         positions.move_to(given.portfolio.id, PositionId::generate(), given.other_portfolio.id);
         analyses.create(&long(given));
         analyses.create_many(&[long(given)]);
-        analyses.list(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() }, &given.page);
-        analyses.count(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() });
-        analyses.summary(&AnalysisFilter { strategy: unreadable(), ..AnalysisFilter::default() });
-        analyses.update(AnalysisId::generate(), &AnalysisPatch { summary: Some(None), ..AnalysisPatch::default() });
+        analyses.list(&AnalysisFilter::default().strategy(UNREADABLE), &given.page);
+        analyses.count(&AnalysisFilter::default().strategy(UNREADABLE));
+        analyses.summary(&AnalysisFilter::default().strategy(UNREADABLE));
+        analyses.update(AnalysisId::generate(), &AnalysisPatch::default().summary(None));
         analyses.invalidate(&AnalysisSelector::default());
         repositories.get_or_compute(&key(given), &Policy::ttl(Duration::ZERO), |_| async { Ok::<_, Error>(NewAnalysis::new(parsed("A"), AnalysisType::Value)) });
         repositories.get_or_compute(&key(given), &Policy::ttl(HOUR), |_| async { Err::<NewAnalysis, BoxError>("the model is down".into()) });
         repositories.get_or_compute(&key(given), &Policy::ttl(HOUR), |_| async { Ok::<_, Error>(NewAnalysis::new(parsed("A"), AnalysisType::Value).strategy("x".repeat(500))) });
         market_cache.create(&unkept(given));
         market_cache.create_many(&[unkept(given)]);
-        market_cache.list(&CacheFilter { data_source: unreadable(), ..CacheFilter::default() }, &given.page);
-        market_cache.count(&CacheFilter { data_source: unreadable(), ..CacheFilter::default() });
-        market_cache.update(CacheEntryId::generate(), &CacheEntryPatch { data_source: Some(None), ..CacheEntryPatch::default() });
+        market_cache.list(&CacheFilter::default().data_source(UNREADABLE), &given.page);
+        market_cache.count(&CacheFilter::default().data_source(UNREADABLE));
+        market_cache.update(CacheEntryId::generate(), &CacheEntryPatch::default().data_source(None));
         market_cache.put(&given.entry.key(), &document(), &PutOptions::ttl(Duration::ZERO));
         market_cache.put_many(&[unkept(given)]);
         market_cache.backfill_many(&[Backfill { entry: unkept(given), cached_at: given.at }]);
@@ -126,20 +125,20 @@ fn mistakes() -> Vec<(&'static str, Start)> {
         market_cache.put_as(&absent(given), &f64::NAN, &PutOptions::ttl(HOUR));
         corporate_actions.create(&dividend(given));
         corporate_actions.create_many(&[dividend(given)]);
-        corporate_actions.update(CorporateActionId::generate(), &CorporateActionPatch { data_source: Some(None), ..CorporateActionPatch::default() });
+        corporate_actions.update(CorporateActionId::generate(), &CorporateActionPatch::default().data_source(None));
         prices.create(&long_ago(given));
         prices.create_many(&[long_ago(given)]);
         prices.upsert_many_with(&[contradictory(given)], &IngestOptions::new().on_suspect(SuspectPolicy::Fail));
         prices.copy_in(stream::iter([Err(Error::Cancelled)]).boxed(), &IngestOptions::new());
         prices.copy_in(stream::iter([Ok(contradictory(given).into())]).boxed(), &IngestOptions::new().on_suspect(SuspectPolicy::Fail));
         prices.verify_adjustment(&given.ticker, given.from, given.to, f64::NAN);
-        prices.list(&PriceBarFilter { data_source: unreadable(), ..PriceBarFilter::default() }, &given.page);
-        prices.count(&PriceBarFilter { data_source: unreadable(), ..PriceBarFilter::default() });
-        prices.update(BarId::generate(), &PriceBarPatch { data_source: Some(None), ..PriceBarPatch::default() });
+        prices.list(&PriceBarFilter::default().data_source(UNREADABLE), &given.page);
+        prices.count(&PriceBarFilter::default().data_source(UNREADABLE));
+        prices.update(BarId::generate(), &PriceBarPatch::default().data_source(None));
         options.create(&sourceless(given));
         options.create_many(&[sourceless(given)]);
         options.put_chain(&given.ticker, DateTime::<Utc>::MAX_UTC, &[]);
-        options.update(OptionQuoteId::generate(), &OptionQuotePatch { data_source: Some(None), ..OptionQuotePatch::default() });
+        options.update(OptionQuoteId::generate(), &OptionQuotePatch::default().data_source(None));
     };
     let of_another_shape: Start = |repos, given| {
         let got = async { repos.market_cache().get_as::<Vec<i32>>(&given.entry.key()).await };
@@ -150,13 +149,15 @@ fn mistakes() -> Vec<(&'static str, Start)> {
 }
 
 /// Methods whose documentation tells errors that are no mistakes of the call, and why.
-const NO_MISTAKES: [(&str, &str); 10] = [
+const NO_MISTAKES: [(&str, &str); 12] = [
     ("audit.sweep", "only a user's name is refused"),
     ("analyses.lineage", "only what another program recorded cannot be read"),
     ("corporate_actions.upsert_many", "what is wrong is reported, item by item"),
     ("options.upsert_many", "what is wrong is reported, item by item"),
     ("prices.upsert_many", "what is wrong is reported, item by item"),
     ("prices.adjusted", "only what another program stored cannot be read"),
+    ("prices.series", "only what another program stored cannot be read"),
+    ("prices.latest_of", "only what another program stored cannot be read"),
     ("prices.resample", "only what another program stored cannot be read"),
     ("users.export", "only the database refuses"),
     ("prices.range_as_of", "only sweeping and archiving make it fail"),

@@ -135,7 +135,7 @@ async fn deliver_each_way(repositories: &impl Repositories, next_year: i32) {
         }
         other => panic!("{other:?}"),
     }
-    let filter = PriceBarFilter { tickers: Some(vec![parsed("A")]), ..PriceBarFilter::default() };
+    let filter = PriceBarFilter::default().tickers(vec![parsed("A")]);
     assert_eq!(prices.count(&filter).await.expect("read"), 0);
 }
 

@@ -122,7 +122,7 @@ async fn invalid_fields_are_refused_by_name(handle: &impl Handle) {
     assert_eq!(handle.portfolios().count(&PortfolioFilter::default()).await.expect("read"), 0);
 
     let longest = handle.portfolios().create(&of(&"é".repeat(255))).await.expect("fits");
-    let patch = PortfolioPatch { name: Some("\n".into()), ..PortfolioPatch::default() };
+    let patch = PortfolioPatch::default().name("\n");
     let error = handle.portfolios().update(longest.id, &patch).await.expect_err("blank");
     assert!(matches!(&error, Error::Invalid { field, .. } if field == "name"), "{error}");
 }
@@ -140,7 +140,7 @@ async fn an_unknown_portfolio_is_told_as_such(handle: &impl Handle) {
     let page = PageRequest::default();
     let of_nobody = portfolios.list_for_user(nobody, Activity::Any, &page).await.expect("read");
     assert!(of_nobody.items.is_empty() && of_nobody.next.is_none());
-    let patch = PortfolioPatch { is_active: Some(true), ..PortfolioPatch::default() };
+    let patch = PortfolioPatch::default().is_active(true);
     for missing in [
         portfolios.update(id, &patch).await,
         portfolios.update(id, &PortfolioPatch::default()).await,
@@ -328,7 +328,10 @@ async fn filters_select(handle: &impl Handle) {
         (None, Activity::Active, Some(RiskTolerance::Conservative), 0),
     ];
     for (user_id, activity, risk_tolerance, expected) in cases {
-        let filter = PortfolioFilter { user_id, activity, risk_tolerance };
+        let filter = PortfolioFilter::default()
+            .user_id(user_id)
+            .activity(activity)
+            .risk_tolerance(risk_tolerance);
         assert_eq!(portfolios.count(&filter).await.expect("read"), expected, "{filter:?}");
         let rows = portfolios.list(&filter, &PageRequest::default()).await.expect("read").items;
         assert_eq!(rows.len() as u64, expected, "{filter:?}");

@@ -49,7 +49,7 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     assert_index(&db, &recorder.only(), &arguments, "portfolios", index).await;
 
     recorder.take();
-    let count = PortfolioFilter { user_id: Some(user), ..PortfolioFilter::default() };
+    let count = PortfolioFilter::default().user_id(user);
     assert_eq!(portfolios.count(&count).await.expect("read"), 19);
     assert_index(&db, &recorder.only(), &[&user_text], "portfolios", index).await;
 

@@ -10,6 +10,7 @@ use buffetbot_db::portfolios::{
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::types::{Activity, PageRequest, PortfolioId, PositionId, Shares, Ticker};
 use buffetbot_db::{Error, Result};
+use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::support::handle::Handle;
@@ -32,6 +33,7 @@ conformance! {
     another_portfolios_position_is_unknown,
     lists_reach_every_row_once,
     activity_selects,
+    holders_of_a_ticker_are_found_in_all_portfolios,
     many_are_added_in_order,
     many_or_none,
 }
@@ -222,9 +224,9 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
     assert_eq!((&cleared.shares, &cleared.average_cost), (&None, &None));
 
     hold(handle, &core, "AAPL").await;
-    let renamed = PositionPatch { ticker: Some(parsed("AAPL")), ..PositionPatch::default() };
+    let renamed = PositionPatch::default().ticker(parsed("AAPL"));
     assert_held(handle.attempt(positions.update(core.id, after.id, &renamed)).await);
-    let noted = PositionPatch { notes: Some(Some("\0".into())), ..PositionPatch::default() };
+    let noted = PositionPatch::default().notes("\0");
     let refused = positions.update(core.id, after.id, &noted).await;
     assert!(matches!(&refused, Err(Error::Invalid { field, .. }) if field == "notes"));
 }
@@ -268,7 +270,7 @@ async fn another_portfolios_position_is_unknown(handle: &impl Handle) {
     assert_eq!(positions.find_by_ticker(other.id, &held.ticker).await.expect("read"), None);
     assert!(!positions.exists(other.id, held.id).await.expect("read"));
     assert!(!positions.delete(other.id, held.id).await.expect("ran"));
-    let patch = PositionPatch { is_active: Some(false), ..PositionPatch::default() };
+    let patch = PositionPatch::default().is_active(false);
     assert_not_found(positions.update(other.id, held.id, &patch).await, held.id);
     assert_not_found(positions.update(other.id, held.id, &PositionPatch::default()).await, held.id);
     assert_not_found(positions.remove(other.id, held.id).await, held.id);
@@ -319,6 +321,42 @@ async fn activity_selects(handle: &impl Handle) {
         let count = positions.count(core.id, activity).await.expect("read");
         assert_eq!(count, expected.len() as u64);
     }
+}
+
+async fn holders_of_a_ticker_are_found_in_all_portfolios(handle: &impl Handle) {
+    let positions = handle.positions();
+    let mut holders = Vec::new();
+    for name in ["ada", "grace", "mary"] {
+        let owner = user(handle, &format!("{name}@example.com")).await;
+        let portfolio = portfolio(handle, &owner, "Core").await;
+        for symbol in ["AAPL", "MSFT"] {
+            let new = NewPosition::new(portfolio.id, parsed(symbol), parsed::<Shares>("1"));
+            let position = positions.create(&new).await.expect("added");
+            if symbol == "AAPL" {
+                holders.push(position);
+            }
+        }
+    }
+    let gone = holders.remove(1);
+    positions.remove(gone.portfolio_id, gone.id).await.expect("removed");
+    let ticker: Ticker = parsed("AAPL");
+    let found = async |activity, page: &PageRequest| {
+        positions.holders_of(&ticker, activity, page).await.expect("read")
+    };
+    let all = found(Activity::Active, &PageRequest::default()).await.items;
+    let mut ids = [all[0].portfolio_id, all[1].portfolio_id];
+    let mut expected = [holders[0].portfolio_id, holders[1].portfolio_id];
+    ids.sort_by_key(|id| id.0);
+    expected.sort_by_key(|id| id.0);
+    assert_eq!((all.len(), ids), (2, expected));
+    let removed = found(Activity::Inactive, &PageRequest::default()).await.items;
+    assert_eq!(removed.iter().map(|position| position.id).collect::<Vec<_>>(), [gone.id]);
+    let first = found(Activity::Any, &PageRequest::first(2)).await;
+    let rest = PageRequest::after(2, first.next.expect("a next page"));
+    assert_eq!((first.items.len(), found(Activity::Any, &rest).await.items.len()), (2, 1));
+    let of_one: Vec<Position> =
+        positions.stream(gone.portfolio_id, Activity::Any).try_collect().await.expect("read");
+    assert_eq!(of_one.len(), 2);
 }
 
 async fn many_are_added_in_order(handle: &impl Handle) {

@@ -25,7 +25,7 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     let page = PageRequest::first(1);
     let some = db.portfolios().list(&PortfolioFilter::default(), &page).await.expect("read");
     let core = &some.items[0];
-    let filter = PortfolioFilter { user_id: Some(core.user_id), ..PortfolioFilter::default() };
+    let filter = PortfolioFilter::default().user_id(core.user_id);
     let page = PageRequest::first(2);
     let hers = db.portfolios().list(&filter, &page).await.expect("read").items;
     let other = hers.iter().find(|p| p.id != core.id).expect("another one");

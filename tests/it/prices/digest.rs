@@ -56,7 +56,7 @@ async fn every_change_of_the_bars_changes_it(handle: &impl Handle) {
     };
     // Swapped, the closes are the same as before, but not on the same days.
     for (one, other) in [(3, 4), (4, 3)] {
-        let patch = PriceBarPatch { close: Some(bars[other].close.clone()), ..Default::default() };
+        let patch = PriceBarPatch::default().close(bars[other].close.clone());
         prices.update(bars[one].id, &patch).await.expect("corrected");
         changed("a correction").await;
     }

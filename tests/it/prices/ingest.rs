@@ -177,7 +177,7 @@ async fn suspicious_bars_are_rejected_flagged_or_fatal(handle: &impl Handle) {
 
     let report = prices.upsert_many_with(&bars, &with(SuspectPolicy::Flag)).await.expect("stored");
     assert_eq!((counts(&report), report.flagged), ([2, 0, 1, 0, 0], 2));
-    let flagged = PriceBarFilter { is_suspect: Some(true), ..PriceBarFilter::default() };
+    let flagged = PriceBarFilter::default().is_suspect(true);
     assert_eq!(prices.count(&flagged).await.expect("counted"), 2);
 }
 

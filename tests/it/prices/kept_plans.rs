@@ -93,12 +93,7 @@ impl Read {
 async fn reads(db: &Database, recorder: &Recorder) -> Vec<Read> {
     let (prices, one, few) = (db.prices(), parsed::<Ticker>("T7"), ["T7", "T8", "T9"].map(parsed));
     let (first, last, [from, until]) = (day("2018-03-01"), day("2018-03-31"), MONTH);
-    let filter = PriceBarFilter {
-        tickers: Some(vec![one.clone()]),
-        from: Some(first),
-        to: Some(last),
-        ..PriceBarFilter::default()
-    };
+    let filter = PriceBarFilter::default().tickers(vec![one.clone()]).from(first).to(last);
     let (of_one, of_few) = (["'T7'", from, until, MOST], ["'{T7,T8,T9}'", from, until]);
     let mut all = Vec::new();
     macro_rules! read {

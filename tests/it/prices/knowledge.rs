@@ -137,11 +137,8 @@ async fn b5_a_time_that_no_point_closes_needs_a_server_that_writes() {
 async fn b5_a_repeatable_read_makes_its_points_aside() {
     let db = TestDatabase::new().await.expect("a database");
     store(&db, 0, "1").await;
-    let options = TransactionOptions {
-        isolation: Isolation::RepeatableRead,
-        read_only: true,
-        ..TransactionOptions::default()
-    };
+    let options =
+        TransactionOptions::default().isolation(Isolation::RepeatableRead).read_only(true);
     let unit = db.begin_with(options).await.expect("a transaction");
     let tickers = [parsed("A")];
     let read =

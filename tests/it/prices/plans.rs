@@ -81,7 +81,7 @@ async fn every_hot_statement_is_one_and_has_its_index() {
     let next = [date, date, &*id, "11"];
     assert_index(&db, &recorder.only(), &next, table, "idx_price_date_ticker").await;
 
-    let of_one = PriceBarFilter { tickers: Some(vec![ticker.clone()]), ..all };
+    let of_one = all.tickers(vec![ticker.clone()]);
     recorder.take();
     prices.list(&of_one, &PageRequest::first(10)).await.expect("read");
     assert_not_read_whole(&db, &recorder.only(), &["'T7'", "11"], table).await;

@@ -57,7 +57,7 @@ async fn a_correction_keeps_what_was_known_before() {
     prices.delete_range(&parsed("A"), nth(0), nth(0)).await.expect("deleted");
     let third = now(&db).await;
     let stored = prices.range(&parsed("A"), nth(1), nth(1)).await.expect("read").remove(0);
-    let patch = PriceBarPatch { close: Some(parsed("8")), ..PriceBarPatch::default() };
+    let patch = PriceBarPatch::default().close(parsed("8"));
     prices.update(stored.id, &patch).await.expect("patched");
     prices.create(&bar("A", nth(0), "99")).await.expect("stored anew");
     let last = now(&db).await;

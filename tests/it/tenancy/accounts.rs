@@ -29,14 +29,11 @@ async fn a9_a_user_does_not_raise_her_own_account() {
     let deactivated = db.users().deactivate(id).await.expect("by the platform");
     let none = UserPatch::default();
     let patches = [
-        UserPatch { is_verified: Some(true), ..none.clone() },
-        UserPatch { is_active: Some(true), ..none.clone() },
-        UserPatch {
-            hashed_password: Some(new("x@example.com").await.hashed_password),
-            ..none.clone()
-        },
+        none.clone().is_verified(true),
+        none.clone().is_active(true),
+        none.clone().hashed_password(new("x@example.com").await.hashed_password),
         // Together with what she may change, nothing is changed.
-        UserPatch { first_name: Some(Some("Ada".into())), is_active: Some(true), ..none },
+        none.first_name(Some("Ada".into())).is_active(true),
     ];
     let scope = db.as_user(id);
     let denied = |what: &str, result: Result<()>| {
@@ -146,16 +143,16 @@ async fn a9_a_profile_is_what_users_change() {
     }
     for (users, email) in [(scope.users(), "b@example.com"), (db.users(), "c@example.com")] {
         db.users().verify(id).await.expect("verified");
-        let patch = ProfilePatch { email: Some(email.into()), ..ProfilePatch::default() };
+        let patch = ProfilePatch::default().email(email);
         let changed = users.update_profile(id, &patch).await.expect("changed");
         assert_eq!((&*changed.email, changed.is_verified), (email, false));
     }
     // Also by the platform's patch in the name of the user.
     db.users().verify(id).await.expect("verified");
-    let patch = UserPatch { email: Some("d@example.com".into()), ..UserPatch::default() };
+    let patch = UserPatch::default().email("d@example.com");
     assert!(!scope.users().update(id, &patch).await.expect("changed").is_verified);
 
-    let cleared = ProfilePatch { first_name: Some(None), ..ProfilePatch::default() };
+    let cleared = ProfilePatch::default().first_name(None);
     assert_eq!(scope.users().update_profile(id, &cleared).await.expect("changed").first_name, None);
     let same = scope.users().update_profile(id, &ProfilePatch::default()).await.expect("nothing");
     assert_eq!(Some(same), db.users().find(id).await.expect("read"));
@@ -163,7 +160,7 @@ async fn a9_a_profile_is_what_users_change() {
         let body = format!(r#"{{"{field}": true}}"#);
         serde_json::from_str::<ProfilePatch>(&body).expect_err(field);
     }
-    let bad = ProfilePatch { email: Some("no address".into()), ..ProfilePatch::default() };
+    let bad = ProfilePatch::default().email("no address");
     let error = scope.users().update_profile(id, &bad).await.expect_err("refused");
     assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
     let error =

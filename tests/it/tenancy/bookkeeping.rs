@@ -151,7 +151,7 @@ async fn a5_versions_and_revisions_are_kept_by_triggers_alone() {
         .await
         .expect("a position of her own");
     db.as_user(theirs.user.id).portfolios().delete(id).await.expect("deleted");
-    let filter = AuditFilter { user_id: Some(mine.user.id), ..AuditFilter::default() };
+    let filter = AuditFilter::default().user_id(mine.user.id);
     let entries = db.audit().list(&filter, &PageRequest::first(100)).await.expect("read").items;
     assert!(
         !entries.iter().any(|entry| entry.row_id == uuid::Uuid::from(theirs.position.id)),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
 
 use super::{Person, person, public};
 use crate::catalog::connect;
@@ -111,15 +113,20 @@ impl Attempt for UnitOfWork {
     }
 }
 
+fn shown<'a, T: std::fmt::Debug + 'a>(
+    rows: BoxStream<'a, Result<T>>,
+) -> BoxStream<'a, Result<String>> {
+    rows.map_ok(|row| format!("{row:?}")).boxed()
+}
+
 /// All that is called with somebody else's ids.
 async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) -> BTreeSet<String> {
     let mut tried = BTreeSet::new();
     let (b, page) = (theirs.user.id, PageRequest::first(100));
-    let name = Some(Some("Mallory".to_owned()));
-    let patch = UserPatch { first_name: name, is_active: Some(false), ..UserPatch::default() };
+    let patch = UserPatch::default().first_name("Mallory").is_active(false);
     let stranger = || NewUser::new(format!("{}@example.com", UserId::generate()), hash());
     let changes = Document::encode(&["changed"]).expect("a document");
-    let inactive = UserFilter { is_active: Some(false), ..UserFilter::default() };
+    let inactive = UserFilter::default().activity(Activity::Inactive);
     attempts! { tried, scope,
         users.create(&stranger());
         users.create_many(&[stranger(), stranger()]);
@@ -127,13 +134,14 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         users.find_by_email(&theirs.user.email);
         users.find_by_username("theirs");
         users.list(&inactive, &page);
+        users.search("theirs", &page);
         users.count(&inactive);
         users.exists(b);
         users.exists_email(&theirs.user.email);
         users.exists_username("theirs");
         users.update(b, &patch);
         users.update(b, &UserPatch::default());
-        users.update_profile(b, &ProfilePatch { first_name: Some(None), ..ProfilePatch::default() });
+        users.update_profile(b, &ProfilePatch::default().first_name(None));
         users.update_profile(b, &ProfilePatch::default());
         users.set_password(b, &hash());
         users.record_login(b);
@@ -147,14 +155,13 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         users.delete(b);
         users.export(b);
         users.erase(b);
-        users.erase_inactive(Duration::ZERO, 100);
+        users.erase_inactive(100, Duration::ZERO);
     }
 
     let theirs_id = theirs.portfolio.id;
     let in_their_name = || NewPortfolio::new(b, "Mallory's", RiskTolerance::Moderate);
-    let of_them =
-        PortfolioFilter { user_id: Some(b), activity: Activity::Any, risk_tolerance: None };
-    let patch = PortfolioPatch { name: Some("Mallory's".into()), ..PortfolioPatch::default() };
+    let of_them = PortfolioFilter::default().user_id(b).activity(Activity::Any);
+    let patch = PortfolioPatch::default().name("Mallory's");
     attempts! { tried, scope,
         portfolios.create(&in_their_name());
         portfolios.create_many(&[in_their_name(), in_their_name()]);
@@ -179,8 +186,7 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
     let id = theirs.position.id;
     let ticker: Ticker = parsed("AAPL");
     let planted = |ticker| NewPosition::new(theirs_id, parsed(ticker), parsed::<Shares>("1"));
-    let notes = Some(Some("Mallory was here".to_owned()));
-    let patch = PositionPatch { notes, ..PositionPatch::default() };
+    let patch = PositionPatch::default().notes("Mallory was here");
     attempts! { tried, scope,
         positions.create(&planted("MSFT"));
         positions.create(&planted("AAPL"));
@@ -191,6 +197,7 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         positions.find(theirs_id, id);
         positions.find_by_ticker(theirs_id, &ticker);
         positions.list(theirs_id, Activity::Any, &page);
+        positions.holders_of(&ticker, Activity::Inactive, &page);
         positions.count(theirs_id, Activity::Any);
         positions.exists(theirs_id, id);
         positions.update(theirs_id, id, &patch);
@@ -205,9 +212,9 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
     let id = theirs.analysis.id;
     let planted = || NewAnalysis::new(parsed("AAPL"), AnalysisType::Risk).portfolio(theirs_id);
     let scope_of_them = AnalysisScope::Portfolio(theirs_id);
-    let of_them = AnalysisFilter { scope: scope_of_them, ..AnalysisFilter::default() };
+    let of_them = AnalysisFilter::default().scope(scope_of_them);
     let key = AnalysisKey::new(&ticker, AnalysisType::Risk).portfolio(theirs_id);
-    let patch = AnalysisPatch { summary: Some(Some("Sell!".into())), ..AnalysisPatch::default() };
+    let patch = AnalysisPatch::default().summary("Sell!");
     let selector = AnalysisSelector { portfolio: Some(theirs_id), ..AnalysisSelector::default() };
     let secret: Ticker = parsed("SECRET");
     attempts! { tried, scope,
@@ -234,10 +241,23 @@ async fn try_everything(scope: &impl Attempt, mine: &Person, theirs: &Person) ->
         analyses.sweep_expired(100, Duration::ZERO);
     }
 
-    let of_them = AuditFilter { user_id: Some(b), ..AuditFilter::default() };
+    let of_their_log = AuditFilter::default().user_id(b);
     attempts! { tried, scope,
-        audit.list(&of_them, &page);
-        audit.count(&of_them);
+        audit.list(&of_their_log, &page);
+        audit.count(&of_their_log);
+    }
+    let of_their_portfolios = PortfolioFilter::default().user_id(b);
+    let streams: [(&str, BoxStream<'_, Result<String>>); 5] = [
+        ("users.stream", shown(scope.users().stream(&inactive))),
+        ("portfolios.stream", shown(scope.portfolios().stream(&of_their_portfolios))),
+        ("positions.stream", shown(scope.positions().stream(theirs_id, Activity::Any))),
+        ("analyses.stream", shown(scope.analyses().stream(&of_them))),
+        ("audit.stream", shown(scope.audit().stream(&of_their_log))),
+    ];
+    for (name, rows) in streams {
+        tried.insert(name.into());
+        let seen: Vec<String> = scope.attempt(rows.try_collect()).await.expect("read");
+        assert!(seen.is_empty(), "{name}: {seen:?}");
     }
     // Asks for nobody's rows but for everybody's, which the role has no right to.
     tried.insert("audit.sweep".into());
@@ -268,13 +288,9 @@ async fn two(db: &TestDatabase) -> (Person, Person) {
         (person(&**db, "a@example.com").await, person(&**db, "b@example.com").await);
     public(&**db).await;
     let portfolio = theirs.portfolio.id;
-    let username = Some(Some("theirs".to_owned()));
-    let patch = UserPatch { username, is_active: Some(false), ..UserPatch::default() };
+    let patch = UserPatch::default().username("theirs").is_active(false);
     db.users().update(theirs.user.id, &patch).await.expect("changed");
-    let patch = PortfolioPatch {
-        risk_tolerance: Some(RiskTolerance::Aggressive),
-        ..PortfolioPatch::default()
-    };
+    let patch = PortfolioPatch::default().risk_tolerance(RiskTolerance::Aggressive);
     db.portfolios().update(portfolio, &patch).await.expect("changed");
     let private = NewAnalysis::new(parsed("SECRET"), AnalysisType::Risk).portfolio(portfolio);
     db.analyses().create(&private).await.expect("a private result");
@@ -323,7 +339,7 @@ async fn the_same_attempts_find_everything_where_nobody_is_named() {
     assert!(db.analyses().latest(&key).await.expect("read").is_some());
     let swept = db.analyses().sweep_expired(100, Duration::ZERO).await.expect("swept");
     assert_eq!(swept.deleted, 1);
-    assert_eq!(db.users().erase_inactive(Duration::ZERO, 100).await.expect("erased"), 1);
+    assert_eq!(db.users().erase_inactive(100, Duration::ZERO).await.expect("erased"), 1);
     assert!(db.users().delete(mine.user.id).await.expect("deleted"));
 }
 
@@ -336,10 +352,10 @@ async fn lists_and_counts_of_all_are_of_ones_own() {
     let users = scope.users().list(&UserFilter::default(), &page).await.expect("read");
     assert_eq!(users.items, std::slice::from_ref(&mine.user));
     assert_eq!(scope.users().count(&UserFilter::default()).await.expect("read"), 1);
-    let all = PortfolioFilter { activity: Activity::Any, ..PortfolioFilter::default() };
+    let all = PortfolioFilter::default().activity(Activity::Any);
     let portfolios = scope.portfolios().list(&all, &page).await.expect("read");
     assert_eq!(portfolios.items, std::slice::from_ref(&mine.portfolio));
-    let all = AnalysisFilter { scope: AnalysisScope::All, ..AnalysisFilter::default() };
+    let all = AnalysisFilter::default().scope(AnalysisScope::All);
     let analyses = scope.analyses().list(&all, &page).await.expect("read").items;
     let owners: BTreeSet<_> = analyses.iter().map(|a| a.portfolio_id).collect();
     assert_eq!(owners, BTreeSet::from([None, Some(mine.portfolio.id)]));

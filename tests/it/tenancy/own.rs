@@ -15,9 +15,9 @@ async fn accounts_and_portfolios() {
     let me = person(&*db, "a@example.com").await;
     let scope = db.as_user(me.user.id);
     let (users, id) = (scope.users(), me.user.id);
-    let patch = UserPatch { first_name: Some(Some("Ada".into())), ..UserPatch::default() };
+    let patch = UserPatch::default().first_name("Ada");
     users.update(id, &patch).await.expect("changed");
-    let profile = ProfilePatch { username: Some(Some("ada".into())), ..ProfilePatch::default() };
+    let profile = ProfilePatch::default().username("ada");
     users.update_profile(id, &profile).await.expect("changed");
     let object = Document::encode(&serde_json::json!({"theme": "dark"})).expect("a document");
     users.merge_preferences(id, &object).await.expect("changed");
@@ -35,9 +35,7 @@ async fn accounts_and_portfolios() {
     portfolios.duplicate(me.portfolio.id, "Copy").await.expect("copied");
     portfolios.deactivate(made.id).await.expect("changed");
     let names = every_page(2, async |page| {
-        portfolios
-            .list(&PortfolioFilter { activity: Activity::Any, ..Default::default() }, &page)
-            .await
+        portfolios.list(&PortfolioFilter::default().activity(Activity::Any), &page).await
     });
     let mut names: Vec<_> = names.await.into_iter().map(|p| p.name).collect();
     names.sort();
@@ -73,7 +71,7 @@ async fn positions_and_analyses() {
     let new = |ticker| NewAnalysis::new(parsed(ticker), AnalysisType::Risk).portfolio(portfolio);
     let made = analyses.create(&new("MSFT")).await.expect("made");
     analyses.create_many(&[new("TSLA"), new("KO")]).await.expect("made");
-    let patch = AnalysisPatch { summary: Some(Some("Hold".into())), ..AnalysisPatch::default() };
+    let patch = AnalysisPatch::default().summary("Hold");
     analyses.update(made.id, &patch).await.expect("changed");
     let key = AnalysisKey::new(&parsed("MSFT"), AnalysisType::Risk).portfolio(portfolio);
     let latest = analyses.latest(&key).await.expect("read").expect("there");

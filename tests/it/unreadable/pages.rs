@@ -129,7 +129,7 @@ async fn b7_every_page_goes_past_rows_that_cannot_be_read() {
     )
     .await;
     let (table, all, bad) = &places[3];
-    let everything = AnalysisFilter { scope: AnalysisScope::All, ..AnalysisFilter::default() };
+    let everything = AnalysisFilter::default().scope(AnalysisScope::All);
     check(
         table,
         all,

@@ -177,7 +177,7 @@ async fn b7_one_bad_row_hides_no_other_of_a_list() {
         .expect("values");
     assert_eq!(fetched.len(), 2);
     spoil("market_data_cache", "expires_at = '-infinity'", entries[1].id.to_string()).await;
-    let stale = db.market_cache().list_stale(HOUR * 2, 10).await.expect("stale");
+    let stale = db.market_cache().list_stale(10, HOUR * 2).await.expect("stale");
     assert_eq!((stale.len(), &*stale.unreadable[0].key), (1, &*entries[1].id.to_string()));
     spoil("market_data_cache", "ticker = chr(7)", entries[1].id.to_string()).await;
     let statistics = db.market_cache().statistics(10).await.expect("statistics");

@@ -119,10 +119,7 @@ fn more() -> [(&'static str, Start); 3] {
         }),
         ("users.update_profile of an address", |repos, given| {
             Box::pin(async move {
-                let patch = ProfilePatch {
-                    email: Some("lovelace@example.com".into()),
-                    ..ProfilePatch::default()
-                };
+                let patch = ProfilePatch::default().email("lovelace@example.com");
                 repos.users().update_profile(given.user.id, &patch).await.map(drop)
             })
         }),

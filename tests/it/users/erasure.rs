@@ -137,21 +137,21 @@ async fn erasing_the_inactive_is_bounded(handle: &impl Handle) {
     aged(handle, 0..8, false).await;
     aged(handle, 0..8, true).await;
     let emails = async || {
-        let filter = UserFilter { is_active: Some(false), ..UserFilter::default() };
+        let filter = UserFilter::default().activity(Activity::Inactive);
         let rows = users.list(&filter, &PageRequest::default()).await.expect("read").items;
         let mut emails: Vec<_> = rows.into_iter().map(|u| u.email).collect();
         emails.sort();
         emails
     };
-    assert_eq!(users.erase_inactive(100 * DAY, 10).await.expect("ran"), 0);
-    assert_eq!(users.erase_inactive(3 * DAY, 0).await.expect("ran"), 0);
+    assert_eq!(users.erase_inactive(10, 100 * DAY).await.expect("ran"), 0);
+    assert_eq!(users.erase_inactive(0, 3 * DAY).await.expect("ran"), 0);
     // Oldest first: 7 and 6, then 5, 4 and 3, which is just old enough.
-    assert_eq!(users.erase_inactive(3 * DAY, 2).await.expect("ran"), 2);
+    assert_eq!(users.erase_inactive(2, 3 * DAY).await.expect("ran"), 2);
     let six: Vec<_> = (0..6).map(|day| format!("false{day}@example.com")).collect();
     assert_eq!(emails().await, six);
-    assert_eq!(users.erase_inactive(3 * DAY, 10).await.expect("ran"), 3);
+    assert_eq!(users.erase_inactive(10, 3 * DAY).await.expect("ran"), 3);
     assert_eq!(emails().await, six[..3]);
-    assert_eq!(users.erase_inactive(3 * DAY, 10).await.expect("ran"), 0);
+    assert_eq!(users.erase_inactive(10, 3 * DAY).await.expect("ran"), 0);
     assert_eq!(users.count(&UserFilter::default()).await.expect("read"), 3 + 8);
 }
 
@@ -162,7 +162,7 @@ async fn two_erasers_share_the_work() {
     let erase = |db: buffetbot_db::Database| async move {
         let mut erased = 0;
         loop {
-            match db.users().erase_inactive(DAY / 2, 3).await.expect("ran") {
+            match db.users().erase_inactive(3, DAY / 2).await.expect("ran") {
                 0 => return erased,
                 n => erased += n,
             }

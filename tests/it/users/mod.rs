@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use buffetbot_db::error::{Entity, constraints};
 use buffetbot_db::testing::TestDatabase;
-use buffetbot_db::types::{Document, PageRequest, UserId};
+use buffetbot_db::types::{Activity, Document, PageRequest, UserId};
 use buffetbot_db::users::{NewUser, User, UserFilter, UserPatch, UserRepository};
 use buffetbot_db::{Error, Repositories};
+use futures_util::TryStreamExt;
 use serde_json::json;
 
 use crate::support::handle::Handle;
@@ -30,6 +31,7 @@ conformance! {
     merging_wants_objects,
     lists_reach_every_row_once,
     filters_select,
+    searched_by_the_words_of_name_and_address,
     many_are_created_in_order,
     many_or_none,
 }
@@ -125,16 +127,12 @@ async fn email_and_username_are_unique(handle: &impl Handle) {
         let error = handle.attempt(handle.users().create(&twin)).await.expect_err(expected);
         assert!(error.is_conflict_of(expected), "{error:?}");
         assert!(matches!(error, Error::Conflict { entity: Entity::User, .. }), "{error:?}");
-        let patch = UserPatch {
-            email: Some(twin.email.clone()),
-            username: Some(twin.username.clone()),
-            ..UserPatch::default()
-        };
+        let patch = UserPatch::default().email(twin.email.clone()).username(twin.username.clone());
         let error = handle.attempt(handle.users().update(other.id, &patch)).await;
         assert!(matches!(error, Err(Error::Conflict { .. })), "{error:?}");
     }
     // Her own address in another case is no conflict.
-    let patch = UserPatch { email: Some("ADA@example.com".into()), ..UserPatch::default() };
+    let patch = UserPatch::default().email("ADA@example.com");
     let changed = handle.users().update(first.id, &patch).await.expect("changed");
     assert_eq!(changed.email, "ADA@example.com");
     assert_eq!(handle.users().find(other.id).await.expect("read"), Some(other));
@@ -149,7 +147,7 @@ async fn an_unknown_user_is_told_as_such(handle: &impl Handle) {
     assert!(!users.delete(id).await.expect("ran"));
     assert_eq!(users.export(id).await.expect("read"), None);
     assert_eq!(users.erase(id).await.expect("ran"), None);
-    let patch = UserPatch { is_active: Some(true), ..UserPatch::default() };
+    let patch = UserPatch::default().is_active(true);
     let changes = json!({"a": 1});
     for missing in [
         users.update(id, &patch).await.map(|_| ()),
@@ -202,7 +200,7 @@ async fn an_empty_patch_changes_nothing(handle: &impl Handle) {
     let patch: UserPatch = serde_json::from_value(json!({})).expect("a patch");
     assert_eq!(handle.users().update(before.id, &patch).await.expect("no error"), before);
     // A patch that says what is there already moves nothing either.
-    let same = UserPatch { is_active: Some(true), ..UserPatch::default() };
+    let same = UserPatch::default().is_active(true);
     assert_eq!(handle.users().update(before.id, &same).await.expect("no error"), before);
 }
 
@@ -290,29 +288,70 @@ async fn filters_select(handle: &impl Handle) {
         [(true, true), (true, false), (false, true), (true, true)].into_iter().enumerate()
     {
         let id = user(handle, &format!("u{i}@example.com")).await.id;
-        let patch = UserPatch {
-            is_active: Some(active),
-            is_verified: Some(verified),
-            ..UserPatch::default()
-        };
+        let patch = UserPatch::default().is_active(active).is_verified(verified);
         users.update(id, &patch).await.expect("changed");
     }
     let cases = [
-        (None, None, 4),
-        (Some(true), None, 3),
-        (Some(false), None, 1),
-        (None, Some(true), 3),
-        (Some(true), Some(true), 2),
-        (Some(false), Some(false), 0),
+        (Activity::Any, None, 4),
+        (Activity::Active, None, 3),
+        (Activity::Inactive, None, 1),
+        (Activity::Any, Some(true), 3),
+        (Activity::Active, Some(true), 2),
+        (Activity::Inactive, Some(false), 0),
     ];
-    for (is_active, is_verified, expected) in cases {
-        let filter = UserFilter { is_active, is_verified };
+    for (activity, is_verified, expected) in cases {
+        let filter = UserFilter::default().activity(activity).is_verified(is_verified);
         assert_eq!(users.count(&filter).await.expect("read"), expected);
         let rows = users.list(&filter, &PageRequest::default()).await.expect("read").items;
         assert_eq!(rows.len() as u64, expected);
-        assert!(rows.iter().all(|u| is_active.is_none_or(|a| a == u.is_active)));
+        let is_active =
+            |u: &User| activity == Activity::Any || u.is_active == (activity == Activity::Active);
+        assert!(rows.iter().all(is_active));
         assert!(rows.iter().all(|u| is_verified.is_none_or(|v| v == u.is_verified)));
     }
+}
+
+async fn searched_by_the_words_of_name_and_address(handle: &impl Handle) {
+    let users = handle.users();
+    let named = |email: &str, first: &str, last: &str| {
+        NewUser::new(email, hash()).name(first, last).username(format!("{first}_{last}"))
+    };
+    for (email, first, last) in [
+        ("ada@example.com", "Ada", "Lovelace"),
+        ("grace@example.com", "Grace", "Hopper"),
+        ("100%@example.org", "Per", "Cent"),
+    ] {
+        users.create(&named(email, first, last)).await.expect("created");
+    }
+    user(handle, "nameless@example.com").await;
+    let found = async |text: &str| {
+        let page = users.search(text, &PageRequest::default()).await.expect("read");
+        let mut found: Vec<String> = page.items.into_iter().map(|user| user.email).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(found("LOVE ada").await, ["ada@example.com"]);
+    assert_eq!(found("hopper example.com").await, ["grace@example.com"]);
+    assert_eq!(found("nameless").await, ["nameless@example.com"]);
+    // Signs of a pattern are signs of a text.
+    assert_eq!(found("%").await, ["100%@example.org"]);
+    assert_eq!(found("a_a").await, [""; 0]);
+    assert_eq!(found("ada hopper").await, [""; 0]);
+    assert_eq!(found(" ").await.len(), 4);
+    let first = users.search("example", &PageRequest::first(3)).await.expect("read");
+    let rest = PageRequest::after(3, first.next.expect("a next page"));
+    let rest = users.search("example", &rest).await.expect("read");
+    assert_eq!((first.items.len(), rest.items.len(), rest.next), (3, 1, None));
+    for wrong in ["\0".to_owned(), "x".repeat(256)] {
+        let refused = handle.attempt(users.search(&wrong, &PageRequest::default())).await;
+        assert!(
+            matches!(&refused, Err(Error::Invalid { field, .. }) if field == "text"),
+            "{refused:?}"
+        );
+    }
+    let streamed: Vec<User> =
+        users.stream(&UserFilter::default()).try_collect().await.expect("read");
+    assert_eq!(streamed.len(), 4);
 }
 
 async fn many_are_created_in_order(handle: &impl Handle) {

@@ -22,7 +22,7 @@ impl Somebody {
     async fn new(db: &Database, email: &str, secret: &str) -> Self {
         let ticker: Ticker = parsed(secret);
         let user = user(db, email).await;
-        let patch = ProfilePatch { first_name: Some(Some(secret.into())), ..Default::default() };
+        let patch = ProfilePatch::default().first_name(secret);
         db.users().update_profile(user.id, &patch).await.expect("changed");
         let portfolio = portfolio(db, &user, secret).await;
         let position = NewPosition::new(portfolio.id, ticker.clone(), parsed::<Shares>("10"));
@@ -124,7 +124,7 @@ async fn e3_an_erasure_leaves_nothing_but_that_something_was_changed() {
             }
             "retention" => {
                 db.users().deactivate(id).await.expect("changed");
-                assert_eq!(db.users().erase_inactive(Duration::ZERO, 10).await.expect("erased"), 1);
+                assert_eq!(db.users().erase_inactive(10, Duration::ZERO).await.expect("erased"), 1);
             }
             _ => {
                 assert!(db.users().delete(id).await.expect("deleted"));

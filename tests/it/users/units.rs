@@ -73,7 +73,7 @@ const CHANGES: [(&str, Option<&str>, Option<&str>, Change); 14] = [
         async { unit.users().erase(held.user.id).await.map(drop) }.boxed()
     }),
     ("users.erase_inactive", None, Some(OLD), |unit, _| {
-        async { unit.users().erase_inactive(Duration::ZERO, 10).await.map(drop) }.boxed()
+        async { unit.users().erase_inactive(10, Duration::ZERO).await.map(drop) }.boxed()
     }),
     ("users.delete", None, Some(OLD), |unit, held| {
         async { unit.users().delete(held.user.id).await.map(drop) }.boxed()
@@ -98,7 +98,7 @@ const CHANGES: [(&str, Option<&str>, Option<&str>, Change); 14] = [
         async move { unit.analyses().create_many(&new).await.map(drop) }.boxed()
     }),
     ("analyses.update", Some(NEW), Some(OLD), |unit, held| {
-        let patch = AnalysisPatch { summary: Some(Some(NEW.into())), ..AnalysisPatch::default() };
+        let patch = AnalysisPatch::default().summary(NEW);
         async move { unit.analyses().update(held.result_id, &patch).await.map(drop) }.boxed()
     }),
     ("market_cache.invalidate", Some(OLD), None, |unit, held| {
@@ -122,8 +122,7 @@ const CHANGES: [(&str, Option<&str>, Option<&str>, Change); 14] = [
         async move { unit.market_cache().put_many(&new).await.map(drop) }.boxed()
     }),
     ("market_cache.update", Some(OLD), Some(NEW), |unit, held| {
-        let data = Some(document(json!(NEW)));
-        let patch = CacheEntryPatch { data, ..CacheEntryPatch::default() };
+        let patch = CacheEntryPatch::default().data(document(json!(NEW)));
         async move { unit.market_cache().update(held.document_id, &patch).await.map(drop) }.boxed()
     }),
 ];

@@ -2,7 +2,7 @@
 
 use buffetbot_db::analyses::{AnalysisPatch, AnalysisSelector};
 use buffetbot_db::market_cache::CacheKey;
-use buffetbot_db::types::{DataType, PageRequest, PortfolioId};
+use buffetbot_db::types::{DataType, PageRequest, PortfolioId, Score};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -63,7 +63,7 @@ async fn what_one_process_does_to_results_the_others_see() {
     analyses.create_many(&[scored("3")]).await.expect("created");
     comes_to_find(&processes, Some("3")).await;
     let third = analyses.latest_fresh(&key()).await.expect("an answer").expect("a result");
-    let patch = AnalysisPatch { score: Some(Some(parsed("4"))), ..Default::default() };
+    let patch = AnalysisPatch::default().score(parsed::<Score>("4"));
     analyses.update(third.id, &patch).await.expect("updated");
     comes_to_find(&processes, Some("4")).await;
     assert!(analyses.delete(third.id).await.expect("deleted"));
@@ -88,15 +88,12 @@ async fn what_one_process_does_to_results_the_others_see() {
 #[tokio::test]
 async fn ones_own_changes_are_seen_at_once() {
     let db = TestDatabase::new().await.expect("a database");
-    let scored = |n: usize| value_of("AAPL").score(parsed(&n.to_string())).ttl(HOUR);
+    let scored = |n: usize| value_of("AAPL").score(parsed::<Score>(&n.to_string())).ttl(HOUR);
     let selector = AnalysisSelector { ticker: Some(ticker("AAPL")), ..Default::default() };
     for round in 0..10 {
         let created = save(&*db, &scored(2 * round)).await;
         assert_eq!(found(&*db, &key()).await, Some((2 * round).to_string()));
-        let patch = AnalysisPatch {
-            score: Some(Some(parsed(&(2 * round + 1).to_string()))),
-            ..Default::default()
-        };
+        let patch = AnalysisPatch::default().score(parsed::<Score>(&(2 * round + 1).to_string()));
         db.analyses().update(created.id, &patch).await.expect("updated");
         assert_eq!(found(&*db, &key()).await, Some((2 * round + 1).to_string()));
         db.analyses().invalidate(&selector).await.expect("invalidated");
@@ -115,7 +112,9 @@ async fn a_result_is_computed_again_when_its_document_has_changed() {
             let input = handle.cache().get::<u32>(&document).await?.expect("a document");
             let revision = input.revision().expect("it is stored");
             let inputs = Inputs::new().document(&document, revision);
-            Ok::<_, Error>(value_of("AAPL").score(parsed(&input.value.to_string())).inputs(inputs))
+            Ok::<_, Error>(
+                value_of("AAPL").score(parsed::<Score>(&input.value.to_string())).inputs(inputs),
+            )
         };
         let result = db.get_or_compute(&key(), &an_hour(), model).await.expect("a result");
         (score(&result.value).expect("a score"), result.origin)

@@ -189,7 +189,7 @@ pub async fn collisions(bench: &mut Bench) {
         let collide = |order: [i32; 2]| {
             let (db, attempts) = (db.clone(), attempts.clone());
             tokio::spawn(async move {
-                let options = TransactionOptions { isolation, ..TransactionOptions::default() };
+                let options = TransactionOptions::default().isolation(isolation);
                 for _ in 0..10 {
                     let count = async |uow: &UnitOfWork| {
                         attempts.fetch_add(1, Ordering::Relaxed);

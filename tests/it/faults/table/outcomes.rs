@@ -94,7 +94,7 @@ async fn unanswered(bench: &mut Bench, fault: &'static str, cut: Cut, kill: bool
 }
 
 async fn write_until(stop: Arc<AtomicBool>, db: Database, done: Arc<AtomicUsize>) -> Told {
-    let options = TransactionOptions { resolve_within: Some(STATED), ..Default::default() };
+    let options = TransactionOptions::default().resolve_within(STATED);
     let mut told = Told::new();
     while !stop.load(Ordering::Relaxed) {
         let ticker = uuid::Uuid::new_v4().simple().to_string().to_uppercase();

@@ -1,36 +1,30 @@
 //! One connection to PostgreSQL that speaks Diesel.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod borrowed;
+
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use diesel::connection::{CacheSize, Instrumentation};
+use diesel::QueryResult;
+use diesel::connection::Instrumentation;
 use diesel::deserialize::FromSqlRow;
-
 use diesel::pg::Pg;
-use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
+use diesel::query_builder::{AsQuery, QueryFragment};
 use diesel::query_dsl::CompatibleType;
-use diesel::{ConnectionError, ConnectionResult, QueryResult};
-use diesel_async::{
-    AnsiTransactionManager, AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection,
-};
-use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use diesel_async::AnsiTransactionManager;
+use futures_util::TryStreamExt;
 use tokio::sync::Notify;
 
-use super::cancel::Canceller;
-use super::channel_stream::Sender;
-use super::decoded::{decoded, place};
-use super::driver_row::PgRow;
-use super::lending::{OwnStatement, Standing};
-use super::manager::Manager;
-use super::rendered_query::RenderedQuery;
-use super::row_stream;
-use super::row_stream::Rows;
-use super::tls::Tls;
-use super::transport::Transport;
 use crate::config::{Config, QueryObserver, StatementMode};
 use crate::error::{Result, Unreadable};
+use crate::postgres::cancel::Canceller;
+use crate::postgres::channel_stream::Sender;
+use crate::postgres::decoded::{decoded, place};
+use crate::postgres::lending::Standing;
+use crate::postgres::rendered_query::RenderedQuery;
+use crate::postgres::row_stream;
+use crate::postgres::tls::Tls;
+use crate::postgres::transport::Transport;
 use crate::types::Page;
 
 /// How a connection behaves; see [`Config`](crate::Config) for the meaning and the defaults.
@@ -83,7 +77,7 @@ pub struct PgConnection {
     /// When the connection is too old to be handed out again.
     pub(super) retire_at: Option<Instant>,
     /// While it lies in the pool.
-    pub(super) parked: Option<super::making::Parked>,
+    pub(super) parked: Option<crate::postgres::making::Parked>,
     // Counts the pool's open connections; dropped with the connection.
     pub(super) open: Option<Arc<()>>,
     /// What the pool resets it to; `None` where nothing is set for a session.
@@ -139,7 +133,7 @@ impl PgConnection {
         self.wire.prepared()
     }
 
-    /// Every row of `query`, in the query's order.
+    /// Every row of `query`, which only reads, in the query's order.
     ///
     /// # Errors
     /// Whatever the server reports, by [`Error`]; [`Error::Corrupt`] for a row that does not decode.
@@ -151,7 +145,7 @@ impl PgConnection {
         U: FromSqlRow<ST, Pg>,
     {
         // Rendered before the first await, so that the future holds no part of the query.
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         self.all(&built?).await
     }
 
@@ -185,7 +179,7 @@ impl PgConnection {
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
         U: FromSqlRow<ST, Pg>,
     {
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         self.each(&built?).await
     }
 
@@ -265,7 +259,7 @@ impl PgConnection {
         Ok(())
     }
 
-    /// The first row of `query`, or `None`.
+    /// The first row of `query`, which only reads, or `None`.
     ///
     /// # Errors
     /// As [`fetch_all`](Self::fetch_all).
@@ -276,7 +270,7 @@ impl PgConnection {
         Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
         U: FromSqlRow<ST, Pg>,
     {
-        let built = RenderedQuery::new(&query.as_query());
+        let built = RenderedQuery::reading(&query.as_query());
         self.optional(&built?).await
     }
 
@@ -292,12 +286,42 @@ impl PgConnection {
         }
     }
 
-    /// Runs `query` and returns how many rows it changed.
+    /// Every row that `statement`, which writes, returns.
+    ///
+    /// # Errors
+    /// As [`fetch_all`](Self::fetch_all).
+    pub(crate) async fn write_all<Q, U, ST>(&self, statement: Q) -> Result<Vec<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg>,
+    {
+        let built = RenderedQuery::writing(&statement.as_query());
+        self.all(&built?).await
+    }
+
+    /// The first row that `statement`, which writes, returns, or `None`.
+    ///
+    /// # Errors
+    /// As [`fetch_all`](Self::fetch_all).
+    pub(crate) async fn write_optional<Q, U, ST>(&self, statement: Q) -> Result<Option<U>>
+    where
+        Q: AsQuery,
+        Q::Query: QueryFragment<Pg>,
+        Q::SqlType: CompatibleType<U, Pg, SqlType = ST>,
+        U: FromSqlRow<ST, Pg>,
+    {
+        let built = RenderedQuery::writing(&statement.as_query());
+        self.optional(&built?).await
+    }
+
+    /// Runs `query`, which writes, and returns how many rows it changed.
     ///
     /// # Errors
     /// Whatever the server reports, by [`Error`].
     pub(crate) async fn run<Q: QueryFragment<Pg>>(&self, query: Q) -> Result<u64> {
-        let built = RenderedQuery::new(&query);
+        let built = RenderedQuery::writing(&query);
         drop(query);
         self.count(&built?).await
     }
@@ -361,8 +385,13 @@ impl PgConnection {
 
     /// Whether the server may take as long as it likes, until the connection goes back to its pool: for what
     /// lifts `statement_timeout`.
-    pub(crate) fn set_patient(&self, patient: bool) {
-        self.wire.set_patient(patient);
+    pub(crate) fn disable_timeouts(&self, patient: bool) {
+        self.wire.disable_timeouts(patient);
+    }
+
+    /// Whether the transaction that is open may have written something.
+    pub(crate) fn has_written(&self) -> bool {
+        self.wire.has_written()
     }
 
     pub(super) fn discard(&self) {
@@ -398,16 +427,6 @@ impl std::fmt::Debug for PgConnection {
 /// ahead of it, in the same message, makes the server say so (25P02) and skip the COMMIT.
 const COMMITTABLE: &str = "SELECT 1";
 
-/// Runs a borrower's statements without binds; a COMMIT, by the exact text of diesel-async's transaction manager,
-/// as [`commit`].
-async fn batch(wire: Arc<Transport>, sql: &str) -> QueryResult<()> {
-    let _own = OwnStatement::begin(&wire);
-    match sql {
-        "COMMIT" => commit(wire, COMMITTABLE).await,
-        _ => row_stream::batch(wire, sql.into()).await,
-    }
-}
-
 /// Commits behind other statements, or fails and leaves no transaction open: a skipped COMMIT would.
 async fn commit(wire: Arc<Transport>, first: &str) -> QueryResult<()> {
     let result = row_stream::batch(wire.clone(), format!("{first}; COMMIT").into()).await;
@@ -417,111 +436,4 @@ async fn commit(wire: Arc<Transport>, first: &str) -> QueryResult<()> {
     }
     wire.take_failed();
     result
-}
-
-impl SimpleAsyncConnection for PgConnection {
-    async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
-        batch(self.wire.clone(), sql).await
-    }
-}
-
-impl SimpleAsyncConnection for &PgConnection {
-    async fn batch_execute(&mut self, sql: &str) -> QueryResult<()> {
-        batch(self.wire.clone(), sql).await
-    }
-}
-
-impl AsyncConnectionCore for PgConnection {
-    type LoadFuture<'conn, 'query> = BoxFuture<'conn, QueryResult<Self::Stream<'conn, 'query>>>;
-    type ExecuteFuture<'conn, 'query> = BoxFuture<'conn, QueryResult<usize>>;
-    type Stream<'conn, 'query> = BoxStream<'conn, QueryResult<PgRow>>;
-    type Row<'conn, 'query> = PgRow;
-    type Backend = Pg;
-
-    fn load<'conn, 'query, T>(&'conn mut self, source: T) -> Self::LoadFuture<'conn, 'query>
-    where
-        T: AsQuery + 'query,
-        T::Query: QueryFragment<Pg> + QueryId + 'query,
-    {
-        let built = RenderedQuery::new(&source.as_query());
-        let wire = self.wire.clone();
-        async move {
-            let _own = OwnStatement::begin(&wire);
-            Ok(row_stream::load(&wire, &built?).await?.boxed())
-        }
-        .boxed()
-    }
-
-    fn execute_returning_count<'conn, 'query, T>(
-        &'conn mut self,
-        source: T,
-    ) -> Self::ExecuteFuture<'conn, 'query>
-    where
-        T: QueryFragment<Pg> + QueryId + 'query,
-    {
-        execute(self.wire.clone(), RenderedQuery::new(&source)).boxed()
-    }
-}
-
-impl<'a> AsyncConnectionCore for &'a PgConnection {
-    type LoadFuture<'conn, 'query> = BoxFuture<'a, QueryResult<Rows<'a>>>;
-    type ExecuteFuture<'conn, 'query> = BoxFuture<'a, QueryResult<usize>>;
-    type Stream<'conn, 'query> = Rows<'a>;
-    type Row<'conn, 'query> = PgRow;
-    type Backend = Pg;
-
-    fn load<'conn, 'query, T>(&'conn mut self, source: T) -> Self::LoadFuture<'conn, 'query>
-    where
-        T: AsQuery + 'query,
-        T::Query: QueryFragment<Pg> + QueryId + 'query,
-    {
-        let built = RenderedQuery::new(&source.as_query());
-        async {
-            let _own = OwnStatement::begin(&self.wire);
-            row_stream::load(&self.wire, &built?).await
-        }
-        .boxed()
-    }
-
-    fn execute_returning_count<'conn, 'query, T>(
-        &'conn mut self,
-        source: T,
-    ) -> Self::ExecuteFuture<'conn, 'query>
-    where
-        T: QueryFragment<Pg> + QueryId + 'query,
-    {
-        execute(self.wire.clone(), RenderedQuery::new(&source)).boxed()
-    }
-}
-
-async fn execute(wire: Arc<Transport>, built: QueryResult<RenderedQuery>) -> QueryResult<usize> {
-    let _own = OwnStatement::begin(&wire);
-    Ok(usize::try_from(row_stream::execute(&wire, &built?).await?).unwrap_or(usize::MAX))
-}
-
-impl AsyncConnection for PgConnection {
-    type TransactionManager = AnsiTransactionManager;
-
-    async fn establish(url: &str) -> ConnectionResult<Self> {
-        let manager = crate::config::Config::new(url)
-            .and_then(|config| Manager::new(&config))
-            .map_err(|e| ConnectionError::InvalidConnectionUrl(e.to_string()))?;
-        let connected = manager.connect_unpooled(None).await;
-        connected.map_err(|e| ConnectionError::BadConnection(e.to_string()))
-    }
-
-    fn transaction_state(&mut self) -> &mut AnsiTransactionManager {
-        &mut self.transaction_state
-    }
-
-    fn instrumentation(&mut self) -> &mut dyn Instrumentation {
-        &mut **self.instrumentation.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn set_instrumentation(&mut self, instrumentation: impl Instrumentation) {
-        self.instrumentation = Mutex::new(Box::new(instrumentation));
-    }
-
-    // The cache is bounded when the connection is made, by `Config::statement_cache`.
-    fn set_prepared_statement_cache_size(&mut self, _: CacheSize) {}
 }
