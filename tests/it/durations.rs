@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
 
-use crate::support::{GENEROUS, database, number, parsed, pid};
+use crate::support::{GENEROUS, database, number, parsed, pid, repository};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -102,7 +102,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 fn settings() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = repository("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     let mut settings = BTreeSet::new();
@@ -299,7 +299,9 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
         "market_cache/repository::sweep_expired" => {
             db.market_cache().sweep_expired(10, span).await.map(drop)
         }
-        "market_cache/repository::list_stale" => db.market_cache().list_stale(span, 10).await.map(drop),
+        "market_cache/repository::list_stale" => {
+            db.market_cache().list_stale(span, 10).await.map(drop)
+        }
         "users/repository::erase_inactive" => db.users().erase_inactive(span, 10).await.map(drop),
         "audit/repository::sweep" => db.audit().sweep(10, span).await.map(drop),
         "prices/repository::sweep_revisions" => {
