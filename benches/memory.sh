@@ -8,7 +8,7 @@ count=${1:-5000000}
 measured=$(mktemp)
 trap 'rm -f "$measured"' EXIT
 profile=${PROFILE:-release}
-cargo build --profile "$profile" --locked --example stream_millions
+cargo build --profile "$profile" --locked -p buffetbot-db --example stream_millions
 [ "$profile" = dev ] && folder=debug || folder=$profile
 /usr/bin/time -v -o "$measured" "${CARGO_TARGET_DIR:-target}/$folder/examples/stream_millions" "$count"
 peak=$(awk -F': ' '/Maximum resident set size/ { print $2 }' "$measured")

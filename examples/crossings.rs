@@ -1,8 +1,8 @@
 //! When the average close of fifty days crosses that of two hundred, on sixty-five years of an index:
 //!
 //! ```sh
-//! cargo run --example crossings
-//! cargo test --example crossings   # the same computation on a fake, without a database
+//! cargo run -p buffetbot-db --example crossings
+//! cargo test -p buffetbot-db --example crossings   # the same computation on a fake, without a database
 //! ```
 //!
 //! The computation takes a `&dyn PriceRepository`, as the parts of a program do that do not need to know where bars are.

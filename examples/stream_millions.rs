@@ -1,7 +1,7 @@
 //! Streams millions of made-up bars into a database and out again, and tells how much memory that took:
 //!
 //! ```sh
-//! cargo run --example stream_millions -- 5000000
+//! cargo run -p buffetbot-db --example stream_millions -- 5000000
 //! ```
 //!
 //! `benches/memory.sh` holds the figure against its limit. The server is another process.

@@ -3,6 +3,7 @@
 //! one contender after the other would report as a difference.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// One line of the result.
@@ -100,7 +101,12 @@ fn line(row: &Row) -> String {
 pub struct Arguments {
     /// Only to show that it runs.
     pub smoke: bool,
-    plot: Option<String>,
+    plot: Option<PathBuf>,
+}
+
+/// A file of the repository, or another one by its full path: cargo runs a benchmark in the folder of its package.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 impl Arguments {
@@ -112,7 +118,7 @@ impl Arguments {
         let plot = plot.map(|at| arguments.get(at + 1).ok_or("--plot takes a file name"));
         Ok(Arguments {
             smoke: arguments.iter().any(|a| a == "--smoke"),
-            plot: plot.transpose()?.cloned(),
+            plot: plot.transpose()?.map(|path| repository(path)),
         })
     }
 

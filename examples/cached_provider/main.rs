@@ -1,6 +1,6 @@
 //! A slow, limited and unreliable provider behind the cache: 200 callers, and what they notice.
 //!
-//! `cargo run --example cached_provider [-- --quick]`
+//! `cargo run -p buffetbot-db --example cached_provider [-- --quick]`
 //!
 //! The provider is a stand-in on loopback that serves the documents of `data/fundamentals`; the
 //! database is that of `DATABASE_URL`, else a private one that vanishes. How a program asks through

@@ -1,7 +1,7 @@
 //! Takes over the files in which a program has cached documents until now:
 //!
 //! ```sh
-//! cargo run --example import_cache -- --ttl-hours 24 DIRECTORY
+//! cargo run -p buffetbot-db --example import_cache -- --ttl-hours 24 DIRECTORY
 //! ```
 //!
 //! The database is that of `DATABASE_URL` (or the `DB_*` variables), else an embedded server that vanishes

@@ -1,7 +1,7 @@
 //! Loads CSV files of daily bars, compressed by gzip or not:
 //!
 //! ```sh
-//! cargo run --example load_prices -- FILE...
+//! cargo run -p buffetbot-db --example load_prices -- FILE...
 //! ```
 //!
 //! The database is that of `DATABASE_URL` (or the `DB_*` variables), else an embedded server that vanishes

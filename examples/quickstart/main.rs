@@ -1,7 +1,7 @@
 //! The main job, on a private PostgreSQL and with real market data: bars, an option chain,
 //! fundamentals, an analysis and a portfolio go in and come back out.
 //!
-//! `cargo run --example quickstart [-- [PRICES.csv ...] [--ticker T] [--ephemeral] [--data DIR]]`
+//! `cargo run -p buffetbot-db --example quickstart [-- [PRICES.csv ...] [--ticker T] [--ephemeral] [--data DIR]]`
 //!
 //! Run again, it finds everything stored and duplicates nothing. Files of yours (any Yahoo-style CSV;
 //! `--ticker` for those that name none) are loaded instead of the bars in `data/prices`.

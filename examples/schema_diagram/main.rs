@@ -1,7 +1,7 @@
 //! Writes the generated parts of `docs/`: the entity diagram and the tables of columns and indexes.
 //!
 //! ```sh
-//! cargo run --example schema_diagram
+//! cargo run -p buffetbot-db --example schema_diagram
 //! ```
 //!
 //! Everything comes from the catalog of a database that the migrations have just made. A test compares

@@ -2,7 +2,7 @@
 //! was acknowledged must be there, once and as it was meant, with its entry in the audit log, and nothing that nobody wrote:
 //!
 //! ```sh
-//! cargo run --example soak -- --minutes 5
+//! cargo run -p buffetbot-db --example soak -- --minutes 5
 //! ```
 
 mod faults;

@@ -64,7 +64,15 @@ async fn the_database_has_the_tables_with_their_triggers_policies_and_cascades()
     assert_eq!(stored, expected);
     let written = triggers::written(db.pool()).await.expect("the catalog");
     let written = written.into_iter().filter(|table| table.name != "__diesel_schema_migrations");
-    let expected = listed.map(triggers::Written::expected);
+    // The function that writes the audit log writes the events of positions, too; a portfolio that is deleted takes results along.
+    const MORE: [(&str, bool, bool); 2] = [("users", true, false), ("portfolios", true, true)];
+    let expected = listed.map(|table| {
+        let mut written = triggers::Written::expected(table);
+        if let Some((_, events, cached)) = MORE.iter().find(|(name, ..)| *name == table.name) {
+            (written.events, written.cached) = (*events, *cached);
+        }
+        written
+    });
     assert_eq!(written.collect::<Vec<_>>(), expected);
 
     connection.batch("ALTER TABLE positions DISABLE TRIGGER USER").await.expect("disabled");

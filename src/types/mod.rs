@@ -52,3 +52,6 @@ pub use ticker::Ticker;
 pub(crate) use ticker::is_ticker;
 pub use trading_day::TradingDay;
 pub(crate) use trading_day::parse_time;
+
+#[cfg(test)]
+pub(crate) mod random;

@@ -1,6 +1,5 @@
 //! All that the crate offers, for the tests that go through much of it.
 
-#[cfg(feature = "passwords")]
 pub use buffetbot_db::passwords::*;
 pub use buffetbot_db::{
     analyses::*, audit::*, cache::*, config::*, error::*, events::*, market_cache::*, options::*,

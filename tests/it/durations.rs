@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
 
-use crate::support::{GENEROUS, database, number, parsed, pid};
+use crate::support::{GENEROUS, database, number, parsed, pid, repository};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -101,7 +101,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 fn settings() -> BTreeSet<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = repository("src");
     let mut files = Vec::new();
     sources(&root, &mut files);
     let mut settings = BTreeSet::new();

@@ -38,6 +38,11 @@ conformance! {
 /// How many rows each table has.
 async fn rows(handle: &impl Handle) -> BTreeMap<String, i64> {
     #[derive(QueryableByName)]
+    struct Statement {
+        #[diesel(sql_type = Text)]
+        sql: String,
+    }
+    #[derive(QueryableByName)]
     struct Rows {
         #[diesel(sql_type = Text)]
         name: String,
@@ -45,11 +50,13 @@ async fn rows(handle: &impl Handle) -> BTreeMap<String, i64> {
         rows: i64,
     }
     let connection = handle.connection().await;
-    let query = diesel::sql_query(
-        "SELECT relname::text AS name, (xpath('/row/n/text()', query_to_xml(
-            format('SELECT count(*) AS n FROM %I', relname), false, true, '')))[1]::text::bigint AS rows
+    let statement = diesel::sql_query(
+        "SELECT string_agg(format('SELECT %L AS name, count(*) AS rows FROM %I', relname, relname), ' UNION ALL ') AS sql
         FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace",
     );
+    let statement: Statement =
+        statement.get_result(&mut connection.as_diesel()).await.expect("the tables");
+    let query = diesel::sql_query(statement.sql);
     let counted: Vec<Rows> = query.load(&mut connection.as_diesel()).await.expect("counted");
     counted.into_iter().map(|table| (table.name, table.rows)).collect()
 }

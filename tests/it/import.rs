@@ -21,7 +21,7 @@ use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 
 use crate::support::handle::Handle;
-use crate::support::parsed;
+use crate::support::{parsed, repository};
 
 conformance! {
     every_price_file_loads_and_changes_nothing_the_second_time,
@@ -35,7 +35,7 @@ conformance! {
 }
 
 fn data(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data").join(path)
+    repository("data").join(path)
 }
 
 /// A file in memory.

@@ -3,12 +3,12 @@
 mod data;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use buffetbot_db::testing::TestDatabase;
 use buffetbot_db::{Config, Database};
 
 use crate::catalog::{connect, difference, dump};
+use crate::support::repository;
 
 /// One migration as it lies in the repository.
 struct Migration {
@@ -22,7 +22,7 @@ struct Migration {
 
 /// All migrations, in their order.
 fn files() -> Vec<Migration> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let folder = repository("migrations");
     let mut migrations: Vec<Migration> = std::fs::read_dir(&folder)
         .expect("the folder of migrations")
         .map(|entry| entry.expect("an entry of the folder").path())

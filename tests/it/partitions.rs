@@ -20,7 +20,7 @@ use tokio_postgres::error::SqlState;
 use crate::catalog::connect;
 use crate::support::handle::{Handle, by_year};
 use crate::support::plan::{MOST, Recorder, assert_not_read_whole};
-use crate::support::{eventually, parsed};
+use crate::support::{eventually, parsed, repository};
 
 fn day(text: &str) -> NaiveDate {
     parsed(text)
@@ -33,7 +33,7 @@ fn bar(ticker: &str, date: &str, close: &str) -> NewPriceBar {
 /// Loads 65 years of the S&P 500.
 async fn real() -> TestDatabase {
     let db = TestDatabase::new().await.expect("a database");
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/prices/gspc_daily_1950_2015.csv");
+    let file = repository("data/prices/gspc_daily_1950_2015.csv");
     import::prices_from_csv(&*db, file, CsvOptions::new()).await.expect("loaded");
     db
 }
@@ -284,7 +284,7 @@ async fn migrations_go_down_and_up_on_partitions() {
 
 /// How many migrations came after the one of this version.
 fn buffetbot_db_migrations_since(version: &str) -> usize {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+    let folder = repository("migrations");
     let folders = std::fs::read_dir(folder).expect("the folder of migrations");
     let names = folders.map(|entry| entry.expect("an entry").file_name());
     names.filter(|name| name.to_string_lossy()[..14] > *version).count()

@@ -43,6 +43,7 @@ pub async fn behind(servers: u32) -> Behind {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn repositories_work_from_many_clients_on_few_servers() {
     let behind = behind(2).await;
     let tasks: Vec<_> = (0..10)
@@ -73,6 +74,7 @@ async fn repositories_work_from_many_clients_on_few_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn transactions_batches_and_copies_work() {
     let behind = behind(2).await;
     let tasks: Vec<_> = (0..6)
@@ -127,6 +129,7 @@ fn one_more(user: &buffetbot_db::users::User) -> buffetbot_db::users::NewUser {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn a_copy_outside_of_a_transaction_is_refused_before_it_can_go_wrong() {
     let behind = behind(2).await;
     let unit = behind.db.begin().await.unwrap();
@@ -145,6 +148,7 @@ async fn a_copy_outside_of_a_transaction_is_refused_before_it_can_go_wrong() {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn a_dropped_statement_is_cancelled_through_the_pooler() {
     let behind = behind(2).await;
     let observer = raw(&behind.server.url()).await;
@@ -164,6 +168,7 @@ async fn a_dropped_statement_is_cancelled_through_the_pooler() {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn nothing_of_a_session_is_left_on_the_servers() {
     let behind = behind(2).await;
     for _ in 0..5 {

@@ -11,16 +11,15 @@ mod drawing;
 
 mod legible;
 
-use std::path::Path;
-
 use buffetbot_db::testing::TestDatabase;
 
 use crate::catalog::connect;
+use crate::support::repository;
 
-const AGAIN: &str = "is out of date; run `cargo run --example schema_diagram`";
+const AGAIN: &str = "is out of date; run `cargo run -p buffetbot-db --example schema_diagram`";
 
 fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let path = repository(path);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
@@ -67,7 +66,7 @@ async fn a_group_without_its_table_is_refused() {
 #[test]
 fn every_correction_is_explained() {
     let page = read("docs/schema.md");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let folder = repository("migrations");
     for entry in std::fs::read_dir(folder).expect("the folder of migrations") {
         let directory = entry.expect("an entry").file_name().into_string().expect("a name");
         let (_, name) = directory.split_once('_').expect("<timestamp>_<verb>_<noun>");

@@ -5,13 +5,12 @@ mod resampling;
 mod returns;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use bigdecimal::BigDecimal;
 use buffetbot_db::prices::SeriesBar;
 use chrono::NaiveDate;
 
-use crate::support::parsed;
+use crate::support::{parsed, repository};
 
 fn day(text: &str) -> NaiveDate {
     parsed(text)
@@ -19,7 +18,7 @@ fn day(text: &str) -> NaiveDate {
 
 /// The days of each ticker in a fixture, as its lines have them.
 fn days(file: &str) -> BTreeMap<String, Vec<NaiveDate>> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/prices").join(file);
+    let path = repository("data/prices").join(file);
     let text = std::fs::read_to_string(path).expect(file);
     let mut days: BTreeMap<String, Vec<NaiveDate>> = BTreeMap::new();
     for line in text.lines().skip(1) {

@@ -91,12 +91,10 @@ fn depth_and_length_have_no_limit() {
 mod against_postgresql {
     use diesel::sql_types::{Array, Bool, Text};
     use diesel_async::RunQueryDsl;
-    use proptest::prelude::*;
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::TestRunner;
 
     use super::of;
     use crate::testing::TestDatabase;
+    use crate::types::random::Random;
 
     #[derive(Debug, Clone)]
     enum Node {
@@ -108,21 +106,40 @@ mod against_postgresql {
     }
 
     /// Few values of each kind, so that two documents often are equal, or nearly.
-    fn node() -> impl Strategy<Value = Node> {
-        let number = (any::<bool>(), "[01]{1,3}|[0-9]{30}", -3..3_i32)
-            .prop_map(|(negative, digits, exponent)| Node::Number { negative, digits, exponent });
-        let text = || "[ab]{0,2}|[\u{1}\n\"/\\\\é😀\u{7f}\u{2028}]{0,2}";
-        let leaf = prop_oneof![
-            prop::sample::select(vec!["true", "false", "null"]).prop_map(Node::Word),
-            number,
-            text().prop_map(Node::Text),
-        ];
-        leaf.prop_recursive(3, 12, 3, move |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..3).prop_map(Node::Array),
-                prop::collection::vec((text(), inner), 0..4).prop_map(Node::Object),
-            ]
-        })
+    fn node(random: &mut Random, depth: usize) -> Node {
+        match random.below(if depth == 0 { 3 } else { 5 }) {
+            0 => Node::Word(random.one_of(&["true", "false", "null"])),
+            1 => {
+                let negative = random.below(2) == 0;
+                let digits = if random.below(2) == 0 {
+                    let length = 1 + random.below(3);
+                    (0..length).map(|_| random.one_of(&['0', '1'])).collect()
+                } else {
+                    (0..30).map(|_| random.one_of(&DIGITS)).collect()
+                };
+                Node::Number { negative, digits, exponent: random.below(6) as i32 - 3 }
+            }
+            2 => Node::Text(text(random)),
+            3 => {
+                let length = random.below(3);
+                Node::Array((0..length).map(|_| node(random, depth - 1)).collect())
+            }
+            _ => {
+                let length = random.below(4);
+                let member = |_| (text(random), node(random, depth - 1));
+                Node::Object((0..length).map(member).collect())
+            }
+        }
+    }
+
+    const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+    const PLAIN: [char; 2] = ['a', 'b'];
+    const SPECIAL: [char; 9] = ['\u{1}', '\n', '"', '/', '\\', 'é', '😀', '\u{7f}', '\u{2028}'];
+
+    fn text(random: &mut Random) -> String {
+        let letters = if random.below(2) == 0 { &PLAIN[..] } else { &SPECIAL };
+        let length = random.below(3);
+        (0..length).map(|_| random.one_of(letters)).collect()
     }
 
     /// A spelling of `node`, which `pick` chooses: a number below its argument.
@@ -191,14 +208,12 @@ mod against_postgresql {
 
     #[tokio::test]
     async fn equal_exactly_where_jsonb_is() {
-        let mut runner = TestRunner::default();
-        let strategy = (node(), node(), any::<bool>(), prop::collection::vec(any::<u8>(), 64));
+        let mut random = Random::new(1);
         let (mut left, mut right) = (Vec::new(), Vec::new());
         for _ in 0..3_000 {
-            let drawn = strategy.new_tree(&mut runner).expect("a value").current();
-            let (a, b, respell, choices) = drawn;
-            let mut choices = choices.into_iter().cycle();
-            let mut pick = |n: usize| choices.next().map_or(0, |c| usize::from(c) % n);
+            let (a, b) = (node(&mut random, 3), node(&mut random, 3));
+            let respell = random.below(2) == 0;
+            let mut pick = |n: usize| random.below(n);
             left.push(spell(&a, &mut pick));
             right.push(spell(if respell { &a } else { &b }, &mut pick));
         }

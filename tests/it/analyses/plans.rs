@@ -11,7 +11,8 @@ use serde_json::json;
 use super::{a_portfolio, ticker, value_of};
 use crate::support::handle::Handle;
 use crate::support::plan::{
-    Recorder, assert_index, assert_index_planned_anew, assert_not_read_whole,
+    Recorder, assert_an_index_planned_anew, assert_index, assert_index_planned_anew,
+    assert_not_read_whole,
 };
 
 const TABLE: &str = "analysis_results";
@@ -135,7 +136,9 @@ async fn expiry_is_found_by_its_index() {
     let sent = statements.take();
     let results = sent.iter().find(|sql| sql.contains("UPDATE analysis_results")).expect("sent");
     let arguments = ["'T7'", "NULL", "NULL", "NULL"];
-    assert_index_planned_anew(&db, results, &arguments, TABLE, "idx_analysis_ticker").await;
+    // From version 18 the server skips the first column of an index where it has few values, as here.
+    let indexes = ["idx_analysis_ticker", "idx_analysis_portfolio_ticker"];
+    assert_an_index_planned_anew(&db, results, &arguments, TABLE, &indexes).await;
 }
 
 #[tokio::test]

@@ -1,20 +1,16 @@
 //! Clocks and time zones: only the database's clock says when a value expires.
 
-use std::process::Command;
 use std::time::SystemTime;
 
 use super::program::{Desk, Program};
 use super::*;
-use crate::support::process::run;
+use crate::support::faketime;
 
 /// A program whose wall clock is off by so much; its monotonic clock runs on.
 fn skewed(db: &TestDatabase, skew: &str) -> Program {
-    // Of the package `faketime`, which knows where its library lies.
-    let library = run(Command::new("faketime").args(["-f", "+0", "printenv", "LD_PRELOAD"]));
-    let library = String::from_utf8(library.stdout).expect("a path");
     Program::start(db, |command| {
         command
-            .env("LD_PRELOAD", library.trim())
+            .env("LD_PRELOAD", faketime::library())
             .env("FAKETIME", skew)
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     })
@@ -75,6 +71,7 @@ async fn eventually_gone(program: &mut Program) {
 }
 
 #[tokio::test]
+#[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), ignore = "needs faketime")]
 async fn wall_clocks_of_processes_do_not_matter() {
     let db = database().await;
     let desk = Desk::open(&db).await;

@@ -119,11 +119,11 @@ async fn call(url: String) -> Result<u32, BoxError> {
     }
 }
 
-/// The other program. Run by the tests, never by itself.
+/// The other program. By itself, among all ignored tests, it has nothing to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the program that other tests run"]
 async fn child() {
-    let url = std::env::var("BUFFETBOT_TEST_URL").expect("run by another test");
+    let Ok(url) = std::env::var("BUFFETBOT_TEST_URL") else { return };
     let config = Config::new(&url).expect("a URL").pool_size(4).pool_max_overflow(0);
     let db = Database::connect(config).await.expect("the database");
     let db = db.with_cache(CacheOptions::default().lease(LEASE)).expect("a cache");

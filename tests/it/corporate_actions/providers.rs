@@ -1,7 +1,5 @@
 //! What real providers adjusted, against our adjustment of their raw bars.
 
-use std::path::PathBuf;
-
 use buffetbot_db::Error;
 use buffetbot_db::import::{CsvOptions, ImportReport, prices_from_csv};
 use buffetbot_db::prices::{Adjustment, AdjustmentCheck};
@@ -9,7 +7,7 @@ use chrono::NaiveDate;
 
 use super::{all, day, dividend, split};
 use crate::support::handle::Handle;
-use crate::support::parsed;
+use crate::support::{parsed, repository};
 
 conformance! {
     quandl_adjusts_as_we_do,
@@ -18,7 +16,7 @@ conformance! {
 }
 
 async fn load(handle: &impl Handle, file: &str) -> ImportReport {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/prices").join(file);
+    let path = repository("data/prices").join(file);
     prices_from_csv(handle, path, CsvOptions::new()).await.expect(file)
 }
 

@@ -95,16 +95,9 @@ fn ours(place: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Downloads 14 MB, so it runs where `BUFFETBOT_TEST_FETCH=1` asks for it (CI does), as
-/// `cargo test -- --ignored fetches`.
 #[test]
-#[ignore = "needs the network: run with BUFFETBOT_TEST_FETCH=1 and --ignored"]
+#[ignore = "downloads 14 MB"]
 fn fetches_the_programs_where_there_are_none() {
-    assert_eq!(
-        std::env::var("BUFFETBOT_TEST_FETCH").as_deref(),
-        Ok("1"),
-        "set BUFFETBOT_TEST_FETCH=1 to allow the download"
-    );
     let tmp = Scratch::new();
     let cache = tmp.0.join("cache");
     for search in ["fetch", "cache"] {

@@ -218,11 +218,11 @@ impl Drop for Program {
     }
 }
 
-/// The other program. Run by the tests, never by itself.
+/// The other program. By itself, among all ignored tests, it has nothing to do.
 #[test]
 #[ignore = "the program that other tests run"]
 fn child() {
-    let what = std::env::var("BUFFETBOT_TEST_START").expect("run by another test");
+    let Ok(what) = std::env::var("BUFFETBOT_TEST_START") else { return };
     let how = std::env::var("BUFFETBOT_TEST_END").expect("run by another test");
     if what.ends_with("database") || what.ends_with("databases") {
         return child_with_database(what == "abandoned-databases");

@@ -290,6 +290,7 @@ impl Bench {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(all(target_os = "linux", target_arch = "x86_64")), ignore = "needs faketime")]
 async fn every_fault_is_survived() {
     let mut bench = Bench::start().await;
 

@@ -35,6 +35,7 @@ enum End {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn nothing_that_a_unit_leaves_reaches_another_client_of_the_pooler() {
     let behind = behind(1).await;
     let user = behind.db.users().create(&somebody()).await.unwrap();
@@ -80,6 +81,7 @@ async fn nothing_that_a_unit_leaves_reaches_another_client_of_the_pooler() {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn a_role_changed_by_own_sql_is_noticed_and_reaches_nobody() {
     let behind = behind(1).await;
     let other = raw(&behind.pooler_url()).await;
@@ -115,6 +117,7 @@ async fn a_role_changed_by_own_sql_is_noticed_and_reaches_nobody() {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn constraints_are_checked_in_the_role_that_wrote() {
     let behind = behind(1).await;
     let direct = raw(&behind.server.url()).await;
@@ -140,6 +143,7 @@ async fn constraints_are_checked_in_the_role_that_wrote() {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn every_isolation_begins_and_ends() {
     let behind = behind(1).await;
     for isolation in [Isolation::ReadCommitted, Isolation::RepeatableRead, Isolation::Serializable]
@@ -157,6 +161,7 @@ async fn every_isolation_begins_and_ends() {
 }
 
 #[tokio::test]
+#[ignore = "needs PgBouncer: apt-get install pgbouncer"]
 async fn outside_of_a_transaction_nothing_is_lent() {
     let behind = behind(1).await;
     for error in [

@@ -1,7 +1,5 @@
 //! What a chain tells: of a made one with known answers, and of a real one.
 
-use std::path::PathBuf;
-
 use buffetbot_db::Error;
 use buffetbot_db::import::{CsvOptions, options_from_csv};
 use buffetbot_db::options::{ChainFilter, OptionChain, OptionQuote, SmilePoint, StrikeInterest};
@@ -10,7 +8,7 @@ use chrono::NaiveDate;
 
 use super::{contract, day, noon};
 use crate::support::handle::Handle;
-use crate::support::parsed;
+use crate::support::{parsed, repository};
 
 conformance! {
     a_real_chain_tells_what_it_says,
@@ -164,8 +162,7 @@ fn a_chain_is_one_snapshot() {
 }
 
 async fn a_real_chain_tells_what_it_says(handle: &impl Handle) {
-    let file = "data/options/aapl_chain_2016-09-06.csv";
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(file);
+    let path = repository("data/options/aapl_chain_2016-09-06.csv");
     options_from_csv(handle, path, CsvOptions::new()).await.expect("loaded");
     let quotes = handle.options().latest_chain(&parsed("AAPL"), &ChainFilter::default()).await;
     let chain = OptionChain::new(quotes.expect("read")).expect("a snapshot");

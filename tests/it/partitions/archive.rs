@@ -9,7 +9,7 @@ use buffetbot_db::testing::TestDatabase;
 
 use super::{bar, contents, day, real};
 use crate::catalog::connect;
-use crate::support::{eventually, parsed};
+use crate::support::{eventually, parsed, repository};
 
 /// A folder that goes with the test.
 pub(super) struct Folder(PathBuf);
@@ -64,7 +64,7 @@ async fn a_year_goes_into_a_file_and_comes_back() {
     for mode in [StatementMode::Prepared, StatementMode::OneTrip] {
         let db = TestDatabase::with(|config| config.statement_mode(mode)).await;
         let db = db.expect("a database");
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/data/prices/gspc_daily_1950_2015.csv");
+        let file = repository("data/prices/gspc_daily_1950_2015.csv");
         let options = buffetbot_db::import::CsvOptions::new();
         buffetbot_db::import::prices_from_csv(&*db, file, options).await.expect("loaded");
         // A correction, so that all columns hold something somewhere.

@@ -1,7 +1,5 @@
 //! Bars as columns and as record batches: what they hold is what `range_many` gives.
 
-use std::path::PathBuf;
-
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Decimal128Type, Float64Type, Int64Type};
@@ -16,7 +14,7 @@ use chrono::NaiveDate;
 use futures_util::{StreamExt, TryStreamExt};
 
 use crate::support::handle::Handle;
-use crate::support::parsed;
+use crate::support::{parsed, repository};
 
 const FIRST: NaiveDate = NaiveDate::MIN;
 const LAST: NaiveDate = NaiveDate::MAX;
@@ -33,7 +31,7 @@ conformance! {
 
 async fn load(repos: &impl Repositories) {
     for file in ["gspc_daily_1950_2015.csv", "brk_a_daily_2014.csv"] {
-        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/prices").join(file);
+        let path = repository("data/prices").join(file);
         prices_from_csv(repos, path, CsvOptions::new()).await.expect("loaded");
     }
 }

@@ -1,7 +1,5 @@
 //! Nearest bars, coverage, gaps and periods.
 
-use std::path::PathBuf;
-
 use buffetbot_db::Repositories;
 use buffetbot_db::import::{CsvOptions, prices_from_csv};
 use buffetbot_db::prices::{Gaps, Nyse, Period, SeriesBar, Weekdays};
@@ -11,6 +9,7 @@ use chrono::{Datelike, NaiveDate};
 use super::{brief, day, nth, parsed, series};
 use crate::support::handle::Handle;
 use crate::support::plan::{MOST, Recorder, assert_index, assert_not_read_whole};
+use crate::support::repository;
 
 const FIRST: NaiveDate = NaiveDate::MIN;
 const LAST: NaiveDate = NaiveDate::MAX;
@@ -93,7 +92,7 @@ async fn gaps_are_what_the_calendar_has_more(handle: &impl Handle) {
 
 async fn real_years_have_no_gaps_and_real_weeks(handle: &impl Handle) {
     let file = "gspc_daily_1950_2015.csv";
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/prices").join(file);
+    let path = repository("data/prices").join(file);
     prices_from_csv(handle, path, CsvOptions::new()).await.expect("loaded");
     let (prices, index) = (handle.prices(), parsed("^GSPC"));
     let gaps = prices.gaps(&index, FIRST, LAST, &Nyse).await.expect("read");

@@ -1,7 +1,6 @@
 //! Every method of the repositories, from their source: so that none is forgotten where all are to be tried.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// The accessors and where their traits are.
 pub const REPOSITORIES: [(&str, &str); 9] = [
@@ -23,7 +22,7 @@ pub fn methods(repositories: &[&str]) -> BTreeSet<String> {
         if !repositories.contains(&repository) {
             continue;
         }
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
+        let path = super::repository("src").join(file);
         let text = std::fs::read_to_string(path).expect("the repository's source");
         let body = text.split_once("pub trait ").expect("a trait").1;
         let body = body.split_once("\n}").expect("its end").0;
@@ -44,7 +43,7 @@ pub fn methods(repositories: &[&str]) -> BTreeSet<String> {
 pub fn methods_with_errors() -> BTreeSet<String> {
     let mut methods = BTreeSet::new();
     for (repository, file) in REPOSITORIES {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(file);
+        let path = super::repository("src").join(file);
         let text = std::fs::read_to_string(path).expect("the repository's source");
         let body = text.split_once("pub trait ").expect("a trait").1;
         let body = body.split_once("\n}").expect("its end").0;

@@ -1,6 +1,8 @@
 //! What the tests of several modules share.
 
 mod connection;
+pub mod faketime;
+pub mod fetched;
 #[macro_use]
 pub mod handle;
 pub mod log;
@@ -13,6 +15,7 @@ pub mod redis;
 pub mod server;
 
 use std::fmt::Debug;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use buffetbot_db::portfolios::{NewPortfolio, Portfolio};
@@ -21,6 +24,12 @@ use buffetbot_db::users::{NewUser, User};
 use buffetbot_db::{Repositories, Result};
 
 pub use connection::*;
+
+/// A file or folder of the repository; this package is one of its folders.
+pub fn repository(path: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository");
+    root.join(path)
+}
 
 /// A user nobody else has.
 pub fn somebody() -> NewUser {

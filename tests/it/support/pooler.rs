@@ -1,7 +1,8 @@
 //! PgBouncer in front of a server, in transaction mode.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::fetched::in_path;
 use super::process::{Supervised, free_port, private_dir, write_private};
 use super::{GENEROUS, server::TcpServer};
 
@@ -46,10 +47,9 @@ impl Pooler {
 }
 
 fn program() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/usr/local/sbin")])
-        .map(|dir| Path::join(&dir, "pgbouncer"))
-        .find(|program| program.is_file())
+    // An ordinary user's PATH may lack the directories of services.
+    let of_services = ["/usr/sbin/pgbouncer", "/usr/local/sbin/pgbouncer"].map(PathBuf::from);
+    in_path("pgbouncer")
+        .or_else(|| of_services.into_iter().find(|program| program.is_file()))
         .expect("this test needs PgBouncer: apt-get install pgbouncer")
 }

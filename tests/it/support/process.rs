@@ -5,8 +5,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The account that servers run as when the tests run as root: they refuse to be root.
-const ACCOUNT: &str = "postgres";
+/// User and group that servers run as when the tests run as root, which they refuse to be: those of `postgres`, or of
+/// `nobody` on a machine without PostgreSQL.
+fn account() -> (String, String) {
+    let passwd = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+    let of = |name: &str| {
+        let mut accounts = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>());
+        let fields = accounts.find(|fields| fields.len() > 3 && fields[0] == name)?;
+        Some((fields[2].to_owned(), fields[3].to_owned()))
+    };
+    of("postgres").or_else(|| of("nobody")).expect("an account for servers")
+}
 
 pub fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().expect("`id` runs");
@@ -18,10 +27,11 @@ pub fn unprivileged(program: impl AsRef<Path>) -> Command {
     if !is_root() {
         return Command::new(program.as_ref());
     }
+    let (user, group) = account();
     let mut command = Command::new("setpriv");
     command
-        .arg(format!("--reuid={ACCOUNT}"))
-        .arg(format!("--regid={ACCOUNT}"))
+        .arg(format!("--reuid={user}"))
+        .arg(format!("--regid={group}"))
         .args(["--clear-groups", "--"])
         .arg(program.as_ref());
     command
@@ -49,7 +59,8 @@ pub fn private_dir() -> PathBuf {
 /// Gives a path to the servers' account.
 pub fn give(path: &Path) {
     if is_root() {
-        run(Command::new("chown").arg("-R").arg(format!("{ACCOUNT}:")).arg(path));
+        let (user, group) = account();
+        run(Command::new("chown").arg("-R").arg(format!("{user}:{group}")).arg(path));
     }
 }
 

@@ -1,8 +1,8 @@
 //! A Redis server on loopback TCP with a password, which a test can kill and restart.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::fetched::redis_server;
 use super::process::{Supervised, free_port, private_dir};
 use super::{GENEROUS, server::PASSWORD};
 
@@ -42,7 +42,7 @@ impl RedisServer {
             ["--appendonly", "no"],
         ];
         let arguments = arguments.concat();
-        self.running = Some(Supervised::start(&dir, "KILL", &program(), &arguments));
+        self.running = Some(Supervised::start(&dir, "KILL", &redis_server(), &arguments));
         let started = Instant::now();
         while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
             let log = || std::fs::read_to_string(dir.join("log")).unwrap_or_default();
@@ -69,12 +69,4 @@ async fn a_restarted_server_is_empty_and_on_its_port() {
     assert!(ask("GET a").await.is_err());
     server.restart().await;
     assert_eq!(ask("GET a").await.unwrap(), None);
-}
-
-fn program() -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| Path::join(&dir, "redis-server"))
-        .find(|program| program.is_file())
-        .expect("this test needs Redis: apt-get install redis-server")
 }

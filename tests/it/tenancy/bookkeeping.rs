@@ -9,7 +9,7 @@ use tokio_postgres::Client;
 
 use super::{member, person};
 use crate::catalog::connect;
-use crate::support::parsed;
+use crate::support::{parsed, repository};
 
 /// As the application role, in the name of this user or of nobody.
 async fn tenant(db: &TestDatabase, user: Option<UserId>) -> Client {
@@ -242,7 +242,7 @@ async fn a5_the_guide_has_the_rights_of_each_role() {
         let position = usize::from(role == "buffetbot_maintenance");
         found.entry(name).or_default()[position] = rights;
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/guide/tenants.md");
+    let path = repository("docs/guide/tenants.md");
     let page = std::fs::read_to_string(path).expect("the guide");
     let (_, rest) = page.split_once(MARKS.0).expect("the table");
     let (table, _) = rest.split_once(MARKS.1).expect("its end");

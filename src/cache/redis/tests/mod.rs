@@ -1,5 +1,8 @@
 //! The level on real servers, one for each test.
 
+/// Shared with the integration tests.
+#[path = "../../../../tests/it/support/fetched.rs"]
+mod fetched;
 mod outages;
 mod server;
 

@@ -1,6 +1,6 @@
 //! A Redis server of a test's own, and what tests do to it.
 
-use std::io;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,7 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redis::FromRedisValue;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
+use super::fetched;
 use crate::cache::redis::RedisLevel;
 use crate::cache::redis::options::RedisOptions;
 
@@ -23,8 +27,8 @@ pub struct Server {
     shell: Option<Child>,
 }
 
-const SUPERVISE: &str = r#"dir=$1; shift
-redis-server --port 0 --unixsocket "$dir/socket" --dir "$dir" --save "" "$@" >"$dir/log" 2>&1 </dev/null &
+const SUPERVISE: &str = r#"redis=$1 dir=$2; shift 2
+"$redis" --port 0 --unixsocket "$dir/socket" --dir "$dir" --save "" "$@" >"$dir/log" 2>&1 </dev/null &
 server=$!; cat >/dev/null; kill -KILL $server; wait $server 2>/dev/null"#;
 
 impl Server {
@@ -45,6 +49,7 @@ impl Server {
         let _ = std::fs::remove_file(&socket);
         let shell = Command::new("/bin/sh")
             .args(["-c", SUPERVISE, "sh"])
+            .arg(fetched::redis_server())
             .arg(&self.dir)
             .args(&self.arguments)
             .stdin(Stdio::piped())
@@ -116,39 +121,58 @@ pub async fn eventually(said: impl Fn() -> String, is_so: impl AsyncFn() -> bool
     }
 }
 
-/// What is logged on this thread.
+/// What is logged on this thread: a line for each event and each span, with all its fields.
 #[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<String>>);
 
 impl Log {
     pub fn start() -> (Log, tracing::subscriber::DefaultGuard) {
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(move || writer.clone())
-            .with_ansi(false)
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+        (log.clone(), tracing::subscriber::set_default(log))
     }
 
     pub fn text(&self) -> String {
-        String::from_utf8(self.0.lock().expect("the log").clone()).expect("text")
+        self.0.lock().expect("the log").clone()
     }
 
-    /// How many lines are of this level.
+    /// How many events are of this level.
     pub fn count(&self, level: &str) -> usize {
-        self.text().matches(&format!(" {level} buffetbot_db::cache")).count()
+        self.text().matches(&format!("event {level} buffetbot_db::cache")).count()
+    }
+
+    fn line(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut dyn Visit)) {
+        let kind = if metadata.is_span() { "span" } else { "event" };
+        let mut line = format!("{kind} {} {}:", metadata.level(), metadata.target());
+        record(&mut |field: &Field, value: &dyn Debug| line += &format!(" {field}={value:?}"));
+        *self.0.lock().expect("the log") += &(line + "\n");
     }
 }
 
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("the log").extend_from_slice(bytes);
-        Ok(bytes.len())
+impl Subscriber for Log {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.line(span.metadata(), |fields| span.record(fields));
+        Id::from_u64(1)
     }
+
+    fn event(&self, event: &Event<'_>) {
+        self.line(event.metadata(), |fields| event.record(fields));
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        let mut text = String::new();
+        values.record(&mut |field: &Field, value: &dyn Debug| {
+            text += &format!("{field}={value:?}\n")
+        });
+        *self.0.lock().expect("the log") += &text;
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }

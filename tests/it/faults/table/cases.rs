@@ -1,6 +1,7 @@
 //! Faults that take more than a signal, a state of the network or a statement.
 
 use super::*;
+use crate::support::faketime;
 
 /// The server is killed while a stream of bars is copied in: nothing of the stream is stored.
 pub async fn killed_in_a_copy(bench: &mut Bench) {
@@ -133,16 +134,12 @@ pub async fn out_of_memory(bench: &mut Bench) {
 
 /// The clock of the server's machine is set an hour ahead, and then back.
 pub async fn clock_jumps(bench: &mut Bench) {
-    // Of the package `faketime`, which knows where its library lies.
-    let mut library = std::process::Command::new("faketime");
-    let library = run(library.args(["-f", "+0", "printenv", "LD_PRELOAD"])).stdout;
-    let library = String::from_utf8(library).unwrap();
     let mut clock = std::path::PathBuf::new();
     let server = TcpServer::start_with(|dir| {
         clock = dir.join("clock");
         std::fs::write(&clock, "+0").unwrap();
         let file = format!("FAKETIME_TIMESTAMP_FILE={}", clock.display());
-        let library = format!("LD_PRELOAD={}", library.trim());
+        let library = format!("LD_PRELOAD={}", faketime::library());
         let environment =
             [&*library, &file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"];
         let environment = environment.map(str::to_owned).to_vec();

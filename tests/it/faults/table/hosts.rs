@@ -24,10 +24,11 @@ pub async fn the_name_leads_elsewhere(bench: &mut Bench) {
     bench.rows.push(row.to_owned());
 }
 
+/// The other program. By itself, among all ignored tests, it has nothing to do.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "the program that another test runs"]
 async fn child() {
-    let hosts = std::env::var_os(HOSTS).expect("run by another test");
+    let Some(hosts) = std::env::var_os(HOSTS) else { return };
     let leads_to = |address: &str| std::fs::write(&hosts, format!("{address} {NAME}\n")).unwrap();
     let mut bench = Bench::start().await;
     let first = Proxy::at("127.0.0.2:0", bench.server.port).await;
