@@ -1,5 +1,7 @@
 //! What monitoring keeps of statements in users' names: as much of many users as of one.
 
+use std::collections::BTreeSet;
+
 use crate::api::*;
 use tokio_postgres::Client;
 
@@ -78,8 +80,12 @@ async fn e5_pg_stat_statements_keeps_one_text_for_all_users() {
         .expect("kept");
     let texts: Vec<String> = texts.iter().map(|row| row.get(0)).collect();
     assert_eq!(kept(&admin, "buffetbot.user_id").await.1, before.1, "{texts:#?}");
-    let savepoints = texts.iter().filter(|text| text.starts_with("SAVEPOINT savepoint_"));
-    assert_eq!(savepoints.count(), 1, "{texts:#?}");
+    // From version 17 the extension puts a placeholder for the name of a savepoint, also of others than a transaction's.
+    let of_savepoint = |text: &&String| {
+        ["SAVEPOINT savepoint_", "SAVEPOINT $"].iter().any(|start| text.starts_with(start))
+    };
+    let savepoints: BTreeSet<&String> = texts.iter().filter(of_savepoint).collect();
+    assert_eq!(savepoints.len(), 1, "{texts:#?}");
     let named = texts.iter().filter(|text| users.iter().any(|id| text.contains(&id.to_string())));
     assert_eq!(named.count(), 0, "{texts:#?}");
 
