@@ -35,7 +35,7 @@ const RUN: [&str; 9] = [
     "errors::",
     "passwords::",
     "portfolios::on_the_pool",
-    "positions::in_a_unit_of_work",
+    "positions::on_the_pool",
     "tenancy::",
     "unit_of_work::",
     "users::",
@@ -63,6 +63,8 @@ fn of_a_run_has_no_password_no_hash_and_nothing_that_was_bound() {
     let path = std::env::temp_dir().join(format!("bb-it-log-{}", std::process::id()));
     let run = Command::new(std::env::current_exe().expect("this program"))
         .args(RUN)
+        // Not those of all repositories.
+        .args(["--skip", "in_a_unit_of_work"])
         .env(FILE, &path)
         .output()
         .expect("a run");

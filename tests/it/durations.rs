@@ -309,7 +309,7 @@ async fn tried(db: &TestDatabase, name: &str, span: Duration) -> Result<()> {
         "analyses/repository::sweep_expired" => {
             db.analyses().sweep_expired(10, span).await.map(drop)
         }
-        "postgres/transaction::resolve_within" => unanswered(db, span).await,
+        "postgres/transaction_options::resolve_within" => unanswered(db, span).await,
         "database/event_log::sweep" => db.events().sweep(10, span).await.map(drop),
         _ => panic!("a new setting that is not tried: {name}"),
     }

@@ -2,12 +2,11 @@
 //! it: `tests/it/sql/<repository>.sql`. `BUFFETBOT_WRITE_SQL=1 cargo test --test it sql_snapshots` writes them.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::api::*;
 use crate::cancellation::every_method::{Given, calls};
-use crate::support::database;
+use crate::support::{database, repository};
 
 tokio::task_local! {
     /// The statements of the call under way; those of other tasks are not its own.
@@ -87,7 +86,7 @@ async fn the_sql_of_every_method_is_that_of_its_file() {
         let statements = statements.lock().expect("no panic").concat();
         *file += &format!("-- {name}\n{statements}\n");
     }
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/sql");
+    let folder = repository("tests/it/sql");
     let writes = std::env::var_os("BUFFETBOT_WRITE_SQL").is_some();
     let mut changed = Vec::new();
     for (repository, sql) in files {

@@ -62,7 +62,7 @@ impl Options {
 /// upserts included. A query whose future (or row stream) is dropped unfinished is cancelled on the
 /// server, and the connection is discarded rather than reused.
 ///
-/// `transaction()` of [`AsyncConnection`] works on it, and commits nothing that an error has aborted. Its
+/// `transaction()` of [`AsyncConnection`](diesel_async::AsyncConnection) works on it, and commits nothing that an error has aborted. Its
 /// future dropped between two statements leaves the transaction open until the connection goes back to its
 /// pool: let go of it then, or use [`Database::transaction`](crate::Database::transaction).
 ///

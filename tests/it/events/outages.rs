@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::api::*;
 use buffetbot_db::testing::TestDatabase;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 
 use super::{bar, is_silent, next};
 use crate::catalog::connect;
 use crate::support::server::TcpServer;
-use crate::support::{active, eventually, parsed, portfolio, raw, user};
+use crate::support::{GENEROUS, active, eventually, parsed, portfolio, raw, user};
 
 /// Connections that listen for events.
 const LISTENING: &str = "SELECT count(*) FROM pg_stat_activity
@@ -119,7 +119,7 @@ async fn a_server_that_is_killed_and_back_loses_no_event() {
     assert_eq!(next(&mut events).await.ticker.as_str(), "BEFORE");
     let delivery = consumer.next().await.expect("a delivery");
     let reader = tokio::spawn(async move {
-        let event = next(&mut events).await;
+        let event = events.next().await.expect("no end").expect("an event");
         (event, events)
     });
     server.kill();
@@ -130,7 +130,9 @@ async fn a_server_that_is_killed_and_back_loses_no_event() {
     eventually("it accepts", async || active(&client).await >= 0).await;
     let stored = async || db.prices().upsert_many(&[bar("AFTER", "2024-01-02")]).await.is_ok();
     eventually("it is stored", stored).await;
-    let (event, _events) = reader.await.expect("no panic");
+    // The server's way back is not its time.
+    let read = tokio::time::timeout(GENEROUS, reader).await.expect("an event in time");
+    let (event, _events) = read.expect("no panic");
     assert_eq!(event.ticker.as_str(), "AFTER", "the subscription went on");
     let mut tickers = Vec::new();
     while !tickers.contains(&"AFTER".to_owned()) {

@@ -96,7 +96,7 @@ const POLICIES: [Wrong; 26] = [
         "ALTER TABLE users DISABLE TRIGGER users_record_audit;
          ALTER TABLE portfolios DISABLE TRIGGER portfolios_record_audit;
          ALTER TABLE positions DISABLE TRIGGER positions_record_audit",
-        &[],
+        &["no enabled trigger", "the audit log"],
         &["audit_log"],
     ),
     // Parts of a table, and what refers to it, wherever they are.
@@ -293,7 +293,9 @@ async fn is_found((wrong, words, tried): Wrong, role: &str) {
     } else {
         let found = |danger: &&String| words.iter().all(|word| danger.contains(word));
         assert!(by_catalog.iter().any(found), "{wrong}: {told:?}");
-        assert_eq!(by_catalog.len(), 1, "{wrong} is one thing: {told:?}");
+        // Triggers are named table by table.
+        let is_one = by_catalog.iter().all(|danger| danger.starts_with("danger: triggers:"));
+        assert!(is_one || by_catalog.len() == 1, "{wrong} is one thing: {told:?}");
     }
     let tables: Vec<_> = by_trial.iter().filter_map(|danger| danger.split(": ").nth(2)).collect();
     assert_eq!(tables, tried, "{wrong}: {told:?}");
