@@ -96,5 +96,8 @@ async fn e5_pg_stat_statements_keeps_one_text_for_all_users() {
     let distributed = connect().await;
     every_way(&distributed, users[0]).await;
     let passed_on = format!("SET LOCAL buffetbot.user_id = '{}'", users[0]);
-    assert!(kept(&admin, &passed_on).await.1 > 0, "a literal that is passed on");
+    // From version 18 the extension puts a placeholder for the literal.
+    let placeholder = "SET LOCAL buffetbot.user_id = $1";
+    let literals = kept(&admin, &passed_on).await.1 + kept(&admin, placeholder).await.1;
+    assert!(literals > 0, "a literal that is passed on");
 }
