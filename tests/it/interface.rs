@@ -132,7 +132,7 @@ async fn a_row_of_ones_own_making_is_what_the_database_returns() {
     }
     let new = NewAnalysis::new(parsed("AAPL"), AnalysisType::Value)
         .inputs(Inputs::new())
-        .metadata(&json!({"pe": 20}))
+        .metadata(json!({"pe": 20}))
         .expect("a document");
     let result = db.analyses().create(&new).await.expect("stored");
     same(&new.stored_at(at), &result, &versions);

@@ -261,7 +261,7 @@ async fn a_patch_changes_what_it_says(handle: &impl Handle) {
 
 async fn what_is_there_of_one_ticker_and_of_all(handle: &impl Handle) {
     let prices = handle.prices();
-    assert_eq!(prices.tickers().await.expect("read"), [parsed::<Ticker>("A"); 0]);
+    assert!(prices.tickers().await.expect("read").is_empty());
     let mut bars = Vec::new();
     for symbol in ["b", "A.B", "AB", "A"] {
         for day in ["2023-12-29", "2024-01-02", "2024-01-03"] {
