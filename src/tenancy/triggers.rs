@@ -51,7 +51,7 @@ pub(super) async fn written(pool: &Pool) -> Result<Vec<Written>> {
     pool.checkout().await?.fetch_all(diesel::sql_query(WRITTEN)).await
 }
 
-/// A finding for each table of which a change is not written down.
+/// A finding for each table whose changes are not written down.
 ///
 /// # Errors
 /// Those of a query of the catalog.
