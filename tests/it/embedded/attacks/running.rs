@@ -18,7 +18,7 @@ fn a8_a_process_of_roots_named_as_the_server_lives() {
     };
     // Works where a server would, and is named as `initdb` is.
     let mut victim = Command::new("/bin/sh")
-        .args(["-c", "sleep 600 & wait", "initdb"])
+        .args(["-c", "sleep 600 >/dev/null 2>&1 & wait", "initdb"])
         .arg(dir.join("data"))
         .current_dir(dir.join("data"))
         .process_group(0)
