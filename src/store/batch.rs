@@ -147,11 +147,10 @@ where
         return Ok(Vec::new());
     }
     if let [only] = chunks
-        && session.is_pooled()
+        && let Some(alone) = session.alone().await?
     {
         // One statement is a transaction by itself; only to find a culprit it is run again below.
         let rows = only.iter().map(|&i| &items[i]).collect();
-        let alone = session.alone().await?;
         match write(&alone, rows).await {
             Err(e) if is_of_an_item(&e) => {}
             Err(e) => return Err(e),

@@ -123,8 +123,9 @@ async fn at_once<N, F>(session: &Session, rows: &[N], merge: F) -> Result<Writte
 where
     F: for<'c> Fn(&'c PgConnection, &'c [N]) -> BoxFuture<'c, Result<Written>>,
 {
-    if rows.len() <= CHUNK && session.is_pooled() {
-        let alone = session.alone().await?;
+    if rows.len() <= CHUNK
+        && let Some(alone) = session.alone().await?
+    {
         let written = merge(&alone, rows).await?;
         alone.done().await;
         return Ok(written);

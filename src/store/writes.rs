@@ -66,7 +66,7 @@ impl Session {
     {
         let built = RenderedQuery::writing(&statement.as_query());
         let row = self.written(&built?).await?;
-        Ok(row.map(|row| Replaced { session: self, row: Some(row) }))
+        Ok(row.map(|row| Replaced { row, pending: Pending::of(self) }))
     }
 
     /// Runs one statement that writes; returns how many rows it changed.
@@ -129,12 +129,17 @@ impl Session {
         }
     }
 
-    /// A connection for one statement that writes and is a transaction by itself. Only on the pool.
+    /// A connection for one statement that writes and is a transaction by itself; `None` where it needs one around it, which
+    /// is [`atomic`](Self::atomic).
     ///
     /// # Errors
     /// Those of taking a connection.
-    pub async fn alone(&self) -> Result<Alone<'_>> {
-        Ok(Alone { session: self, lease: Some(self.connection().await?) })
+    pub async fn alone(&self) -> Result<Option<Alone<'_>>> {
+        if !self.is_pooled() {
+            return Ok(None);
+        }
+        let lease = self.connection().await?;
+        Ok(Some(Alone { lease, pending: Pending::of(self) }))
     }
 
     /// Hands over that rows of the table may have changed, or been `deleted`, with those that go with them: returns when
@@ -173,53 +178,26 @@ pub(super) fn may_be_written<T>(done: &Result<T>) -> bool {
     matches!(done, Ok(_) | Err(Error::OutcomeUnknown { .. }))
 }
 
-/// A connection for one statement that writes. Dropped before it is [`done`](Self::done), other processes are notified all
-/// the same.
-pub(crate) struct Alone<'a> {
+/// What is to be handed over. Dropped before, it notifies other processes all the same.
+struct Pending<'a> {
     session: &'a Session,
-    /// Until it is done.
-    lease: Option<Lease<'a>>,
+    is_due: bool,
 }
 
-impl Alone<'_> {
-    /// Hands over what the statement has changed.
-    pub async fn done(mut self) {
-        self.lease = None;
+impl<'a> Pending<'a> {
+    fn of(session: &'a Session) -> Self {
+        Pending { session, is_due: true }
+    }
+
+    /// Rows may have changed.
+    async fn rows(mut self) {
+        self.is_due = false;
         self.session.has_changed(false).await;
     }
-}
 
-impl Deref for Alone<'_> {
-    type Target = PgConnection;
-    fn deref(&self) -> &PgConnection {
-        // Only `done`, which consumes it, takes the lease away.
-        self.lease.as_ref().expect("the lease until it is done")
-    }
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        if self.lease.take().is_some() {
-            self.session.notify_of_changes(false);
-        }
-    }
-}
-
-/// A row that was stored under its key. Dropped before its key is [named](Self::of), other processes are notified all the
-/// same.
-#[must_use = "the copies of the row are outdated"]
-pub(crate) struct Replaced<'a, U> {
-    session: &'a Session,
-    /// Until its key is named.
-    row: Option<U>,
-}
-
-impl<U> Replaced<'_, U> {
-    /// The row. Its copies in this process are outdated then.
-    pub async fn of<'k>(mut self, key: impl FnOnce(&U) -> (EntryKeyRef<'k>, i64)) -> U {
-        // Only this, which consumes it, takes the row away.
-        let row = self.row.take().expect("the row until its key is named");
-        let (key, version) = key(&row);
+    /// The row of this key has this version now.
+    async fn replaced(mut self, key: EntryKeyRef<'_>, version: i64) {
+        self.is_due = false;
         if self.session.table.events == Events::Always {
             self.session.notify(EVENT_CHANNEL);
         }
@@ -227,14 +205,53 @@ impl<U> Replaced<'_, U> {
         if let Some(copies) = self.session.copies() {
             copies.replaced(key, version).await;
         }
-        row
     }
 }
 
-impl<U> Drop for Replaced<'_, U> {
+impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        if self.row.is_some() {
+        if self.is_due {
             self.session.notify_of_changes(false);
         }
+    }
+}
+
+/// A connection for one statement that writes.
+pub(crate) struct Alone<'a> {
+    // Goes back to the pool before others are notified.
+    lease: Lease<'a>,
+    pending: Pending<'a>,
+}
+
+impl Alone<'_> {
+    /// Hands over what the statement has changed.
+    pub async fn done(self) {
+        let Alone { lease, pending } = self;
+        drop(lease);
+        pending.rows().await;
+    }
+}
+
+impl Deref for Alone<'_> {
+    type Target = PgConnection;
+    fn deref(&self) -> &PgConnection {
+        &self.lease
+    }
+}
+
+/// A row that was stored under its key, which is to be [named](Self::of).
+#[must_use = "the copies of the row are outdated"]
+pub(crate) struct Replaced<'a, U> {
+    row: U,
+    pending: Pending<'a>,
+}
+
+impl<U> Replaced<'_, U> {
+    /// The row. Its copies in this process are outdated then.
+    pub async fn of<'k>(self, key: impl FnOnce(&U) -> (EntryKeyRef<'k>, i64)) -> U {
+        let Replaced { row, pending } = self;
+        let (key, version) = key(&row);
+        pending.replaced(key, version).await;
+        row
     }
 }

@@ -58,8 +58,7 @@ pub(crate) async fn many(
 
 /// Stores all rows, or none where the server refuses one.
 async fn at_once(session: &Session, rows: &[intake::Row<'_>], few: bool) -> Result<Written> {
-    if few && session.is_pooled() {
-        let alone = session.alone().await?;
+    if few && let Some(alone) = session.alone().await? {
         let written = store::merge(&alone, rows).await?;
         alone.done().await;
         return Ok(written);

@@ -202,6 +202,10 @@ WHERE action.ticker = $1 AND action.ex_date >= $2 AND action.ex_date < $3
 ORDER BY action.ex_date, action.action_type;
 
 -- prices.verify_adjustment
+SELECT "price_history"."id", "price_history"."ticker", "price_history"."date", "price_history"."open_price", "price_history"."high_price", "price_history"."low_price", "price_history"."close_price", "price_history"."volume", "price_history"."adjusted_close", "price_history"."data_source", "price_history"."created_at", "price_history"."is_suspect", "price_history"."corrected_at"
+FROM "price_history"
+WHERE ((price_history.ticker = ANY (ARRAY[$1]) AND ("price_history"."date" >= $2)) AND ("price_history"."date" < $3))
+ORDER BY "price_history"."ticker", "price_history"."date" LIMIT $4;
 SELECT action.id, action.ex_date, action.action_type, action.split_from, action.split_to, action.amount,
     previous.id AS bar_id, previous.close_price
 FROM corporate_actions AS action
@@ -213,10 +217,6 @@ LEFT JOIN LATERAL (
 WHERE action.ticker = $1 AND action.ex_date >= $2 AND action.ex_date < $3
     AND ($4 OR action.action_type <> 'dividend')
 ORDER BY action.ex_date, action.action_type;
-SELECT "price_history"."id", "price_history"."ticker", "price_history"."date", "price_history"."open_price", "price_history"."high_price", "price_history"."low_price", "price_history"."close_price", "price_history"."volume", "price_history"."adjusted_close", "price_history"."data_source", "price_history"."created_at", "price_history"."is_suspect", "price_history"."corrected_at"
-FROM "price_history"
-WHERE ((price_history.ticker = ANY (ARRAY[$1]) AND ("price_history"."date" >= $2)) AND ("price_history"."date" < $3))
-ORDER BY "price_history"."ticker", "price_history"."date" LIMIT $4;
 
 -- prices.list
 SELECT "price_history"."id", "price_history"."ticker", "price_history"."date", "price_history"."open_price", "price_history"."high_price", "price_history"."low_price", "price_history"."close_price", "price_history"."volume", "price_history"."adjusted_close", "price_history"."data_source", "price_history"."created_at", "price_history"."is_suspect", "price_history"."corrected_at"
